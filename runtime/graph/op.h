@@ -1,0 +1,96 @@
+/* The row of an op: all there is to know about one kind of node. Rows live in ops/, one family a file
+ * with its kernels beside it; ops/op_list.h lists them once. No switch anywhere asks for an op's kind. */
+#ifndef DL_GRAPH_OP_H
+#define DL_GRAPH_OP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/base/philox.h"
+#include "runtime/base/status.h"
+#include "runtime/base/team.h"
+#include "runtime/base/type.h"
+
+struct dl_graph;
+
+/* infer: pure; shapes in, shapes out. Errors by dl_fail(DL_BAD_JOB, "...") with Keras-like shape texts;
+ * the graph puts the place in the job before them. */
+typedef struct dl_infer {
+    const void *attributes;
+    int inputs;
+    const dl_type *const *input;
+    dl_type *output; /* [outputs] */
+} dl_infer;
+
+/* grad: appends ordinary nodes. dy[k] is the gradient of output k (-1: none reaches it); set dx[i] for
+ * every input i with need[i] (leave it -1 where the gradient is zero). */
+typedef struct dl_grad {
+    struct dl_graph *graph;
+    const void *attributes;
+    int inputs;
+    const int *input; /* values */
+    int output;       /* first output value */
+    const int *dy;
+    const bool *need;
+    int *dx;
+} dl_grad;
+
+enum { DL_MAX_PACKED = 8 };
+
+/* What a kernel is prepared for. One prepared state serves any number of instances at a time: run does
+ * not write to it. */
+typedef struct dl_prepare {
+    const void *attributes;
+    int inputs, outputs;
+    const dl_type *const *input;
+    const dl_type *const *output;
+    const char *name;             /* of the node: stream of random numbers, messages */
+    int threads;                  /* the kernel will run with exactly so many */
+    bool constant[DL_MAX_PACKED]; /* input i is a variable: may be packed */
+} dl_prepare;
+
+typedef struct dl_prepared {
+    void *state;                        /* from dl_alloc, or NULL */
+    size_t workspace;                   /* bytes of 64-byte aligned scratch that run needs */
+    size_t packed_bytes[DL_MAX_PACKED]; /* not 0 for an input with constant[i]: run gets, in place of
+                                           input i, a copy made by kernel->pack whenever the variables
+                                           have changed */
+} dl_prepared;
+
+typedef struct dl_run {
+    const void *const *in;
+    void *const *out;
+    void *workspace;
+    dl_team *team;           /* NULL: this thread alone */
+    const dl_random *random; /* seed, step, position of sample 0 of this shard */
+} dl_run;
+
+typedef struct dl_kernel {
+    dl_status (*prepare)(const dl_prepare *what, dl_prepared *out); /* NULL: no state, no workspace */
+    void (*pack)(const void *state, int input, const void *from, void *to, dl_team *team);
+    dl_status (*run)(const void *state, const dl_run *run);
+    void (*release)(void *state); /* NULL: dl_free */
+} dl_kernel;
+
+typedef struct dl_op {
+    const char *name;
+    int min_inputs, max_inputs; /* max -1: any number */
+    int outputs;                /* -1: attributes begin with an int that says how many */
+    size_t attribute_bytes;
+    dl_status (*infer)(const dl_infer *infer);
+    void (*grad)(dl_grad *grad); /* NULL: not differentiable */
+    uint32_t in_place;           /* bit i: output 0 may take the memory of input i (same bytes) */
+    bool mixes_samples;          /* an output sample depends on other samples of the shard */
+    bool deterministic;          /* same bits for the same inputs, threads and instruction set */
+    dl_kernel cpu;
+} dl_op;
+
+typedef struct dl_op_table {
+    const dl_op *const *op;
+    int count;
+} dl_op_table;
+
+const dl_op *dl_op_find(const dl_op_table *table, const char *name); /* NULL: none */
+
+#endif
