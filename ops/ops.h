@@ -69,26 +69,12 @@ typedef struct dl_pool_attributes {
 } dl_pool_attributes;
 dl_value dl_pool(dl_graph *graph, dl_value x, const dl_pool_attributes *attributes);
 
-/* ---- reduce.c ---- */
+/* ---- reduce.c: "reduce", "broadcast"; their attributes and dl_reduce_to are in graph.h ---- */
 
-typedef enum dl_reduction {
-    DL_REDUCE_SUM,
-    DL_REDUCE_MEAN,
-    DL_REDUCE_MAX,
-    DL_REDUCE_SUM_SQUARES,
-    DL_REDUCE_SUM_ABS
-} dl_reduction;
-typedef struct dl_reduce_attributes {
-    dl_reduction kind;
-    uint32_t axes; /* bit i: over axis i */
-    bool keep;     /* reduced axes stay as 1 */
-} dl_reduce_attributes;
 /* Fixed order of addition whatever the number of threads. Ties of max share the gradient equally. */
 dl_value dl_reduce(dl_graph *graph, dl_value x, dl_reduction kind, uint32_t axes, bool keep);
 /* NumPy broadcasting to `type`; its gradient is a reduction. */
 dl_value dl_broadcast(dl_graph *graph, dl_value x, dl_type type);
-/* Gradient of a broadcast operand: sums `x` down to `type` (structural code finds it as "reduce"). */
-dl_value dl_reduce_to(dl_graph *graph, dl_value x, dl_type type);
 
 /* ---- layout.c ---- */
 

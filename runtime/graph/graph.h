@@ -134,14 +134,38 @@ typedef struct dl_pointwise_attributes {
     int inputs;
     const dl_expr *output[DL_POINTWISE_MAX];
     const dl_expr *derivative;
-    dl_expr_access access[DL_EXPR_MAX_INPUTS];
-    uint32_t stream; /* unused words stay 0 */
+    dl_expr_access access[DL_EXPR_MAX_INPUTS]; /* of each input; dl_pointwise fills it */
 } dl_pointwise_attributes;
 dl_value dl_pointwise(dl_graph *graph, const dl_expr *const *outputs, int output_count,
                       const dl_expr *derivative, const dl_value *inputs, int input_count);
 /* One output from text over x0, x1, ... (x for one input): dl_map(g, "x0 * sigmoid(x0)", &v, 1). Random
  * numbers take the stream of graph->scope. */
 dl_value dl_map(dl_graph *graph, const char *text, const dl_value *inputs, int input_count);
+
+/* ---- rows of ops/ that structural code needs: found by name ("reduce", "broadcast", "pad") ---- */
+
+typedef enum dl_reduction {
+    DL_REDUCE_SUM,
+    DL_REDUCE_MEAN,
+    DL_REDUCE_MAX,
+    DL_REDUCE_SUM_SQUARES,
+    DL_REDUCE_SUM_ABS
+} dl_reduction;
+typedef struct dl_reduce_attributes {
+    dl_reduction kind;
+    uint32_t axes; /* bit i: over axis i */
+    bool keep;     /* reduced axes stay as 1 */
+} dl_reduce_attributes;
+typedef struct dl_broadcast_attributes {
+    dl_type type; /* of the output */
+} dl_broadcast_attributes;
+typedef struct dl_pad_attributes {
+    int64_t before[DL_MAX_RANK], after[DL_MAX_RANK];
+    float value;
+} dl_pad_attributes;
+
+/* Sums x down to `type`, a shape that broadcasts to x's: the gradient of a broadcast operand. */
+dl_value dl_reduce_to(dl_graph *graph, dl_value x, dl_type type);
 
 /* ---- gradients ---- */
 
