@@ -1,0 +1,223 @@
+/* Passes that leave every bit as it was: equal nodes become one, a view of a view one view, a pointwise
+ * node whose only reader is pointwise is composed into it, and what nobody reads goes.
+ *
+ * The graph is rewritten into fresh arrays; `map` says where an old value went. */
+#include <string.h>
+
+#include "runtime/graph/graph.h"
+
+static void resolve(dl_graph *graph, const dl_value *map)
+{
+    for (int n = 0; n < graph->nodes; n++) {
+        dl_value *input = (dl_value *)graph->node[n].input; /* ours: made by dl_graph_add */
+        for (int i = 0; i < graph->node[n].inputs; i++)
+            input[i] = map[input[i]];
+    }
+    for (int i = 0; i < graph->assignments; i++)
+        graph->assignment[i].value = map[graph->assignment[i].value];
+    for (int i = 0; i < graph->outputs; i++)
+        graph->output[i].value = map[graph->output[i].value];
+}
+
+static dl_value *identity(dl_graph *graph)
+{
+    dl_value *map = DL_NEW_N(&graph->arena, dl_value, graph->values);
+    for (int i = 0; map && i < graph->values; i++)
+        map[i] = i;
+    return map;
+}
+
+static bool same_node(const dl_graph_node *a, const dl_graph_node *b)
+{
+    return a->op == b->op && a->inputs == b->inputs && a->outputs == b->outputs &&
+           memcmp(a->input, b->input, sizeof *a->input * (size_t)a->inputs) == 0 &&
+           (a->op->attribute_bytes == 0 ||
+            memcmp(a->attributes, b->attributes, a->op->attribute_bytes) == 0);
+}
+
+/* Merges equal nodes and collapses views of views, in one forward sweep. Collectives stay: their
+ * sequence is a contract between ranks. */
+static dl_status merge(dl_graph *graph)
+{
+    dl_value *map = identity(graph);
+    if (!map)
+        return dl_fail(DL_NO_MEMORY, "no memory to simplify a graph");
+    enum { BUCKETS = 1024 };
+    int head[BUCKETS];
+    int *next = DL_NEW_N(&graph->arena, int, graph->nodes + 1);
+    if (!next)
+        return dl_fail(DL_NO_MEMORY, "no memory to simplify a graph");
+    for (int i = 0; i < BUCKETS; i++)
+        head[i] = -1;
+    for (int n = 0; n < graph->nodes; n++) {
+        dl_graph_node *node = &graph->node[n];
+        dl_value *input = (dl_value *)node->input;
+        uint64_t key = (uint64_t)(uintptr_t)node->op;
+        for (int i = 0; i < node->inputs; i++) {
+            input[i] = map[input[i]];
+            key = key * 1000003u + (uint64_t)input[i];
+        }
+        if (node->op == &dl_op_view) {
+            const dl_graph_node *inner = dl_producer(graph, input[0]);
+            dl_view_attributes *view = (dl_view_attributes *)node->attributes;
+            if (inner && inner->op == &dl_op_view) {
+                view->offset += ((const dl_view_attributes *)inner->attributes)->offset;
+                input[0] = inner->input[0];
+                key = (uint64_t)(uintptr_t)node->op * 1000003u + (uint64_t)input[0];
+            }
+            if (view->offset == 0 && dl_same_type(&view->type, dl_type_of(graph, input[0]))) {
+                map[node->output] = input[0];
+                continue;
+            }
+        }
+        if (node->op == &dl_op_sum_leaves)
+            continue;
+        int *bucket = &head[(key ^ (key >> 20)) % BUCKETS];
+        int same = *bucket;
+        while (same >= 0 && !same_node(&graph->node[same], node))
+            same = next[same];
+        if (same >= 0) {
+            for (int o = 0; o < node->outputs; o++)
+                map[node->output + o] = graph->node[same].output + o;
+            continue;
+        }
+        next[n] = *bucket;
+        *bucket = n;
+    }
+    resolve(graph, map);
+    return DL_OK;
+}
+
+/* How many readers each value has; outputs and assignments count as readers that stay. */
+static int *count_readers(const dl_graph *graph, dl_arena *arena, const bool *alive)
+{
+    int *readers = DL_NEW_N(arena, int, graph->values + 1);
+    for (int n = 0; readers && n < graph->nodes; n++)
+        for (int i = 0; i < graph->node[n].inputs && alive[n]; i++)
+            readers[graph->node[n].input[i]]++;
+    for (int i = 0; readers && i < graph->assignments; i++)
+        readers[graph->assignment[i].value] += 2;
+    for (int i = 0; readers && i < graph->outputs; i++)
+        readers[graph->output[i].value] += 2;
+    return readers;
+}
+
+static void mark_alive(const dl_graph *graph, bool *alive)
+{
+    memset(alive, 0, sizeof *alive * (size_t)graph->nodes);
+    for (int i = 0; i < graph->assignments; i++)
+        if (graph->value[graph->assignment[i].value].node >= 0)
+            alive[graph->value[graph->assignment[i].value].node] = true;
+    for (int i = 0; i < graph->outputs; i++)
+        if (graph->value[graph->output[i].value].node >= 0)
+            alive[graph->value[graph->output[i].value].node] = true;
+    for (int n = graph->nodes; n-- > 0;)
+        for (int i = 0; i < graph->node[n].inputs && alive[n]; i++)
+            if (graph->value[graph->node[n].input[i]].node >= 0)
+                alive[graph->value[graph->node[n].input[i]].node] = true;
+}
+
+/* Composes `node` with the producers of its inputs where they are pointwise, of the same shape and side,
+ * and read by nobody else. Returns whether anything changed. */
+static bool compose(dl_graph *graph, int index, const int *readers)
+{
+    dl_graph_node *node = &graph->node[index];
+    const dl_pointwise_attributes *outer = node->attributes;
+    for (int i = 0; i < node->inputs; i++) {
+        dl_value value = node->input[i];
+        const dl_value_info *info = &graph->value[value];
+        if (info->node < 0 || readers[value] != 1)
+            continue;
+        const dl_graph_node *producer = &graph->node[info->node];
+        if (producer->op != &dl_op_pointwise || producer->outputs != 1 ||
+            producer->shared != node->shared ||
+            !dl_same_shape(&info->type, dl_type_of(graph, node->output)))
+            continue;
+        const dl_pointwise_attributes *inner = producer->attributes;
+        dl_value inputs[2 * DL_EXPR_MAX_INPUTS];
+        dl_expr_access access[2 * DL_EXPR_MAX_INPUTS];
+        const dl_expr *inside[DL_EXPR_MAX_INPUTS], *with[DL_EXPR_MAX_INPUTS];
+        int count = 0;
+        for (int pass = 0; pass < 2; pass++) {
+            const dl_graph_node *from = pass ? node : producer;
+            const dl_pointwise_attributes *attributes = pass ? outer : inner;
+            for (int k = 0; k < from->inputs; k++) {
+                const dl_expr **slot = pass ? &with[k] : &inside[k];
+                if (pass && k == i) {
+                    *slot = dl_expr_substitute(graph->exprs, inner->output[0], inside,
+                                               producer->inputs);
+                    continue;
+                }
+                int at = 0;
+                while (at < count && (inputs[at] != from->input[k] ||
+                                      access[at].div != attributes->access[k].div ||
+                                      access[at].mod != attributes->access[k].mod))
+                    at++;
+                if (at == count) {
+                    inputs[count] = from->input[k];
+                    access[count++] = attributes->access[k];
+                }
+                *slot = dl_expr_input(graph->exprs, at);
+            }
+        }
+        if (count > DL_EXPR_MAX_INPUTS)
+            continue;
+        dl_pointwise_attributes *made = dl_arena_alloc(&graph->arena, sizeof *made);
+        dl_value *list = DL_NEW_N(&graph->arena, dl_value, count + 1);
+        if (!made || !list)
+            return false;
+        made->outputs = node->outputs;
+        made->inputs = count;
+        for (int o = 0; o < node->outputs; o++) {
+            made->output[o] =
+                dl_expr_substitute(graph->exprs, outer->output[o], with, node->inputs);
+            if (!made->output[o])
+                return false;
+        }
+        memcpy(made->access, access, sizeof *access * (size_t)count);
+        memcpy(list, inputs, sizeof *inputs * (size_t)count);
+        node->attributes = made;
+        node->input = list;
+        node->inputs = count;
+        return true;
+    }
+    return false;
+}
+
+static void drop_dead(dl_graph *graph, const bool *alive)
+{
+    int kept = 0;
+    for (int v = 0; v < graph->values; v++)
+        graph->value[v].node = -1;
+    for (int n = 0; n < graph->nodes; n++) {
+        if (!alive[n])
+            continue;
+        graph->node[kept] = graph->node[n];
+        for (int o = 0; o < graph->node[kept].outputs; o++)
+            graph->value[graph->node[kept].output + o].node = kept;
+        kept++;
+    }
+    graph->nodes = kept;
+}
+
+dl_status dl_graph_simplify(dl_graph *graph)
+{
+    DL_TRY(dl_graph_status(graph));
+    DL_TRY(merge(graph));
+    bool *alive = DL_NEW_N(&graph->arena, bool, graph->nodes + 1);
+    if (!alive)
+        return dl_fail(DL_NO_MEMORY, "no memory to simplify a graph");
+    mark_alive(graph, alive);
+    int *readers = count_readers(graph, &graph->arena, alive);
+    if (!readers)
+        return dl_fail(DL_NO_MEMORY, "no memory to simplify a graph");
+    for (int n = 0; n < graph->nodes; n++) {
+        if (!alive[n] || graph->node[n].op != &dl_op_pointwise)
+            continue;
+        while (compose(graph, n, readers)) {
+        }
+    }
+    mark_alive(graph, alive);
+    drop_dead(graph, alive);
+    return dl_graph_status(graph);
+}
