@@ -21,13 +21,15 @@ static bool join(dl_type *into, const dl_type *with)
 }
 
 /* How `input` runs over `output`; false where (e / div) % mod cannot say it: then a broadcast node is
- * needed. The axes on which the input varies must be neighbours. */
+ * needed. The axes on which the input varies must be neighbours. Axis 0 counts as varying even with
+ * one sample, so that a graph has the same nodes for any number of samples. */
 static bool find_access(const dl_type *input, const dl_type *output, dl_expr_access *access)
 {
     int first = -1, last = -1, shift = output->rank - input->rank;
     for (int axis = 0; axis < output->rank; axis++) {
         int64_t size = axis < shift ? 1 : input->dim[axis - shift];
-        if (size != 1) {
+        bool samples = axis == 0 && shift == 0 && size == output->dim[0]; /* also a single one */
+        if (size != 1 || samples) {
             first = first < 0 ? axis : first;
             last = axis;
         }

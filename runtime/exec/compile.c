@@ -1,0 +1,192 @@
+/* A variant: the program for one number of samples a leaf, its nodes in running order, with prepared
+ * kernels. Phases: a per-shard node runs in the first phase in which its inputs are there; collectives
+ * end a phase; shared nodes of a phase run before its per-shard nodes. */
+#include <string.h>
+
+#include "runtime/base/hash.h"
+#include "runtime/exec/internal.h"
+
+static int order_class(const dl_graph_node *node)
+{
+    if (node->op == &dl_op_sum_leaves)
+        return 2;
+    return node->shared ? 0 : 1;
+}
+
+/* Phases of all nodes, then units sorted by (phase, shared/per shard/collective, creation). */
+static dl_status order_units(dl_exec *exec, variant *v)
+{
+    const dl_graph *graph = &v->graph;
+    int *level = DL_NEW_N(&v->memory, int, graph->values + 1);
+    int *phase = DL_NEW_N(&v->memory, int, graph->nodes + 1);
+    v->units = DL_NEW_N(&v->memory, unit, graph->nodes + 1);
+    if (!level || !phase || !v->units)
+        return dl_fail_memory(sizeof *v->units * (size_t)graph->nodes);
+    int phases = 1, collectives = 0;
+    bool lockstep = false;
+    for (int n = 0; n < graph->nodes; n++) {
+        const dl_graph_node *node = &graph->node[n];
+        for (int i = 0; i < node->inputs; i++)
+            if (level[node->input[i]] > phase[n])
+                phase[n] = level[node->input[i]];
+        bool collective = node->op == &dl_op_sum_leaves;
+        for (int o = 0; o < node->outputs; o++)
+            level[node->output + o] = phase[n] + collective;
+        if (phase[n] + collective + 1 > phases)
+            phases = phase[n] + collective + 1;
+        collectives += collective;
+        lockstep = lockstep || (!node->shared && phase[n] > 0);
+    }
+    int sum = 0;
+    for (int p = 0; p < phases; p++)
+        for (int class = 0; class < 3; class++)
+            for (int n = 0; n < graph->nodes; n++) {
+                const dl_graph_node *node = &graph->node[n];
+                if (phase[n] != p || order_class(node) != class)
+                    continue;
+                unit *made = &v->units[v->count];
+                made->node = node;
+                made->phase = p;
+                made->position = v->count++;
+                made->sum = class == 2 ? sum++ : -1;
+            }
+    exec->phases = phases;
+    exec->collectives = collectives;
+    exec->lockstep = lockstep;
+    return DL_OK;
+}
+
+static dl_status learn_inputs(dl_exec *exec, const variant *v)
+{
+    const dl_graph *graph = &v->graph;
+    int count = 0;
+    for (int i = 0; i < graph->values; i++)
+        count += graph->value[i].role == DL_ROLE_INPUT;
+    exec->input_count = 0;
+    size_t n = (size_t)count + 1;
+    exec->input_name = dl_alloc(sizeof *exec->input_name * n);
+    exec->input_type = dl_alloc(sizeof *exec->input_type * n);
+    exec->input_shared = dl_alloc(sizeof *exec->input_shared * n);
+    exec->input = dl_alloc(sizeof *exec->input * n);
+    exec->output = dl_alloc(sizeof *exec->output * (size_t)(graph->outputs + 1));
+    if (!exec->input_name || !exec->input_type || !exec->input_shared || !exec->input ||
+        !exec->output)
+        return dl_fail_memory(n * sizeof *exec->input_type);
+    for (int i = 0; i < graph->values; i++) {
+        if (graph->value[i].role != DL_ROLE_INPUT)
+            continue;
+        exec->input_name[exec->input_count] = graph->value[i].name;
+        exec->input_type[exec->input_count] = graph->value[i].type;
+        exec->input_shared[exec->input_count++] = graph->value[i].shared;
+    }
+    return DL_OK;
+}
+
+static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made)
+{
+    const dl_graph_node *node = made->node;
+    const dl_kernel *kernel = &node->op->cpu;
+    if (node->op == &dl_op_view || node->op == &dl_op_sum_leaves)
+        return DL_OK;
+    if (!kernel->run)
+        return dl_fail(DL_UNAVAILABLE, "%s of '%s' has no kernel for the CPU", node->op->name,
+                       node->name);
+    if (!kernel->prepare) {
+        made->ready = true;
+        return DL_OK;
+    }
+    const dl_type **input = DL_NEW_N(&v->memory, const dl_type *, node->inputs + 1);
+    const dl_type **output = DL_NEW_N(&v->memory, const dl_type *, node->outputs);
+    if (!input || !output)
+        return dl_fail_memory(sizeof *input * (size_t)node->inputs);
+    bool side = dl_team_form_of(exec->options.team) == DL_TEAM_SIDE;
+    dl_prepare what = {.attributes = node->attributes,
+                       .inputs = node->inputs,
+                       .outputs = node->outputs,
+                       .input = input,
+                       .output = output,
+                       .name = node->name,
+                       .threads = side ? 1 : dl_team_threads(exec->options.team)};
+    for (int i = 0; i < node->inputs; i++) {
+        input[i] = &v->graph.value[node->input[i]].type;
+        if (i < DL_MAX_PACKED && !node->shared)
+            what.constant[i] = v->where[node->input[i]].base >= BASE_SLAB &&
+                               v->where[node->input[i]].base < BASE_INPUT;
+    }
+    for (int o = 0; o < node->outputs; o++)
+        output[o] = &v->graph.value[node->output + o].type;
+    dl_status status = kernel->prepare(&what, &made->prepared);
+    if (status != DL_OK)
+        return dl_fail_prefix(status, "%s of '%s': ", node->op->name, node->name);
+    made->ready = true;
+    size_t *workspace = node->shared ? &v->shared_workspace : &v->workspace;
+    if (made->prepared.workspace > *workspace)
+        *workspace = made->prepared.workspace;
+    for (int i = 0; i < DL_MAX_PACKED; i++)
+        if (made->prepared.packed_bytes[i]) {
+            made->in[i] = (place){BASE_PACKED, v->packed_bytes};
+            v->packed_bytes += (made->prepared.packed_bytes[i] + 63) / 64 * 64;
+        }
+    return DL_OK;
+}
+
+dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out)
+{
+    bool first = exec->variants == 0;
+    dl_status status;
+    variant *v = dl_alloc(sizeof *v);
+    if (!v)
+        return dl_fail_memory(sizeof *v);
+    v->samples = samples;
+    dl_graph_init(&v->graph, exec->options.ops, exec->options.variables, samples,
+                  exec->options.training);
+    DL_GOTO(failed, exec->options.build(exec->options.argument, &v->graph));
+    DL_GOTO(failed, dl_graph_simplify(&v->graph));
+    uint64_t hash = dl_graph_hash(&v->graph);
+    if (first)
+        exec->hash = hash;
+    else if (hash != exec->hash) {
+        status = dl_fail(DL_INTERNAL, "the program '%s' has other nodes for %lld samples",
+                         exec->options.name, (long long)samples);
+        goto failed;
+    }
+    DL_GOTO(failed, order_units(exec, v));
+    if (first)
+        DL_GOTO(failed, learn_inputs(exec, v));
+    DL_GOTO(failed, dl_variant_place(exec, v));
+    for (int i = 0; i < v->count; i++)
+        if (first || !v->units[i].node->shared)
+            DL_GOTO(failed, prepare_unit(exec, v, &v->units[i]));
+    if (v->packed_bytes) {
+        v->packed = dl_alloc(v->packed_bytes);
+        if (!v->packed) {
+            status = dl_fail_memory(v->packed_bytes);
+            goto failed;
+        }
+    }
+    *out = v;
+    return DL_OK;
+failed:
+    dl_variant_free(v);
+    return status;
+}
+
+void dl_variant_free(variant *v)
+{
+    if (!v)
+        return;
+    for (int i = 0; i < v->count; i++) {
+        unit *made = &v->units[i];
+        if (!made->ready || !made->prepared.state)
+            continue;
+        void (*release)(void *) = made->node->op->cpu.release;
+        if (release)
+            release(made->prepared.state);
+        else
+            dl_free(made->prepared.state);
+    }
+    dl_free(v->packed);
+    dl_graph_fini(&v->graph);
+    dl_arena_free(&v->memory);
+    dl_free(v);
+}

@@ -1,0 +1,272 @@
+/* Opening and closing a program, its variants, its memory, what it says of itself. See exec.h; run.c runs
+ * it. */
+#include <string.h>
+
+#include "runtime/base/hash.h"
+#include "runtime/exec/internal.h"
+
+dl_status dl_exec_open(dl_exec **out, const dl_exec_options *options)
+{
+    dl_exec *exec = dl_alloc(sizeof *exec);
+    if (!exec)
+        return dl_fail_memory(sizeof *exec);
+    exec->options = *options;
+    exec->workers = dl_team_form_of(options->team) == DL_TEAM_SIDE ? dl_team_threads(options->team) : 1;
+    int size = options->comm->size;
+    exec->local_leaves = (options->leaves + size - 1) / size;
+    *out = exec;
+    return DL_OK;
+}
+
+void dl_exec_close(dl_exec *exec)
+{
+    if (!exec)
+        return;
+    for (int s = 0; exec->sum && s < exec->collectives; s++)
+        dl_sum_close(exec->sum[s]);
+    dl_free(exec->sum);
+    dl_free(exec->sum_floats);
+    for (int l = 0; exec->leaves && l < exec->local_leaves; l++) {
+        dl_free(exec->leaves[l].base);
+        dl_free(exec->leaves[l].in);
+        dl_free(exec->leaves[l].out);
+    }
+    dl_free(exec->leaves);
+    dl_free(exec->shared_leaf.base);
+    dl_free(exec->shared_leaf.in);
+    dl_free(exec->shared_leaf.out);
+    dl_free(exec->arenas);
+    dl_free(exec->shared);
+    dl_free(exec->workspaces);
+    dl_free(exec->seconds);
+    dl_free(exec->calls);
+    dl_free(exec->input_name);
+    dl_free(exec->input_type);
+    dl_free(exec->input_shared);
+    dl_free(exec->input);
+    dl_free(exec->output);
+    for (int i = 0; i < exec->variants; i++)
+        dl_variant_free(exec->variant[i]);
+    dl_free(exec);
+}
+
+static dl_status want_variant(dl_exec *exec, int64_t samples)
+{
+    for (int i = 0; i < exec->variants; i++)
+        if (exec->variant[i]->samples == samples)
+            return DL_OK;
+    if (exec->variants == MAX_VARIANTS)
+        return dl_fail(DL_INTERNAL, "more than %d sizes of a shard in '%s'", MAX_VARIANTS,
+                       exec->options.name);
+    variant *v;
+    DL_TRY(dl_variant_make(exec, samples, &v));
+    exec->variant[exec->variants++] = v;
+    return DL_OK;
+}
+
+dl_status dl_exec_prepare(dl_exec *exec, int64_t batch)
+{
+    int64_t leaves = batch < exec->options.leaves ? batch : exec->options.leaves;
+    int first, last;
+    dl_leaf_range((int)leaves, exec->options.comm->rank, exec->options.comm->size, &first, &last);
+    if (first == last && exec->variants == 0)
+        return want_variant(exec, (batch + leaves - 1) / leaves);
+    for (int64_t l = first; l < last; l++)
+        DL_TRY(want_variant(exec, (l + 1) * batch / leaves - l * batch / leaves));
+    return DL_OK;
+}
+
+static dl_status make_context(dl_exec *exec, leaf *context)
+{
+    size_t widest = 1;
+    for (int i = 0; i < exec->variant[0]->count; i++) {
+        const dl_graph_node *node = exec->variant[0]->units[i].node;
+        if ((size_t)node->inputs > widest)
+            widest = (size_t)node->inputs;
+        if ((size_t)node->outputs > widest)
+            widest = (size_t)node->outputs;
+    }
+    context->base = dl_alloc(sizeof *context->base * (size_t)exec->bases);
+    context->in = dl_alloc(sizeof *context->in * widest);
+    context->out = dl_alloc(sizeof *context->out * widest);
+    if (!context->base || !context->in || !context->out)
+        return dl_fail_memory(sizeof *context->base * (size_t)exec->bases);
+    for (int s = 0; s < DL_SLAB_COUNT; s++)
+        context->base[BASE_SLAB + s] = (char *)exec->options.variables->slab[s];
+    context->base[BASE_SHARED] = exec->shared;
+    return DL_OK;
+}
+
+static size_t round_up(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+/* Memory of all leaves and the shared nodes, for the largest variant. */
+static dl_status make_memory(dl_exec *exec)
+{
+    size_t shared_workspace = 0;
+    for (int i = 0; i < exec->variants; i++) {
+        const variant *v = exec->variant[i];
+        if (v->arena_bytes > exec->arena_bytes)
+            exec->arena_bytes = v->arena_bytes;
+        if (v->shared_bytes > exec->shared_bytes)
+            exec->shared_bytes = v->shared_bytes;
+        if (v->workspace > exec->workspace_bytes)
+            exec->workspace_bytes = v->workspace;
+        if (v->shared_workspace > shared_workspace)
+            shared_workspace = v->shared_workspace;
+    }
+    exec->arena_bytes = round_up(exec->arena_bytes);
+    exec->workspace_bytes = round_up(exec->workspace_bytes);
+    exec->arena_count = exec->lockstep || exec->workers > exec->local_leaves ? exec->local_leaves
+                                                                             : exec->workers;
+    size_t arenas = exec->arena_bytes * (size_t)exec->arena_count;
+    size_t workspaces = exec->workspace_bytes * (size_t)exec->workers + shared_workspace;
+    exec->arenas = dl_alloc(arenas);
+    exec->workspaces = dl_alloc(workspaces);
+    exec->shared = dl_alloc(exec->shared_bytes);
+    exec->leaves = dl_alloc(sizeof *exec->leaves * (size_t)exec->local_leaves);
+    exec->seconds = dl_alloc(sizeof *exec->seconds * (size_t)(exec->variant[0]->count + 1));
+    exec->calls = dl_alloc(sizeof *exec->calls * (size_t)(exec->variant[0]->count + 1));
+    if (!exec->arenas || !exec->workspaces || !exec->shared || !exec->leaves || !exec->seconds ||
+        !exec->calls)
+        return dl_fail_memory(arenas + workspaces + exec->shared_bytes);
+    exec->bases = BASE_INPUT + exec->input_count + 2 * exec->collectives;
+    for (int l = 0; l < exec->local_leaves; l++)
+        DL_TRY(make_context(exec, &exec->leaves[l]));
+    DL_TRY(make_context(exec, &exec->shared_leaf));
+    exec->shared_leaf.variant = exec->variant[0];
+    exec->shared_leaf.workspace =
+        exec->workspaces + exec->workspace_bytes * (size_t)exec->workers;
+    return DL_OK;
+}
+
+dl_status dl_exec_connect(dl_exec *exec)
+{
+    dl_status status = exec->variants ? make_memory(exec)
+                                      : dl_fail(DL_INTERNAL, "'%s' has no variant", exec->options.name);
+    DL_TRY(dl_comm_agree(exec->options.comm, status));
+    DL_TRY(dl_comm_same(exec->options.comm, dl_exec_hash(exec), exec->options.name));
+    size_t sums = (size_t)exec->collectives + 1;
+    exec->sum = dl_alloc(sizeof *exec->sum * sums);
+    exec->sum_floats = dl_alloc(sizeof *exec->sum_floats * sums);
+    status = exec->sum && exec->sum_floats ? DL_OK : dl_fail_memory(sums * sizeof *exec->sum);
+    DL_TRY(dl_comm_agree(exec->options.comm, status));
+    const variant *v = exec->variant[0];
+    for (int u = 0; u < v->count; u++) {
+        const unit *made = &v->units[u];
+        if (made->sum < 0)
+            continue;
+        /* One more line at the end of each buffer carries "a leaf failed" to all ranks. */
+        int64_t floats = dl_type_count(&v->graph.value[made->node->output].type);
+        exec->sum_floats[made->sum] = floats;
+        DL_TRY(dl_sum_open(exec->options.comm, floats + DL_SLAB_ALIGN, exec->local_leaves,
+                           &exec->sum[made->sum]));
+    }
+    return DL_OK;
+}
+
+int dl_exec_input(const dl_exec *exec, const char *name)
+{
+    for (int i = 0; i < exec->input_count; i++)
+        if (strcmp(exec->input_name[i], name) == 0)
+            return i;
+    return -1;
+}
+
+int dl_exec_output(const dl_exec *exec, const char *name)
+{
+    const dl_graph *graph = &exec->variant[0]->graph;
+    for (int i = 0; i < graph->outputs; i++)
+        if (strcmp(graph->output[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+const dl_type *dl_exec_output_type(const dl_exec *exec, int output)
+{
+    const dl_graph *graph = &exec->variant[0]->graph;
+    return &graph->value[graph->output[output].value].type;
+}
+
+void dl_exec_bind_input(dl_exec *exec, int input, const void *memory)
+{
+    if (input >= 0)
+        exec->input[input] = memory;
+}
+
+void dl_exec_bind_output(dl_exec *exec, int output, void *memory)
+{
+    if (output >= 0)
+        exec->output[output] = memory;
+}
+
+const float *dl_exec_result(const dl_exec *exec, int output)
+{
+    const variant *v = exec->variant[0];
+    place at = v->where[v->graph.output[output].value];
+    return (const float *)(exec->shared_leaf.base[at.base] + at.offset);
+}
+
+void dl_exec_describe(const dl_exec *exec, dl_exec_report *report)
+{
+    memset(report, 0, sizeof *report);
+    const variant *v = exec->variant[0];
+    for (int u = 0; u < v->count; u++) {
+        report->nodes++;
+        report->shared_nodes += v->units[u].node->shared;
+        if (v->units[u].sum >= 0)
+            report->collective_floats += dl_type_count(&v->graph.value[v->units[u].node->output].type);
+    }
+    report->collectives = exec->collectives;
+    report->local_leaves = exec->local_leaves;
+    for (int i = 0; i < exec->variants; i++) {
+        v = exec->variant[i];
+        if (v->arena_bytes > report->activations)
+            report->activations = v->arena_bytes;
+        if (v->unplanned_bytes > report->unplanned)
+            report->unplanned = v->unplanned_bytes;
+        if (v->workspace > report->workspace)
+            report->workspace = v->workspace;
+        if (v->shared_bytes > report->shared)
+            report->shared = v->shared_bytes;
+        report->packed += v->packed_bytes;
+    }
+    report->arenas = (size_t)(exec->lockstep || exec->workers > exec->local_leaves
+                                  ? exec->local_leaves
+                                  : exec->workers);
+    report->reduction = (size_t)(report->collective_floats + exec->collectives * DL_SLAB_ALIGN) *
+                        sizeof(float) * (size_t)exec->local_leaves;
+}
+
+uint64_t dl_exec_hash(const dl_exec *exec)
+{
+    int64_t facts[2] = {exec->options.leaves, exec->collectives};
+    return dl_hash(facts, sizeof facts, exec->hash);
+}
+
+void dl_exec_profile(dl_exec *exec, bool on)
+{
+    exec->profiling = on;
+    memset(exec->seconds, 0, sizeof *exec->seconds * (size_t)exec->variant[0]->count);
+    memset(exec->calls, 0, sizeof *exec->calls * (size_t)exec->variant[0]->count);
+}
+
+int dl_exec_times(const dl_exec *exec, dl_exec_time *out, int capacity)
+{
+    const variant *v = exec->variant[0];
+    int count = 0;
+    for (int u = 0; u < v->count && count < capacity; u++)
+        if (v->units[u].node->op != &dl_op_view)
+            out[count++] = (dl_exec_time){v->units[u].node->op->name, v->units[u].node->name,
+                                          exec->seconds[u], exec->calls[u]};
+    return count;
+}
+
+double dl_exec_waited(dl_exec *exec)
+{
+    double waited = exec->waited;
+    exec->waited = 0;
+    return waited;
+}

@@ -1,0 +1,131 @@
+/* What the files of runtime/exec share: where values live, and nodes made ready to run.
+ *
+ * Memory is addressed as (base, offset). The bases of a leaf are filled in before it runs: its arena,
+ * its part of the inputs, its buffers of the collectives; so one compiled variant serves all leaves. */
+#ifndef DL_EXEC_INTERNAL_H
+#define DL_EXEC_INTERNAL_H
+
+#include "runtime/exec/exec.h"
+#include "runtime/graph/planner.h"
+
+enum { /* fixed bases; inputs, leaf buffers and results follow */
+    BASE_ARENA,
+    BASE_SHARED,
+    BASE_PACKED,
+    BASE_SLAB,
+    BASE_INPUT = BASE_SLAB + DL_SLAB_COUNT
+};
+
+typedef struct place {
+    int base; /* -1: nowhere (a value nobody reads) */
+    size_t offset;
+} place;
+
+typedef struct dying { /* memory to poison once a node has run */
+    size_t offset, bytes;
+} dying;
+
+typedef struct unit { /* one node, ready */
+    const dl_graph_node *node;
+    dl_prepared prepared;
+    bool ready; /* prepared */
+    place *in, *out;
+    int phase, position;
+    int sum; /* collective: index in exec->sum */
+    dying *dead;
+    int dead_count;
+} unit;
+
+typedef struct move { /* copy at the end of a phase: value into a collective's buffer */
+    place from;
+    int sum;
+    size_t offset, bytes;
+    int phase;
+} move;
+
+typedef struct variant {
+    int64_t samples;
+    dl_graph graph;
+    dl_arena memory;
+    unit *units; /* by position */
+    int count;
+    place *where; /* by value */
+    move *moves;
+    int move_count;
+    size_t arena_bytes, shared_bytes, unplanned_bytes, workspace, shared_workspace, packed_bytes;
+    char *packed;
+    uint64_t packed_version;
+} variant;
+
+typedef struct copy { /* assignment that could not write in place */
+    place from, to;
+    size_t bytes;
+} copy;
+
+typedef struct leaf { /* a piece of the current batch on this rank */
+    const variant *variant;
+    char **base;
+    const void **in; /* scratch of one node's pointers */
+    void **out;
+    char *workspace;
+    dl_random random;
+    int64_t first; /* sample, from this rank's first */
+    int sum_leaf;
+    dl_status status;
+    char message[256];
+} leaf;
+
+enum { MAX_VARIANTS = 8 };
+
+struct dl_exec {
+    dl_exec_options options;
+    variant *variant[MAX_VARIANTS]; /* [0] also runs the shared nodes */
+    int variants;
+    int phases, collectives;
+    bool lockstep; /* a collective lies between per-shard nodes */
+    uint64_t hash;
+    copy *copies;
+    int copy_count;
+    int input_count;
+    const char **input_name;
+    dl_type *input_type; /* of the first variant */
+    bool *input_shared;
+    const void **input;
+    void **output; /* [graph outputs] per-shard destinations */
+    dl_sum **sum;
+    int64_t *sum_floats; /* without the flag */
+    int bases;
+    leaf *leaves; /* [local_leaves] */
+    int local_leaves, arena_count, workers;
+    char *arenas, *shared, *workspaces;
+    size_t arena_bytes, shared_bytes, workspace_bytes;
+    leaf shared_leaf; /* context of the shared nodes */
+    double waited;
+    bool profiling;
+    double *seconds; /* by position */
+    int64_t *calls;
+    /* of the current run */
+    int current_phase, first_leaf, leaf_count;
+};
+
+/* compile.c */
+dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out);
+void dl_variant_free(variant *v);
+/* memory.c: places, moves, copies, poison lists of a variant whose units are ordered */
+dl_status dl_variant_place(dl_exec *exec, variant *v);
+
+static inline int base_input(const dl_exec *exec, int index)
+{
+    (void)exec;
+    return BASE_INPUT + index;
+}
+static inline int base_leaf(const dl_exec *exec, int sum)
+{
+    return BASE_INPUT + exec->input_count + sum;
+}
+static inline int base_result(const dl_exec *exec, int sum)
+{
+    return BASE_INPUT + exec->input_count + exec->collectives + sum;
+}
+
+#endif

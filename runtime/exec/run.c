@@ -1,0 +1,243 @@
+/* A step: per phase the shared nodes, the per-shard nodes of every local leaf, the collectives. Nothing
+ * here allocates. A leaf that fails goes on to the next collective with a flag in its buffer, so that all
+ * ranks learn of it from the sum they were going to make anyway, and stop together. */
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/base/clock.h"
+#include "runtime/exec/internal.h"
+
+static void *at(const leaf *context, place where)
+{
+    return where.base < 0 ? NULL : context->base[where.base] + where.offset;
+}
+
+static dl_status run_unit(dl_exec *exec, const variant *v, int index, leaf *context, dl_team *team)
+{
+    const unit *made = &v->units[index];
+    const dl_graph_node *node = made->node;
+    for (int i = 0; i < node->inputs; i++)
+        context->in[i] = at(context, made->in[i]);
+    for (int o = 0; o < node->outputs; o++)
+        context->out[o] = at(context, made->out[o]);
+    dl_run run = {.in = context->in,
+                  .out = context->out,
+                  .workspace = context->workspace,
+                  .team = team,
+                  .random = &context->random};
+    double start = exec->profiling ? dl_seconds() : 0;
+    dl_status status = node->op->cpu.run(made->prepared.state, &run);
+    if (exec->profiling) { /* side workers may lose a count to each other: a profile, not an account */
+        exec->seconds[index] += dl_seconds() - start;
+        exec->calls[index]++;
+    }
+    if (exec->options.memory == DL_MEMORY_POISONED)
+        for (int d = 0; d < made->dead_count; d++)
+            memset(context->base[node->shared ? BASE_SHARED : BASE_ARENA] + made->dead[d].offset,
+                   0xff, made->dead[d].bytes);
+    if (status != DL_OK)
+        return dl_fail_prefix(status, "%s of '%s': ", node->op->name, node->name);
+    return DL_OK;
+}
+
+static bool runs_here(const unit *made, int phase, bool shared)
+{
+    return made->phase == phase && made->sum < 0 && made->node->shared == shared &&
+           made->node->op != &dl_op_view;
+}
+
+/* Per-shard outputs leave in the last phase that has per-shard nodes; copying in each phase what is
+ * there would be wrong for later ones, so it is done once, when the leaf is through. */
+static void deliver(const dl_exec *exec, const leaf *context)
+{
+    const variant *v = context->variant;
+    for (int i = 0; i < v->graph.outputs; i++) {
+        dl_value value = v->graph.output[i].value;
+        const dl_value_info *info = &v->graph.value[value];
+        if (info->shared || !exec->output[i])
+            continue;
+        size_t bytes = dl_type_bytes(&info->type), sample = bytes / (size_t)v->samples;
+        memcpy((char *)exec->output[i] + sample * (size_t)context->first,
+               at(context, v->where[value]), bytes);
+    }
+}
+
+static bool last_phase_of_shards(const dl_exec *exec, const variant *v, int phase)
+{
+    (void)exec;
+    for (int u = v->count; u-- > 0;)
+        if (!v->units[u].node->shared && v->units[u].node->op != &dl_op_view)
+            return v->units[u].phase == phase;
+    return phase == 0;
+}
+
+static dl_status run_leaf(void *argument, int task)
+{
+    dl_exec *exec = argument;
+    leaf *context = &exec->leaves[task];
+    const variant *v = context->variant;
+    int phase = exec->current_phase;
+    if (context->status != DL_OK)
+        return DL_OK; /* it failed before: the flag travels, the status is kept */
+    dl_team *team =
+        dl_team_form_of(exec->options.team) == DL_TEAM_LONE ? exec->options.team : NULL;
+    for (int u = 0; u < v->count && context->status == DL_OK; u++)
+        if (runs_here(&v->units[u], phase, false)) {
+            context->status = run_unit(exec, v, u, context, team);
+            if (context->status != DL_OK)
+                snprintf(context->message, sizeof context->message, "%s", dl_message());
+        }
+    for (int m = 0; m < v->move_count; m++)
+        if (v->moves[m].phase == phase)
+            memcpy(context->base[base_leaf(exec, v->moves[m].sum)] + v->moves[m].offset,
+                   at(context, v->moves[m].from), v->moves[m].bytes);
+    if (last_phase_of_shards(exec, v, phase))
+        deliver(exec, context);
+    return DL_OK;
+}
+
+static dl_status run_shared(dl_exec *exec, int phase)
+{
+    const variant *v = exec->variant[0];
+    for (int u = 0; u < v->count; u++)
+        if (runs_here(&v->units[u], phase, true))
+            DL_TRY(run_unit(exec, v, u, &exec->shared_leaf, exec->options.team));
+    return DL_OK;
+}
+
+static dl_status run_collectives(dl_exec *exec, int phase, int leaves)
+{
+    const variant *v = exec->variant[0];
+    bool failed = false;
+    double start = dl_seconds();
+    for (int u = 0; u < v->count; u++) {
+        const unit *made = &v->units[u];
+        if (made->phase != phase || made->sum < 0)
+            continue;
+        dl_sum *sum = exec->sum[made->sum];
+        int64_t flag = exec->sum_floats[made->sum];
+        for (int l = 0; l < exec->leaf_count; l++) {
+            memset(sum->leaf[l] + flag, 0, DL_SLAB_ALIGN * sizeof(float));
+            sum->leaf[l][flag] = exec->leaves[l].status == DL_OK ? 0.0f : 1.0f;
+        }
+        DL_TRY(dl_sum_run(sum, leaves, exec->options.team));
+        char *result = (char *)(uintptr_t)sum->result;
+        exec->shared_leaf.base[base_result(exec, made->sum)] = result;
+        for (int l = 0; l < exec->leaf_count; l++)
+            exec->leaves[l].base[base_result(exec, made->sum)] = result;
+        failed = failed || sum->result[flag] != 0.0f;
+    }
+    exec->waited += dl_seconds() - start;
+    if (!failed)
+        return DL_OK;
+    dl_status mine = DL_OK;
+    for (int l = 0; l < exec->leaf_count && mine == DL_OK; l++)
+        if (exec->leaves[l].status != DL_OK)
+            mine = dl_fail(exec->leaves[l].status, "%s", exec->leaves[l].message);
+    return dl_comm_agree(exec->options.comm, mine);
+}
+
+static void pack(dl_exec *exec, variant *v)
+{
+    if (!v->packed_bytes || v->packed_version == exec->options.variables->version)
+        return;
+    leaf *context = &exec->shared_leaf;
+    for (int u = 0; u < v->count; u++) {
+        const unit *made = &v->units[u];
+        for (int i = 0; i < DL_MAX_PACKED; i++)
+            if (made->prepared.packed_bytes[i])
+                made->node->op->cpu.pack(made->prepared.state, i,
+                                         at(context, v->where[made->node->input[i]]),
+                                         v->packed + made->in[i].offset, exec->options.team);
+    }
+    v->packed_version = exec->options.variables->version;
+}
+
+static dl_status set_leaf(dl_exec *exec, int index, int64_t samples, int64_t first,
+                          const dl_random *random, int64_t rank_first)
+{
+    leaf *context = &exec->leaves[index];
+    context->variant = NULL;
+    for (int i = 0; i < exec->variants; i++)
+        if (exec->variant[i]->samples == samples) {
+            pack(exec, exec->variant[i]);
+            context->variant = exec->variant[i];
+            context->base[BASE_PACKED] = exec->variant[i]->packed;
+        }
+    if (!context->variant)
+        return dl_fail(DL_INTERNAL, "'%s' was not prepared for %lld samples a shard",
+                       exec->options.name, (long long)samples);
+    int worker = index % exec->workers;
+    int arena = exec->lockstep || exec->arena_count == exec->local_leaves ? index : worker;
+    context->base[BASE_ARENA] = exec->arenas + exec->arena_bytes * (size_t)arena;
+    context->workspace = exec->workspaces + exec->workspace_bytes * (size_t)worker;
+    context->first = first - rank_first;
+    context->random = *random;
+    context->random.first_sample = (uint32_t)first;
+    context->status = DL_OK;
+    for (int i = 0; i < exec->input_count; i++) {
+        const dl_type *type = &exec->input_type[i];
+        const char *memory = exec->input[i];
+        if (!exec->input_shared[i]) {
+            size_t sample = dl_type_bytes(type) / (size_t)exec->variant[0]->samples;
+            memory += sample * (size_t)context->first;
+        }
+        context->base[base_input(exec, i)] = (char *)(uintptr_t)memory;
+    }
+    for (int s = 0; s < exec->collectives; s++) {
+        context->base[base_leaf(exec, s)] = (char *)exec->sum[s]->leaf[index];
+        context->base[base_result(exec, s)] = (char *)(uintptr_t)exec->sum[s]->result;
+    }
+    return DL_OK;
+}
+
+static dl_status begin(dl_exec *exec, int64_t batch, int leaves, const dl_random *random)
+{
+    int first, last;
+    dl_leaf_range(leaves, exec->options.comm->rank, exec->options.comm->size, &first, &last);
+    exec->leaf_count = last - first;
+    leaf *shared = &exec->shared_leaf;
+    shared->random = *random;
+    for (int i = 0; i < exec->input_count; i++) {
+        if (!exec->input[i] && (exec->leaf_count > 0 || exec->input_shared[i]))
+            return dl_fail(DL_INTERNAL, "input '%s' of '%s' is not bound", exec->input_name[i],
+                           exec->options.name);
+        shared->base[base_input(exec, i)] = (char *)(uintptr_t)exec->input[i];
+    }
+    int64_t rank_first = (int64_t)first * batch / leaves;
+    for (int l = first; l < last; l++) {
+        int64_t from = (int64_t)l * batch / leaves, to = (int64_t)(l + 1) * batch / leaves;
+        DL_TRY(set_leaf(exec, l - first, to - from, from, random, rank_first));
+    }
+    return DL_OK;
+}
+
+static dl_status run_leaves(dl_exec *exec)
+{
+    if (dl_team_form_of(exec->options.team) == DL_TEAM_SIDE)
+        return dl_team_tasks(exec->options.team, exec->leaf_count, run_leaf, exec);
+    for (int l = 0; l < exec->leaf_count; l++)
+        run_leaf(exec, l);
+    return DL_OK;
+}
+
+dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random)
+{
+    int leaves = batch < exec->options.leaves ? (int)batch : exec->options.leaves;
+    DL_TRY(begin(exec, batch, leaves, random));
+    for (int phase = 0; phase < exec->phases; phase++) {
+        DL_TRY(run_shared(exec, phase));
+        exec->current_phase = phase;
+        DL_TRY(run_leaves(exec));
+        DL_TRY(run_collectives(exec, phase, leaves));
+    }
+    for (int l = 0; l < exec->leaf_count; l++) /* a program without a collective after the failure */
+        if (exec->leaves[l].status != DL_OK)
+            return dl_fail(exec->leaves[l].status, "%s", exec->leaves[l].message);
+    for (int i = 0; i < exec->copy_count; i++)
+        memcpy(at(&exec->shared_leaf, exec->copies[i].to), at(&exec->shared_leaf, exec->copies[i].from),
+               exec->copies[i].bytes);
+    if (exec->variant[0]->graph.assignments)
+        exec->options.variables->version++;
+    return DL_OK;
+}
