@@ -79,7 +79,7 @@ typedef enum dl_node_kind {
 } dl_node_kind;
 
 /* Which of its type's alternatives a scalar was read as. */
-typedef enum dl_value {
+typedef enum dl_scalar_kind {
     DL_VALUE_NONE, /* no scalar, or inside `any` */
     DL_VALUE_INT,
     DL_VALUE_NUMBER,
@@ -91,7 +91,7 @@ typedef enum dl_value {
     DL_VALUE_QUANTITY,
     DL_VALUE_AMOUNT,
     DL_VALUE_RANGE
-} dl_value;
+} dl_scalar_kind;
 
 typedef struct dl_node {
     dl_node_kind kind;
@@ -102,7 +102,7 @@ typedef struct dl_node {
     bool given;               /* by the user, not by a default */
     bool quoted;
     bool open; /* a map of any names, not of rows */
-    dl_value value;
+    dl_scalar_kind value;
     const char *text;    /* scalar, after ${...}; an item's word */
     const char *written; /* the text before ${...} was replaced; NULL: nothing was */
     double number;    /* value of int, number, bool (0/1), amount, quantity; low end of a range */
