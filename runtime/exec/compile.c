@@ -9,8 +9,8 @@
 static int order_class(const dl_graph_node *node)
 {
     if (node->op == &dl_op_sum_leaves)
-        return 2;
-    return node->shared ? 0 : 1;
+        return CLASS_COLLECTIVE;
+    return node->shared ? CLASS_SHARED : CLASS_SHARD;
 }
 
 /* Phases of all nodes, then units sorted by (phase, shared/per shard/collective, creation). */
@@ -35,21 +35,34 @@ static dl_status order_units(dl_exec *exec, variant *v)
         if (phase[n] + collective + 1 > phases)
             phases = phase[n] + collective + 1;
         collectives += collective;
-        lockstep = lockstep || (!node->shared && phase[n] > 0);
+        lockstep = lockstep || (order_class(node) == CLASS_SHARD && phase[n] > 0 &&
+                                node->op != &dl_op_view);
     }
+    v->begin = DL_NEW_N(&v->memory, int, CLASSES * phases + 1);
+    if (!v->begin)
+        return dl_fail_memory(sizeof(int) * (size_t)phases);
+    for (int n = 0; n < graph->nodes; n++) /* counting sort by (phase, class); views run nowhere */
+        if (graph->node[n].op != &dl_op_view)
+            v->begin[CLASSES * phase[n] + order_class(&graph->node[n]) + 1]++;
+    for (int i = 0; i < CLASSES * phases; i++)
+        v->begin[i + 1] += v->begin[i];
+    v->count = v->begin[CLASSES * phases];
+    int *next = DL_NEW_N(&v->memory, int, CLASSES * phases + 1);
+    if (!next)
+        return dl_fail_memory(sizeof(int) * (size_t)phases);
+    memcpy(next, v->begin, sizeof *next * (size_t)(CLASSES * phases));
     int sum = 0;
-    for (int p = 0; p < phases; p++)
-        for (int class = 0; class < 3; class++)
-            for (int n = 0; n < graph->nodes; n++) {
-                const dl_graph_node *node = &graph->node[n];
-                if (phase[n] != p || order_class(node) != class)
-                    continue;
-                unit *made = &v->units[v->count];
-                made->node = node;
-                made->phase = p;
-                made->position = v->count++;
-                made->sum = class == 2 ? sum++ : -1;
-            }
+    for (int n = 0; n < graph->nodes; n++) {
+        const dl_graph_node *node = &graph->node[n];
+        if (node->op == &dl_op_view)
+            continue;
+        int position = next[CLASSES * phase[n] + order_class(node)]++;
+        v->units[position] =
+            (unit){.node = node, .phase = phase[n], .position = position, .sum = -1};
+    }
+    for (int u = 0; u < v->count; u++)
+        if (v->units[u].node->op == &dl_op_sum_leaves)
+            v->units[u].sum = sum++;
     exec->phases = phases;
     exec->collectives = collectives;
     exec->lockstep = lockstep;
@@ -86,7 +99,7 @@ static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made)
 {
     const dl_graph_node *node = made->node;
     const dl_kernel *kernel = &node->op->cpu;
-    if (node->op == &dl_op_view || node->op == &dl_op_sum_leaves)
+    if (made->sum >= 0)
         return DL_OK;
     if (!kernel->run)
         return dl_fail(DL_UNAVAILABLE, "%s of '%s' has no kernel for the CPU", node->op->name,

@@ -258,9 +258,8 @@ int dl_exec_times(const dl_exec *exec, dl_exec_time *out, int capacity)
     const variant *v = exec->variant[0];
     int count = 0;
     for (int u = 0; u < v->count && count < capacity; u++)
-        if (v->units[u].node->op != &dl_op_view)
-            out[count++] = (dl_exec_time){v->units[u].node->op->name, v->units[u].node->name,
-                                          exec->seconds[u], exec->calls[u]};
+        out[count++] = (dl_exec_time){v->units[u].node->op->name, v->units[u].node->name,
+                                      exec->seconds[u], exec->calls[u]};
     return count;
 }
 

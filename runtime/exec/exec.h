@@ -60,6 +60,14 @@ void dl_exec_bind_output(dl_exec *exec, int output, void *memory);
 /* A shared output, valid from a run to the next. */
 const float *dl_exec_result(const dl_exec *exec, int output);
 
+/* Before a run on this rank alone: the run will fail here with this thread's message (the batch could not
+ * be read, say) and so, through its collectives, on every rank. */
+void dl_exec_refuse(dl_exec *exec, dl_status status);
+/* A number that rides along with the last collective of the runs that follow (a signal has come), and the sum of
+ * what all ranks with samples sent in the last run: free agreement. */
+void dl_exec_notice(dl_exec *exec, float notice);
+float dl_exec_noticed(const dl_exec *exec);
+
 /* Runs a batch; `random` holds seed and step. Collective when comm->size > 1. Assignments take effect. */
 dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random);
 

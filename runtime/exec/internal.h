@@ -49,6 +49,7 @@ typedef struct variant {
     dl_arena memory;
     unit *units; /* by position */
     int count;
+    int *begin; /* [3 * phases + 1]: first unit of (phase, class) */
     place *where; /* by value */
     move *moves;
     int move_count;
@@ -74,6 +75,9 @@ typedef struct leaf { /* a piece of the current batch on this rank */
     dl_status status;
     char message[256];
 } leaf;
+
+/* Units of a phase, in this order. */
+enum { CLASS_SHARED, CLASS_SHARD, CLASS_COLLECTIVE, CLASSES };
 
 enum { MAX_VARIANTS = 8 };
 
@@ -101,6 +105,9 @@ struct dl_exec {
     size_t arena_bytes, shared_bytes, workspace_bytes;
     leaf shared_leaf; /* context of the shared nodes */
     double waited;
+    dl_status refusal;
+    char refusal_message[256];
+    float notice, noticed;
     bool profiling;
     double *seconds; /* by position */
     int64_t *calls;

@@ -59,8 +59,6 @@ static void find_lives(placer *p)
 {
     for (int u = 0; u < p->v->count; u++) {
         const unit *made = &p->v->units[u];
-        if (made->node->op == &dl_op_view)
-            continue;
         for (int i = 0; i < made->node->inputs; i++)
             p->last[p->root[made->node->input[i]]] = u;
         for (int o = 0; o < made->node->outputs; o++)
@@ -217,7 +215,7 @@ static dl_status place_rest(placer *p)
 {
     for (int u = 0; u < p->v->count; u++) {
         const unit *made = &p->v->units[u];
-        if (made->node->op == &dl_op_view || made->sum >= 0)
+        if (made->sum >= 0)
             continue;
         for (int o = 0; o < made->node->outputs; o++) {
             dl_value output = made->node->output + o;
@@ -303,7 +301,7 @@ static dl_status set_units(placer *p)
         if (dead->last >= p->v->count)
             continue;
         unit *made = &p->v->units[dead->last];
-        if (made->sum < 0 && made->node->op != &dl_op_view && made->node->shared == dead->shared)
+        if (made->sum < 0 && made->node->shared == dead->shared)
             made->dead[made->dead_count++] = (dying){dead->offset, dead->bytes};
     }
     for (int m = 0; m < p->v->move_count; m++)

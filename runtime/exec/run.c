@@ -40,14 +40,14 @@ static dl_status run_unit(dl_exec *exec, const variant *v, int index, leaf *cont
     return DL_OK;
 }
 
-static bool runs_here(const unit *made, int phase, bool shared)
+/* The units of a class in a phase: [*first, *last). */
+static void units_of(const variant *v, int phase, int class, int *first, int *last)
 {
-    return made->phase == phase && made->sum < 0 && made->node->shared == shared &&
-           made->node->op != &dl_op_view;
+    *first = v->begin[CLASSES * phase + class];
+    *last = v->begin[CLASSES * phase + class + 1];
 }
 
-/* Per-shard outputs leave in the last phase that has per-shard nodes; copying in each phase what is
- * there would be wrong for later ones, so it is done once, when the leaf is through. */
+/* Per-shard outputs leave when the leaf is through. */
 static void deliver(const dl_exec *exec, const leaf *context)
 {
     const variant *v = context->variant;
@@ -62,13 +62,16 @@ static void deliver(const dl_exec *exec, const leaf *context)
     }
 }
 
-static bool last_phase_of_shards(const dl_exec *exec, const variant *v, int phase)
+/* No per-shard node runs after this phase. */
+static bool through(const dl_exec *exec, const variant *v, int phase)
 {
-    (void)exec;
-    for (int u = v->count; u-- > 0;)
-        if (!v->units[u].node->shared && v->units[u].node->op != &dl_op_view)
-            return v->units[u].phase == phase;
-    return phase == 0;
+    for (int p = phase + 1; p < exec->phases; p++) {
+        int first, last;
+        units_of(v, p, CLASS_SHARD, &first, &last);
+        if (first < last)
+            return false;
+    }
+    return true;
 }
 
 static dl_status run_leaf(void *argument, int task)
@@ -81,17 +84,18 @@ static dl_status run_leaf(void *argument, int task)
         return DL_OK; /* it failed before: the flag travels, the status is kept */
     dl_team *team =
         dl_team_form_of(exec->options.team) == DL_TEAM_LONE ? exec->options.team : NULL;
-    for (int u = 0; u < v->count && context->status == DL_OK; u++)
-        if (runs_here(&v->units[u], phase, false)) {
-            context->status = run_unit(exec, v, u, context, team);
-            if (context->status != DL_OK)
-                snprintf(context->message, sizeof context->message, "%s", dl_message());
-        }
+    int first, last;
+    units_of(v, phase, CLASS_SHARD, &first, &last);
+    for (int u = first; u < last && context->status == DL_OK; u++) {
+        context->status = run_unit(exec, v, u, context, team);
+        if (context->status != DL_OK)
+            snprintf(context->message, sizeof context->message, "%s", dl_message());
+    }
     for (int m = 0; m < v->move_count; m++)
         if (v->moves[m].phase == phase)
             memcpy(context->base[base_leaf(exec, v->moves[m].sum)] + v->moves[m].offset,
                    at(context, v->moves[m].from), v->moves[m].bytes);
-    if (last_phase_of_shards(exec, v, phase))
+    if (through(exec, v, phase) && context->status == DL_OK)
         deliver(exec, context);
     return DL_OK;
 }
@@ -99,9 +103,10 @@ static dl_status run_leaf(void *argument, int task)
 static dl_status run_shared(dl_exec *exec, int phase)
 {
     const variant *v = exec->variant[0];
-    for (int u = 0; u < v->count; u++)
-        if (runs_here(&v->units[u], phase, true))
-            DL_TRY(run_unit(exec, v, u, &exec->shared_leaf, exec->options.team));
+    int first, last;
+    units_of(v, phase, CLASS_SHARED, &first, &last);
+    for (int u = first; u < last; u++)
+        DL_TRY(run_unit(exec, v, u, &exec->shared_leaf, exec->options.team));
     return DL_OK;
 }
 
@@ -110,15 +115,16 @@ static dl_status run_collectives(dl_exec *exec, int phase, int leaves)
     const variant *v = exec->variant[0];
     bool failed = false;
     double start = dl_seconds();
-    for (int u = 0; u < v->count; u++) {
+    int first, last;
+    units_of(v, phase, CLASS_COLLECTIVE, &first, &last);
+    for (int u = first; u < last; u++) {
         const unit *made = &v->units[u];
-        if (made->phase != phase || made->sum < 0)
-            continue;
         dl_sum *sum = exec->sum[made->sum];
         int64_t flag = exec->sum_floats[made->sum];
         for (int l = 0; l < exec->leaf_count; l++) {
             memset(sum->leaf[l] + flag, 0, DL_SLAB_ALIGN * sizeof(float));
             sum->leaf[l][flag] = exec->leaves[l].status == DL_OK ? 0.0f : 1.0f;
+            sum->leaf[l][flag + 1] = l == 0 ? exec->notice : 0.0f;
         }
         DL_TRY(dl_sum_run(sum, leaves, exec->options.team));
         char *result = (char *)(uintptr_t)sum->result;
@@ -126,6 +132,7 @@ static dl_status run_collectives(dl_exec *exec, int phase, int leaves)
         for (int l = 0; l < exec->leaf_count; l++)
             exec->leaves[l].base[base_result(exec, made->sum)] = result;
         failed = failed || sum->result[flag] != 0.0f;
+        exec->noticed = sum->result[flag + 1];
     }
     exec->waited += dl_seconds() - start;
     if (!failed)
@@ -178,7 +185,7 @@ static dl_status set_leaf(dl_exec *exec, int index, int64_t samples, int64_t fir
     for (int i = 0; i < exec->input_count; i++) {
         const dl_type *type = &exec->input_type[i];
         const char *memory = exec->input[i];
-        if (!exec->input_shared[i]) {
+        if (memory && !exec->input_shared[i]) {
             size_t sample = dl_type_bytes(type) / (size_t)exec->variant[0]->samples;
             memory += sample * (size_t)context->first;
         }
@@ -199,7 +206,8 @@ static dl_status begin(dl_exec *exec, int64_t batch, int leaves, const dl_random
     leaf *shared = &exec->shared_leaf;
     shared->random = *random;
     for (int i = 0; i < exec->input_count; i++) {
-        if (!exec->input[i] && (exec->leaf_count > 0 || exec->input_shared[i]))
+        if (!exec->input[i] && exec->refusal == DL_OK &&
+            (exec->leaf_count > 0 || exec->input_shared[i]))
             return dl_fail(DL_INTERNAL, "input '%s' of '%s' is not bound", exec->input_name[i],
                            exec->options.name);
         shared->base[base_input(exec, i)] = (char *)(uintptr_t)exec->input[i];
@@ -208,8 +216,30 @@ static dl_status begin(dl_exec *exec, int64_t batch, int leaves, const dl_random
     for (int l = first; l < last; l++) {
         int64_t from = (int64_t)l * batch / leaves, to = (int64_t)(l + 1) * batch / leaves;
         DL_TRY(set_leaf(exec, l - first, to - from, from, random, rank_first));
+        if (exec->refusal != DL_OK) {
+            exec->leaves[l - first].status = exec->refusal;
+            memcpy(exec->leaves[l - first].message, exec->refusal_message,
+                   sizeof exec->refusal_message);
+        }
     }
+    exec->refusal = DL_OK;
     return DL_OK;
+}
+
+void dl_exec_refuse(dl_exec *exec, dl_status status)
+{
+    exec->refusal = status;
+    snprintf(exec->refusal_message, sizeof exec->refusal_message, "%s", dl_message());
+}
+
+void dl_exec_notice(dl_exec *exec, float notice)
+{
+    exec->notice = notice;
+}
+
+float dl_exec_noticed(const dl_exec *exec)
+{
+    return exec->noticed;
 }
 
 static dl_status run_leaves(dl_exec *exec)
