@@ -1,0 +1,32 @@
+#!/bin/sh
+# Installs what dltrain is built from, by package name, and builds it (Release) in build/.
+# Debian 12, Debian 13, Ubuntu 24.04; root, or a user with sudo. Called by quickstart.sh and tests/run.sh.
+#   BUILD_DIR=build  CMAKE_FLAGS="..."  as wished.
+set -eu
+cd "$(dirname "$0")/.."
+
+packages="gcc make cmake pkg-config openmpi-bin libopenmpi-dev libhdf5-dev libyaml-dev libjansson-dev
+          zlib1g-dev libdnnl-dev libcunit1-dev"
+missing=
+for package in $packages; do
+    dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' ||
+        missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    echo "installing:$missing"
+    if [ "$(id -u)" = 0 ]; then as_root=; else as_root=sudo; fi
+    export DEBIAN_FRONTEND=noninteractive
+    $as_root apt-get update -qq
+    # shellcheck disable=SC2086 # a list of words
+    $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+build=${BUILD_DIR:-build}
+# shellcheck disable=SC2086
+cmake -S . -B "$build" ${CMAKE_FLAGS:-} >"${build##*/}-configure.log" 2>&1 || {
+    cat "${build##*/}-configure.log"
+    exit 1
+}
+rm -f "${build##*/}-configure.log"
+cmake --build "$build" -j "$(nproc)" -- --no-print-directory | grep -E 'warning|error|Error|\*\*\*|100%' || true
+[ -x "$build/dltrain" ] || { echo "the build failed: cmake --build $build shows why"; exit 1; }
