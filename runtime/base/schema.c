@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const dl_node *child_of(const dl_node *map, const char *key) {
-    DL_EACH(child, map) {
+    for (DL_EACH(child, map)) {
         if (child->key && strcmp(child->key, key) == 0)
             return child;
     }
@@ -80,7 +80,7 @@ bool dl_ints(const dl_node *node, const char *key, int count, int64_t *out) {
     if (found->kind != DL_NODE_LIST || found->count != count)
         return false;
     int i = 0;
-    DL_EACH(child, found) {
+    for (DL_EACH(child, found)) {
         out[i++] = child->integer;
     }
     return true;

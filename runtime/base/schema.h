@@ -129,6 +129,7 @@ bool dl_is(const dl_node *node, const char *key, const char *word); /* text equa
 /* Ints of "int or list of int" spread to `count` (one int: repeated). false: wrong length. */
 bool dl_ints(const dl_node *node, const char *key, int count, int64_t *out);
 
+/* for (DL_EACH(child, parent)) ... */
 #define DL_EACH(child, parent)                             \
     const dl_node *child = (parent) ? (parent)->first : 0; \
     child;                                                 \
