@@ -1,13 +1,13 @@
 /* Communicators: what ranks do together. comm/ implements the table over shared memory and MPI.
  *
  * A sum has leaves: pieces of a batch, numbered over all ranks. They are added along one fixed
- * binary tree (leaves [a, b) split at a + the largest power of two below b - a), so that the bits depend
- * on the number of leaves alone, not on which rank holds which leaf. Rank r of R holds the leaves
- * [r*L/R, (r+1)*L/R) of L; a rank may hold none. `run` reproducibility has a leaf a rank, `any_ranks`
- * a leaf a shard, micro-batches are more leaves of a rank.
+ * binary tree (leaves [a, b) split at a + the largest power of two below b - a), so that the bits
+ * depend on the number of leaves alone, not on which rank holds which leaf. Rank r of R holds the
+ * leaves [r*L/R, (r+1)*L/R) of L; a rank may hold none. `run` reproducibility has a leaf a rank,
+ * `any_ranks` a leaf a shard, micro-batches are more leaves of a rank.
  *
- * Every call but the getters is collective: all ranks make the same calls in the same order. A failure
- * of a peer is a status, not a hang. One thread of a rank at a time. */
+ * Every call but the getters is collective: all ranks make the same calls in the same order. A
+ * failure of a peer is a status, not a hang. One thread of a rank at a time. */
 #ifndef DL_DEVICE_COMM_H
 #define DL_DEVICE_COMM_H
 
@@ -36,24 +36,35 @@ struct dl_comm {
     const dl_comm_table *table;
     int rank, size;             /* in this communicator */
     int local_rank, local_size; /* among the ranks on this host */
+    double timeout; /* seconds to wait for a peer that lives but does not come; 0: for ever */
+    uint64_t *word; /* [size], scratch of the wrappers */
 };
 
 struct dl_sum {
     dl_comm *comm;
-    int64_t count;       /* floats */
-    int local_leaves;    /* most leaves this rank will hold in a run */
-    float **leaf;        /* [local_leaves]: where the j-th leaf this rank holds is written before a run;
-                            its content is undefined after the run */
+    int64_t count;    /* floats */
+    int local_leaves; /* most leaves this rank will hold in a run */
+    float **leaf; /* [local_leaves]: where the j-th leaf this rank holds is written before a run;
+                     its content is undefined after the run */
+    int *most;    /* [size]: local_leaves of every rank */
     const float *result; /* [count]: valid on every rank after a run, until the next run of this
                             sum begins; may be the memory of leaf 0 */
 };
 
 /* The leaves of rank `rank` of `size`: [first, last). */
-static inline void dl_leaf_range(int leaves, int rank, int size, int *first, int *last)
-{
+static inline void dl_leaf_range(int leaves, int rank, int size, int *first, int *last) {
     *first = (int)((int64_t)leaves * rank / size);
     *last = (int)((int64_t)leaves * (rank + 1) / size);
 }
+
+/* For the communicators themselves: fills the common fields (timeout: 600 s); frees what init made.
+ */
+dl_status dl_comm_init(dl_comm *comm, const dl_comm_table *table, int rank, int size);
+void dl_comm_fini(dl_comm *comm);
+/* The same for a sum; the wrapper has put every rank's local_leaves into comm->word before
+ * sum_open. */
+dl_status dl_sum_init(dl_sum *sum, dl_comm *comm, int64_t count, int local_leaves);
+void dl_sum_fini(dl_sum *sum);
 
 /* Wrappers over the table; gather: all[size][count] on every rank. */
 dl_status dl_sum_open(dl_comm *comm, int64_t count, int local_leaves, dl_sum **out);
@@ -66,11 +77,12 @@ dl_status dl_comm_split(dl_comm *comm, int color, int key, dl_comm **out);
 void dl_comm_close(dl_comm *comm);
 
 /* All ranks come with their own status and leave with the same one: that of the lowest rank that
- * failed, with its message ("rank N: " before it when size > 1 and N > 0). Call it after whatever can
- * fail on one rank and before the next collective. */
+ * failed, with its message ("rank N: " before it when size > 1 and N > 0). Call it after whatever
+ * can fail on one rank and before the next collective. */
 dl_status dl_comm_agree(dl_comm *comm, dl_status mine);
 
-/* DL_INTERNAL on all ranks, naming `what` and the ranks that differ, unless all hashes are equal. */
+/* DL_INTERNAL on all ranks, naming `what` and the ranks that differ, unless all hashes are equal.
+ */
 dl_status dl_comm_same(dl_comm *comm, uint64_t hash, const char *what);
 
 #endif

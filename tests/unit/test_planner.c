@@ -1,5 +1,6 @@
 /* The planner: no two lives that meet share a byte, whatever the lives are; and it does reuse. */
 #include <CUnit/Basic.h>
+#include <stdbool.h>
 
 #include "runtime/base/philox.h"
 #include "runtime/graph/planner.h"
