@@ -181,10 +181,17 @@ dl_status dl_cores_plan(int local_rank, int local_size, int wanted_threads, dl_c
 }
 
 void dl_cores_restart(const dl_cores *cores, char **argv) {
-    /* A policy that the user set stays; the second time there is one. */
-    if (cores->owned || getenv("OMP_WAIT_POLICY") || getenv("DLTRAIN_RESTARTED"))
+    cpu_set_t bound;
+    if (getenv("DLTRAIN_RESTARTED"))
         return;
-    if (setenv("OMP_WAIT_POLICY", "passive", 1) != 0 || setenv("DLTRAIN_RESTARTED", "1", 1) != 0)
+    bool spins = !cores->owned && !getenv("OMP_WAIT_POLICY"); /* what the user chose stays */
+    bool narrow = cores->owned && sched_getaffinity(0, sizeof bound, &bound) == 0 &&
+                  CPU_COUNT(&bound) < cores->threads;
+    if (!spins && !narrow)
+        return;
+    if (setenv("DLTRAIN_RESTARTED", "1", 1) != 0 ||
+        (spins && setenv("OMP_WAIT_POLICY", "passive", 1) != 0) ||
+        (narrow && sched_setaffinity(0, sizeof cores->mask, &cores->mask) != 0))
         return;
     fflush(NULL);
     execv("/proc/self/exe", argv);

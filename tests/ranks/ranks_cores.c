@@ -1,6 +1,7 @@
 /* Ranks of a launcher divide the host: together they cover all processors that the user allows,
  * each processor once while ranks do not outnumber them; otherwise every rank was started again to
  * wait passively. tests/runs/comm.sh starts it with argument "x y", which a restart has to keep. */
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,8 @@ int main(int argc, char **argv) {
     if (dl_cores_plan(rank, size, 0, &cores) != DL_OK)
         return fail("plan");
     dl_cores_restart(&cores, argv);
+    if (omp_get_num_procs() < cores.threads) /* as OpenMP saw it before main */
+        return fail("OpenMP has too few processors");
     if (dl_cores_take(&cores) != DL_OK)
         return fail("take");
     if (argc != 2 || strcmp(argv[1], "x y") != 0)
