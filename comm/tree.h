@@ -30,9 +30,10 @@ void dl_tree_presum(float *const *leaf, int leaves, int ranks, int rank, int64_t
                     int64_t last);
 
 /* Joins partials: out[0 .. last-first) gets the sum's elements [first, last). at() gives the memory
- * of element i of the partial that begins in `slot` of `rank`; more elements follow it. */
+ * of element i of the partial that begins in `slot` of `rank`; more elements follow it.
+ * past_caches: write a result of many megabytes straight to memory. */
 typedef const float *(*dl_partial_at)(const void *context, int rank, int slot, int64_t i);
 void dl_tree_join(int leaves, int ranks, dl_partial_at at, const void *context, float *out,
-                  int64_t first, int64_t last);
+                  int64_t first, int64_t last, bool past_caches);
 
 #endif

@@ -1,13 +1,15 @@
 /* Ranks of a launcher run all that a communicator promises (exchange.h).
  *   ranks_comm check auto|shm|mpi   exit 0 when every rank found everything right
- *   ranks_comm stall auto|shm|mpi   the last rank stalls for 4 s, the others allow 1 s and must
- * fail ranks_comm time auto|shm|mpi    milliseconds of a sum of 100 MB, of MPI_Allreduce, and the
- * ratio tests/runs/comm.sh starts it. */
+ *   ranks_comm mixed mpi            the same over MPI, as between hosts: what is split off may
+ * share memory ranks_comm stall auto|shm|mpi   the last rank stalls for 4 s, the others allow 1 s
+ * and must fail ranks_comm time auto|shm|mpi    milliseconds of a sum of 100 MB, of MPI_Allreduce,
+ * and the ratio tests/runs/comm.sh starts it. */
 #include <mpi.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include "comm/comm.h"
+#include "comm/mpi.h"
 #include "runtime/base/clock.h"
 #include "tests/ranks/exchange.h"
 
@@ -26,6 +28,22 @@ static int check(dl_comm *comm) {
     if (comm->rank == 0)
         printf("%s, %d ranks: %d failures\n", comm->table->name, comm->size, (int)total);
     return status != DL_OK || total > 0;
+}
+
+static int mixed(void) {
+    MPI_Comm world;
+    dl_comm *comm = NULL;
+    if (MPI_Comm_dup(MPI_COMM_WORLD, &world) != MPI_SUCCESS ||
+        dl_mpi_open(world, true, &comm) != DL_OK)
+        return 1;
+    dl_comm *part = NULL;
+    if (dl_comm_split(comm, comm->rank / 2, 0, &part) != DL_OK ||
+        strcmp(part->table->name, part->size > 1 ? "shm" : "single") != 0)
+        return 1;
+    dl_comm_close(part);
+    int code = check(comm);
+    dl_comm_close(comm);
+    return code;
 }
 
 static int stall(dl_comm *comm) {
@@ -99,12 +117,14 @@ int main(int argc, char **argv) {
     dl_comm *comm = NULL;
     if (argc != 3 || dl_comm_open(&comm, argv[2]) != DL_OK) {
         fprintf(stderr, "ranks_comm: %s\n",
-                argc == 3 ? dl_message() : "check|stall|die|time BACKEND");
+                argc == 3 ? dl_message() : "check|mixed|stall|die|time BACKEND");
         return 1;
     }
     int code = 1;
     if (strcmp(argv[1], "check") == 0)
         code = check(comm);
+    else if (strcmp(argv[1], "mixed") == 0)
+        code = mixed();
     else if (strcmp(argv[1], "time") == 0)
         code = measure(comm);
     else if (strcmp(argv[1], "die") == 0)

@@ -40,5 +40,6 @@ done
 for ranks in 1 2 5; do
     expect "cores of $ranks ranks" 0 $run -np $ranks "${BUILD:-build}/ranks_cores" "x y"
 done
+expect "comm parts of MPI ranks in shared memory" 0 $run -np 5 "$program" mixed mpi
 expect "comm check auto on 2 ranks" 0 $run -np 2 "$program" check auto
 [ $failed -eq 0 ]

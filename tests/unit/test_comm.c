@@ -69,10 +69,13 @@ static void test_tree_sum(void) {
                 dl_tree_presum(m.leaf + first, m.leaves, m.ranks, rank, 0, 100);
                 dl_tree_presum(m.leaf + first, m.leaves, m.ranks, rank, 100, TREE_COUNT);
             }
-            dl_tree_join(m.leaves, m.ranks, tree_partial, &m, out, 0, TREE_COUNT);
+            dl_tree_join(m.leaves, m.ranks, tree_partial, &m, out, 0, TREE_COUNT, false);
             CHECK_BITS(out, want, TREE_COUNT);
-            dl_tree_join(m.leaves, m.ranks, tree_partial, &m, out, 4000, 4100);
-            CHECK_BITS(out, want + 4000, 100);
+            memset(out, 0, sizeof *out * TREE_COUNT);
+            dl_tree_join(m.leaves, m.ranks, tree_partial, &m, out, 0, TREE_COUNT, true);
+            CHECK_BITS(out, want, TREE_COUNT);
+            dl_tree_join(m.leaves, m.ranks, tree_partial, &m, out + 1, 4000, 4100, true);
+            CHECK_BITS(out + 1, want + 4000, 100);
         }
         /* The test could not fail if adding one after the other gave the same. */
         for (int i = 0; i < TREE_COUNT; i++) {
