@@ -1,0 +1,39 @@
+/* Losses and metrics of a job: which output is compared with which field, and the sums that a step
+ * and an evaluation leave behind. See objective.c. */
+#ifndef DL_MODELS_OBJECTIVE_H
+#define DL_MODELS_OBJECTIVE_H
+
+#include "models/compare.h"
+#include "models/wiring.h"
+
+typedef struct dl_term {
+    const char *name;    /* "loss" if it is the only one */
+    const char *logged;  /* "NAME_loss" */
+    const dl_node *node; /* item of the loss */
+    int output;          /* layer; -1 - i field */
+    const char *output_name;
+    int target; /* field; -1: target_number */
+    double target_number;
+    int sample_weight; /* field; -1: none */
+    double weight;     /* in the total */
+} dl_term;
+
+typedef struct dl_measure {
+    const char *name;
+    const dl_node *node;
+    int term;                  /* whose output and target it compares */
+    const dl_compare_row *row; /* found by the first build */
+} dl_measure;
+
+typedef struct dl_objective {
+    dl_term *term;
+    int terms;
+    dl_measure *measure;
+    int measures;
+} dl_objective;
+
+/* Reads loss, loss_weights and metrics. No loss: no terms. */
+dl_status dl_objective_open(dl_objective *objective, dl_arena *arena, const dl_node *job,
+                            const dl_wiring *wiring);
+
+#endif
