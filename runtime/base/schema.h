@@ -110,6 +110,7 @@ typedef struct dl_node {
     int64_t integer;  /* value of int, exactly */
     const char *unit; /* of a quantity: "steps"; of an amount: "count" or "share" */
     const dl_word *word;
+    const dl_key *row; /* that describes this key; NULL in lists and in maps of any names */
     struct dl_node *args, *beside;
     struct dl_node *first, *next; /* children of list and map, in order */
     int count;                    /* number of children */

@@ -1,0 +1,130 @@
+/* Rows of the top level (job.md 2.2), of data (2.3), checkpoint, evaluate and callbacks (2.7), comm (2.8).
+ * A default is written as it would stand in a job; "" means absent unless given. */
+#include "launcher/keys.h"
+
+static const dl_key root_keys[] = {
+    {"version", "int 1..1", "1", "version of this language"},
+    {"name", "label", "", "folder of the run; the file's name unless given"},
+    {"description", "text", "", "a line for the report"},
+    {"output", "path", "runs", "where run folders go"},
+    {"seed", "int 0..", "0", "initial weights, order, dropout and random steps (data: data.seed)"},
+    {"repeat", "keys repeat", "1", "train with seed, seed + 1, ...; mean and standard error"},
+    {"constants", "map of number", "{}", "named numbers for expressions"},
+    {"device", "word auto|cpu", "auto", "where to compute"},
+    {"precision", "word fp32", "fp32", "number format of activations and gradients"},
+    {"accumulate", "int 1.. or word auto", "auto", "micro-batches of a rank in a step"},
+    {"reproducible", "word run|any_ranks", "run", "same bits for the same ranks, or for any number"},
+    {"shards", "int 1..4096", "8", "pieces of a batch under reproducible: any_ranks"},
+    {"batch_statistics", "word global|shard|rank", "global",
+     "what batch normalisation averages over"},
+    {"data", "keys data", 0, "where samples come from and how they are prepared"},
+    {"models", "map of items layer", "{}", "parts for call (shared weights) and copy (own weights)"},
+    {"model", "items layer", 0, "what is trained; a chain unless inputs says otherwise"},
+    {"freeze", "list of pattern", "[]", "layers that stand still: no gradient, update or all-reduce"},
+    {"loss", "item loss or map of item loss", "", "one loss, or named terms that are added"},
+    {"loss_weights", "map of number", "", "factor of each term, 1 unless given"},
+    {"metrics", "items metric", "[]", "what is measured beside the loss"},
+    {"optimizer", "item optimizer", "", "how weights move"},
+    {"batch_size", "int 1..", "32", "samples in the global batch, always"},
+    {"epochs", "int 0..", "", "length of training; this or steps; 0 only evaluates"},
+    {"steps", "int 1..", "", "length of training in batches; this or epochs"},
+    {"steps_per_epoch", "int 1..", "", "batches in an epoch; one pass unless given"},
+    {"class_weight", "word none|balanced or map of number", "none",
+     "weight of a sample in the loss by its class"},
+    {"callbacks", "items callback", "[]", "what happens between epochs"},
+    {"checkpoint", "keys checkpoint", "{}", "when to save and what to keep"},
+    {"evaluate", "keys evaluate", "{}", "what to measure after training"},
+    {"comm", "keys comm", "{}", "how ranks exchange gradients"},
+};
+const dl_table dl_root_table = {"job", DL_KEYS(root_keys), 0};
+
+static const dl_key repeat_keys[] = {
+    {"times", "int 1..10000", "1", "number of trainings"},
+    {"seeds", "word model|data|both", "model", "which seeds move from one to the next"},
+    {"spread", "word population|sample", "population", "form of the standard deviation"},
+};
+const dl_table dl_repeat_table = {"repeat", DL_KEYS(repeat_keys), "times"};
+
+static const dl_key data_keys[] = {
+    {"root", "path", ".", "start of relative paths, itself relative to the working folder"},
+    {"seed", "int 0..", "0", "random parts, folds, fixed variants, synthetic samples"},
+    {"source", "item source", "", "what test, validation and train are cut from, in this order"},
+    {"train", "item source or keys cut", "", "training samples; the rest of source unless given"},
+    {"validation", "item source or keys cut", "", "samples measured after each epoch"},
+    {"test", "item source or keys cut", "", "samples measured after training"},
+    {"classes", "list of text or map of (list of text or word others)", "",
+     "old labels in their new order, or {new name: [old labels]}; others are left out"},
+    {"prepare", "items step", "[]", "steps in order, from raw samples to what the model reads"},
+    {"shuffle", "bool or word with_replacement", "true", "order of training samples"},
+    {"cache", "word auto|memory|none", "auto", "where prepared samples are kept"},
+    {"workers", "int 0..1024 or word auto", "auto", "threads that prepare samples"},
+};
+const dl_table dl_data_table = {"data", DL_KEYS(data_keys), 0};
+
+static const dl_key cut_keys[] = {
+    {"from", "word source|train|test", "", "what is cut; source if there is one, else train"},
+    {"keep", "bool", "false", "the samples also stay where they came from"},
+    {"first", "amount", "", "this many (or this share) from the beginning"},
+    {"last", "amount", "", "this many (or this share) from the end"},
+    {"random", "amount", "", "this many (or this share), drawn by data.seed"},
+    {"rows", "range 0..", "", "samples of these numbers, both ends included"},
+    {"folds", "int 2..", "", "so many parts, one training with each held out"},
+    {"shuffle", "bool", "false", "folds of permuted samples"},
+    {"remainder", "word spread|drop", "spread", "what folds do with samples left over"},
+    {"stratify", "bool", "false", "keep the shares of the classes"},
+    {"variants", "int 1..", "1", "fixed versions of each sample, the first still"},
+    {"steps", "int 1..", "", "batches after which an evaluation stops"},
+};
+const dl_table dl_cut_table = {"cut", DL_KEYS(cut_keys), 0};
+
+static const dl_key checkpoint_keys[] = {
+    {"every", "quantity epochs|steps|min|s or list of quantity epochs|steps|min|s", "1 epoch",
+     "when to save"},
+    {"keep", "int 1..", "2", "checkpoints that stay"},
+    {"best", "word none or name", "none", "logged value whose best checkpoint stays too"},
+    {"mode", "word auto|min|max", "auto", "whether small or large is best"},
+};
+const dl_table dl_checkpoint_table = {"checkpoint", DL_KEYS(checkpoint_keys), 0};
+
+static const dl_key evaluate_keys[] = {
+    {"parts", "list of word train|validation|test", "[test]", "parts of the data"},
+    {"metrics", "items metric", "", "the job's metrics unless given"},
+    {"before_training", "bool", "false", "measure the initial weights too"},
+    {"threshold", "number 0..1", "0.5", "probability from which class 1 is said"},
+};
+const dl_table dl_evaluate_table = {"evaluate", DL_KEYS(evaluate_keys), 0};
+
+static const dl_key comm_keys[] = {
+    {"backend", "word auto|mpi|shm", "auto", "shared memory within a host, else MPI"},
+    {"bucket", "quantity MiB|KiB", "25 MiB", "gradients that travel together"},
+    {"first_bucket", "quantity MiB|KiB", "1 MiB", "the bucket that is ready first"},
+    {"overlap", "bool", "true", "exchange while the backward pass goes on"},
+    {"timeout", "quantity s|min", "60 s", "silence of a rank after which the job ends"},
+};
+const dl_table dl_comm_table = {"comm", DL_KEYS(comm_keys), 0};
+
+static const dl_key early_stopping_keys[] = {
+    {"monitor", "name", "val_loss", "logged value to watch"},
+    {"min_delta", "number 0..", "0", "a change that counts as better"},
+    {"patience", "int 0..", "0", "epochs without a better value"},
+    {"mode", "word auto|min|max", "auto", "whether small or large is better"},
+    {"baseline", "number", "", "value that must be beaten"},
+    {"restore_best_weights", "bool", "false", "go back to the best epoch's weights at the end"},
+};
+
+static const dl_key reduce_lr_keys[] = {
+    {"monitor", "name", "val_loss", "logged value to watch"},
+    {"factor", "number 0..1", "0.1", "what the learning rate is multiplied with"},
+    {"patience", "int 0..", "10", "epochs without a better value"},
+    {"mode", "word auto|min|max", "auto", "whether small or large is better"},
+    {"min_delta", "number 0..", "1e-4", "a change that counts as better"},
+    {"cooldown", "int 0..", "0", "epochs of rest after a reduction"},
+    {"min_lr", "number 0..", "0", "lowest learning rate"},
+};
+
+static const dl_word callback_words[] = {
+    {"early_stopping", 0, DL_KEYS(early_stopping_keys), "stops when a value gets no better", 0},
+    {"reduce_lr_on_plateau", 0, DL_KEYS(reduce_lr_keys),
+     "lowers the learning rate when a value gets no better", 0},
+};
+const dl_family dl_callback_family = {"callback", "callbacks", DL_KEYS(callback_words), DL_NO_KEYS};
