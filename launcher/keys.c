@@ -1,4 +1,4 @@
-/* Rows of the top level (job.md 2.2), of data (2.3), checkpoint, evaluate and callbacks (2.7), comm (2.8).
+/* Rows of the top level (job.md 2.2), of data (2.3), checkpoint and evaluate (2.7), comm (2.8).
  * A default is written as it would stand in a job; "" means absent unless given. */
 #include "launcher/keys.h"
 
@@ -102,29 +102,3 @@ static const dl_key comm_keys[] = {
     {"timeout", "quantity s|min", "60 s", "silence of a rank after which the job ends"},
 };
 const dl_table dl_comm_table = {"comm", DL_KEYS(comm_keys), 0};
-
-static const dl_key early_stopping_keys[] = {
-    {"monitor", "name", "val_loss", "logged value to watch"},
-    {"min_delta", "number 0..", "0", "a change that counts as better"},
-    {"patience", "int 0..", "0", "epochs without a better value"},
-    {"mode", "word auto|min|max", "auto", "whether small or large is better"},
-    {"baseline", "number", "", "value that must be beaten"},
-    {"restore_best_weights", "bool", "false", "go back to the best epoch's weights at the end"},
-};
-
-static const dl_key reduce_lr_keys[] = {
-    {"monitor", "name", "val_loss", "logged value to watch"},
-    {"factor", "number 0..1", "0.1", "what the learning rate is multiplied with"},
-    {"patience", "int 0..", "10", "epochs without a better value"},
-    {"mode", "word auto|min|max", "auto", "whether small or large is better"},
-    {"min_delta", "number 0..", "1e-4", "a change that counts as better"},
-    {"cooldown", "int 0..", "0", "epochs of rest after a reduction"},
-    {"min_lr", "number 0..", "0", "lowest learning rate"},
-};
-
-static const dl_word callback_words[] = {
-    {"early_stopping", 0, DL_KEYS(early_stopping_keys), "stops when a value gets no better", 0},
-    {"reduce_lr_on_plateau", 0, DL_KEYS(reduce_lr_keys),
-     "lowers the learning rate when a value gets no better", 0},
-};
-const dl_family dl_callback_family = {"callback", "callbacks", DL_KEYS(callback_words), DL_NO_KEYS};

@@ -7,6 +7,5 @@
 
 extern const dl_table dl_root_table, dl_data_table, dl_cut_table, dl_repeat_table,
     dl_checkpoint_table, dl_evaluate_table, dl_comm_table;
-extern const dl_family dl_callback_family;
 
 #endif

@@ -194,13 +194,25 @@ static const dl_key t_step_siblings[] = {
 static const dl_family t_step_family = {"step", "steps", DL_KEYS(t_steps),
                                         DL_KEYS(t_step_siblings)};
 
+static const dl_key t_early_stopping_keys[] = {
+    {"monitor", "name", "val_loss", "logged value to watch"},
+    {"patience", "int 0..", "0", "epochs without a better value"},
+};
+static const dl_key t_stop_when_keys[] = {{"expr", "expr", 0, "of logged values"}};
+static const dl_word t_callbacks[] = {
+    {"early_stopping", 0, DL_KEYS(t_early_stopping_keys), "stops in time", 0},
+    {"stop_when", "expr", DL_KEYS(t_stop_when_keys), "stops when told", 0},
+};
+static const dl_family t_callback_family = {"callback", "callbacks", DL_KEYS(t_callbacks),
+                                            DL_NO_KEYS};
+
 static const dl_table *const t_tables[] = {&dl_data_table,     &dl_cut_table,
                                            &dl_repeat_table,   &dl_checkpoint_table,
                                            &dl_evaluate_table, &dl_comm_table};
 static const dl_family *const t_families[] = {
     &t_layer_family,    &t_loss_family,        &t_metric_family,      &t_optimizer_family,
     &t_schedule_family, &t_initializer_family, &t_regularizer_family, &t_activation_family,
-    &t_source_family,   &t_step_family,        &dl_callback_family};
+    &t_source_family,   &t_step_family,        &t_callback_family};
 static const dl_vocabulary test_vocabulary = {&dl_root_table, t_tables, 6, t_families, 11};
 
 #endif
