@@ -47,6 +47,7 @@
     X(SQRT, 1, "sqrt")                                                                             \
     X(EXP, 1, "exp")                                                                               \
     X(LOG, 1, "log")                                                                               \
+    X(LOG1P, 1, "log1p") /* log(1 + x) */                                                          \
     X(TANH, 1, "tanh")                                                                             \
     X(SIGMOID, 1, "sigmoid")                                                                       \
     X(ERF, 1, "erf")                                                                               \
@@ -87,7 +88,7 @@ typedef struct dl_expr_name {
     const dl_expr *expr;
 } dl_expr_name;
 
-/* Parses `text`; further words: square, relu, softplus, clip(a, lo, hi), log1p, pi. The n-th uniform() or
+/* Parses `text`; further words: square, relu, softplus, clip(a, lo, hi), pi. The n-th uniform() or
  * normal() of the text gets stream dl_stream("STREAM_NAME/n"). On error the status is DL_BAD_JOB, the
  * message "character 18: 'z_logvar' is ...; did you mean 'z_log_var'?". Depth and length are bounded. */
 dl_status dl_expr_parse(dl_exprs *set, const char *text, const dl_expr_name *names, int count,

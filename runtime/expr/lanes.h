@@ -1,0 +1,39 @@
+/* The loops of CPU programs, one table for each instruction set. lanes_ISA.c each include
+ * lanes.inc, which CMake compiles with other flags; the bits are the same. Next: program.c, which
+ * runs them. */
+#ifndef DL_EXPR_LANES_H
+#define DL_EXPR_LANES_H
+
+#include "runtime/expr/expr.h"
+
+/* All loops work on whole groups of so many elements. */
+enum { DL_LANE_GROUP = 16, DL_LANE_BLOCK = 256 };
+
+/* dst[i] = operation(a[i], b[i], c[i]) for groups * DL_LANE_GROUP elements; dst may be a, b or c.
+ */
+typedef void (*dl_lane)(float *dst, const float *a, const float *b, const float *c, int64_t groups);
+
+/* The four words of so many Philox blocks (at most DL_LANE_BLOCK): counter[2] and counter[3] by
+ * block, stream and step for all; words[j * blocks + i] is word j of block i if `split`, else block
+ * by block. */
+typedef void (*dl_lane_philox)(uint32_t *words, uint32_t stream, uint32_t step,
+                               const uint32_t *sample, const uint32_t *quad, int blocks,
+                               uint64_t seed);
+
+/* Words to numbers: pairs of neighbours first[i], second[i]; odd[i]: element i is the pair's
+ * second. */
+typedef void (*dl_lane_normal)(float *dst, const uint32_t *first, const uint32_t *second,
+                               const uint32_t *odd, int64_t groups);
+typedef void (*dl_lane_uniform)(float *dst, const uint32_t *word, int64_t groups);
+
+typedef struct dl_lanes {
+    dl_lane plain[DL_EXPR_KINDS];  /* leaves: NULL */
+    dl_lane output[DL_EXPR_KINDS]; /* same, any NaN stored as 0x7fc00000; INPUT: copies a */
+    dl_lane_philox philox;
+    dl_lane_uniform uniform;
+    dl_lane_normal normal;
+} dl_lanes;
+
+extern const dl_lanes dl_lanes_portable, dl_lanes_avx2, dl_lanes_avx512;
+
+#endif

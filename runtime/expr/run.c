@@ -1,0 +1,178 @@
+/* Runs a program block by block. Inputs that run along the output and outputs that nothing reads
+ * again are used where they are; others pass through slots in a frame on the stack. The last few
+ * elements (less than a group) always pass through slots, so that loops see whole groups. */
+#include <string.h>
+
+#include "runtime/expr/program.h"
+
+enum { VARIES, CONSTANT, MADE };
+
+typedef struct runner {
+    const dl_expr_program *p;
+    const float *const *in;
+    const dl_expr_access *access;
+    float *const *out;
+    const dl_random *random;
+    int64_t sample_elements;
+    float *frame;
+    float *slot[DL_PROGRAM_SLOTS];
+    bool full[DL_EXPR_MAX_INPUTS];            /* by slot: read where it is */
+    bool direct[DL_EXPR_MAX_OUTPUTS];         /* written where it goes */
+    unsigned char constant[DL_PROGRAM_STEPS]; /* the step's value is the same for every element */
+    int filled;                               /* elements of a block that this call needs */
+    bool started;                             /* a block has been run */
+} runner;
+
+static float *home(const runner *r, int slot) {
+    return r->frame + (int64_t)slot * r->p->block;
+}
+
+static void fill(float *dst, float value, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        dst[i] = value;
+}
+
+/* Elements first .. first + count of input (e / div) % mod into dst. */
+static void gather(float *dst, const float *in, dl_expr_access access, int64_t first,
+                   int64_t count) {
+    if (access.div > 1) { /* runs of one value */
+        int64_t index = first / access.div % access.mod, left = access.div - first % access.div;
+        for (int64_t i = 0; i < count;) {
+            int64_t run = left < count - i ? left : count - i;
+            fill(dst + i, in[index], run);
+            i += run;
+            index = index + 1 == access.mod ? 0 : index + 1;
+            left = access.div;
+        }
+        return;
+    }
+    int64_t at = first % access.mod;
+    int64_t done = access.mod - at < count ? access.mod - at : count;
+    memcpy(dst, in + at, (size_t)done * sizeof *dst);
+    if (done < count) { /* the rest of one period, which then is doubled */
+        int64_t more = at < count - done ? at : count - done;
+        memcpy(dst + done, in, (size_t)more * sizeof *dst);
+        done += more;
+    }
+    for (int64_t period = access.mod; done < count;) {
+        int64_t whole = done / period * period;
+        int64_t more = whole < count - done ? whole : count - done;
+        memcpy(dst + done, dst + done - whole, (size_t)more * sizeof *dst);
+        done += more;
+    }
+}
+
+/* Slots of inputs for `count` elements from `first`; tail: less than a group, padded with 0. */
+static void load(runner *r, int64_t first, int64_t count, bool tail) {
+    const dl_expr_program *p = r->p;
+    for (int s = 0; s < p->inputs; s++) {
+        const float *in = r->in[p->input[s]];
+        dl_expr_access access = r->access[p->input[s]];
+        if (r->full[s] && !tail) {
+            r->slot[s] = (float *)(uintptr_t)(in + first); /* only read */
+            continue;
+        }
+        if (access.mod == 1) {
+            if (!r->started)
+                fill(home(r, s), in[0], r->filled);
+            continue;
+        }
+        if (access.div == 1 && !tail && first % access.mod + count <= access.mod) {
+            r->slot[s] = (float *)(uintptr_t)(in + first % access.mod);
+            continue;
+        }
+        r->slot[s] = home(r, s);
+        gather(r->slot[s], in, access, first, count);
+        if (tail)
+            fill(r->slot[s] + count, 0.0f, DL_LANE_GROUP - count);
+    }
+}
+
+static void step(runner *r, int index, int64_t first, int64_t groups) {
+    const dl_program_step *step = &r->p->step[index];
+    float *dst = r->slot[step->dst];
+    if (!step->lane) {
+        dl_program_random(r->p->lanes, step->kind, step->stream, r->random, r->sample_elements,
+                          first, groups, dst);
+        return;
+    }
+    const float *a = r->slot[step->a], *b = r->slot[step->b], *c = r->slot[step->c];
+    if (r->constant[index] == VARIES) {
+        step->lane(dst, a, b, c, groups);
+    } else if (!step->own || dst != home(r, step->dst)) {
+        step->lane(dst, a, b, c, 1);
+        fill(dst, dst[0], groups * DL_LANE_GROUP);
+    } else if (r->constant[index] == CONSTANT) { /* in a slot of its own: once for all blocks */
+        step->lane(dst, a, b, c, 1);
+        fill(dst, dst[0], r->filled);
+        r->constant[index] = MADE;
+    }
+}
+
+/* `count` elements from `first`: whole groups, or a tail of less than one. */
+static void block(runner *r, int64_t first, int64_t count) {
+    const dl_expr_program *p = r->p;
+    bool tail = count < DL_LANE_GROUP;
+    int64_t groups = tail ? 1 : count / DL_LANE_GROUP;
+    load(r, first, count, tail);
+    for (int o = 0; o < p->outputs; o++)
+        r->slot[p->output[o].slot] =
+            r->direct[o] && !tail ? r->out[o] + first : home(r, p->output[o].slot);
+    for (int i = 0; i < p->steps; i++)
+        step(r, i, first, groups);
+    for (int o = 0; o < p->outputs; o++)
+        if (!r->direct[o] || tail)
+            memcpy(r->out[o] + first, r->slot[p->output[o].slot], (size_t)count * sizeof(float));
+    r->started = true;
+}
+
+void dl_expr_run(const dl_expr_program *program, const float *const *in,
+                 const dl_expr_access *access, float *const *out, int64_t count, int64_t first,
+                 int64_t last, const dl_random *random, int64_t sample_elements) {
+    const dl_expr_program *p = program;
+    _Alignas(64) float frame[DL_PROGRAM_FRAME];
+    runner r; /* not cleared: only what the program has is set */
+    bool
+        same[DL_PROGRAM_SLOTS]; /* while steps are surveyed: the slot's value is the same for all */
+    if (first >= last)
+        return;
+    r.p = p;
+    r.in = in;
+    r.access = access;
+    r.out = out;
+    r.random = random;
+    r.sample_elements = sample_elements;
+    r.frame = frame;
+    r.started = false;
+    for (int s = 0; s < p->slots; s++)
+        r.slot[s] = home(&r, s);
+    for (int s = 0; s < p->inputs; s++) {
+        dl_expr_access a = access[p->input[s]];
+        r.full[s] = a.div == 1 && a.mod >= count && count > 1;
+        same[s] = a.mod == 1 && !r.full[s];
+    }
+    int64_t groups = (last - first + DL_LANE_GROUP - 1) / DL_LANE_GROUP;
+    r.filled = groups * DL_LANE_GROUP < p->block ? (int)groups * DL_LANE_GROUP : p->block;
+    for (int k = 0; k < p->constants; k++) {
+        fill(home(&r, p->inputs + k), p->constant[k], r.filled);
+        same[p->inputs + k] = true;
+    }
+    for (int i = 0; i < p->steps; i++) {
+        const dl_program_step *s = &p->step[i];
+        same[s->dst] = s->lane && same[s->a] && same[s->b] && same[s->c];
+        r.constant[i] = same[s->dst] ? CONSTANT : VARIES;
+    }
+    for (int o = 0; o < p->outputs; o++) {
+        r.direct[o] = true; /* unless it lies on an input that is read after it is written */
+        for (int s = 0; s < p->inputs; s++)
+            if (in[p->input[s]] == out[o] && p->last_read[s] > p->output[o].step)
+                r.direct[o] = false;
+    }
+    for (int64_t e = first; e < last;) {
+        int64_t left = last - e;
+        int64_t n = left < DL_LANE_GROUP ? left : left / DL_LANE_GROUP * DL_LANE_GROUP;
+        n = n < p->block ? n : p->block;
+        block(&r, e, n);
+        e += n;
+    }
+}
