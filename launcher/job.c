@@ -46,8 +46,8 @@ const char *dl_job_clip(dl_job *job, const char *text) {
 /* Keeps the list in the order of the file; what is found first at a place comes first. */
 static void insert(dl_job *job, dl_diagnostic *new) {
     dl_diagnostic **at = &job->first;
-    while (*at && ((*at)->line < new->line ||
-                   ((*at)->line == new->line && (*at)->column <= new->column)))
+    while (*at &&
+           ((*at)->line < new->line || ((*at)->line == new->line && (*at)->column <= new->column)))
         at = &(*at)->next;
     new->next = *at;
     *at = new;

@@ -1,11 +1,12 @@
 /* The job file: read, checked against the rows of a vocabulary, changed by --set, printed resolved.
  *
- * A dl_job owns everything it hands out (tree, diagnostics, texts) until dl_job_close; the vocabulary
- * must outlive it. Reading is a pure function of the texts given, the environment variables that the
- * file names and the vocabulary, so that every rank reads the same job for itself; only rank 0 prints.
- * The way through: job_yaml.c (text to raw tree), job_check.c (raw tree to checked tree, with
- * job_types.c for single values), job_paths.c (--set), job_rules.c (keys that depend on each other),
- * job_resolved.c (back to text). launcher/keys.c has the rows of the top level. */
+ * A dl_job owns everything it hands out (tree, diagnostics, texts) until dl_job_close; the
+ * vocabulary must outlive it. Reading is a pure function of the texts given, the environment
+ * variables that the file names and the vocabulary, so that every rank reads the same job for
+ * itself; only rank 0 prints. The way through: job_yaml.c (text to raw tree), job_check.c (raw tree
+ * to checked tree, with job_types.c for single values), job_paths.c (--set), job_rules.c (keys that
+ * depend on each other), job_resolved.c (back to text). launcher/keys.c has the rows of the top
+ * level. */
 #ifndef DL_LAUNCHER_JOB_H
 #define DL_LAUNCHER_JOB_H
 
@@ -26,7 +27,8 @@ typedef struct dl_vocabulary {
 } dl_vocabulary;
 
 /* DL_INTERNAL, naming the row, if a type text does not parse, names an unknown family or table, a
- * default does not have its type, or a main key is missing: a defect of the rows, found by a test. */
+ * default does not have its type, or a main key is missing: a defect of the rows, found by a test.
+ */
 dl_status dl_vocabulary_check(const dl_vocabulary *vocabulary);
 
 typedef struct dl_job dl_job;
@@ -38,8 +40,7 @@ dl_status dl_job_read(dl_job **out, const char *path, const dl_vocabulary *vocab
                       const char *const *sets, int set_count);
 /* The same from memory; `file` stands in messages, and its stem is the default of `name`. */
 dl_status dl_job_read_text(dl_job **out, const char *file, const char *text, size_t length,
-                           const dl_vocabulary *vocabulary, const char *const *sets,
-                           int set_count);
+                           const dl_vocabulary *vocabulary, const char *const *sets, int set_count);
 void dl_job_close(dl_job *job); /* NULL is allowed */
 
 /* The checked tree; NULL if the job has errors. */
@@ -53,14 +54,15 @@ int dl_job_warnings(const dl_job *job);
 void dl_job_warn(dl_job *job, const dl_node *node, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The resolved job: every key with its value, shorthands spelled out, as YAML that reads back to the
- * same text. NULL without memory. */
+/* The resolved job: every key with its value, shorthands spelled out, as YAML that reads back to
+ * the same text. NULL without memory. */
 const char *dl_job_text(dl_job *job);
 void dl_job_print(dl_job *job, FILE *out);
 /* Hash of that text: equal on every rank of a run. */
 uint64_t dl_job_hash(dl_job *job);
-/* DL_OK if `now` is the job that `then` was but for what does not change results (description, output,
- * data.root); else DL_BAD_JOB: "KEY was 0.001, is 0.01 (job.yaml:12:30)", of the first that differs. */
+/* DL_OK if `now` is the job that `then` was but for what does not change results (description,
+ * output, data.root); else DL_BAD_JOB: "KEY was 0.001, is 0.01 (job.yaml:12:30)", of the first that
+ * differs. */
 dl_status dl_job_same(const dl_job *then, const dl_job *now);
 
 /* `dltrain help [WHAT]`: the top level; a family ("layers"), a word ("dense"), a key ("batch_size",

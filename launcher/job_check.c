@@ -1,6 +1,6 @@
-/* The raw tree against the rows: shorthands are spelled out, defaults filled in, and what is wrong is
- * told. Of a type's alternatives the one that fits best (fit()) is chosen by a look at the node and
- * its children alone, so that work is linear in the size of the job. What is wrong is left raw.
+/* The raw tree against the rows: shorthands are spelled out, defaults filled in, and what is wrong
+ * is told. Of a type's alternatives the one that fits best (fit()) is chosen by a look at the node
+ * and its children alone, so that work is linear in the size of the job. What is wrong is left raw.
  * Checking twice gives the same tree, which is how --set works (job_paths.c). */
 #include <string.h>
 
@@ -173,8 +173,8 @@ typedef struct owner {
     const dl_table *table;
     const dl_family *family;
     const dl_word *word;
-    bool beside;           /* the family's siblings, not the word's arguments */
-    const dl_node *place;  /* where a missing key is told */
+    bool beside;          /* the family's siblings, not the word's arguments */
+    const dl_node *place; /* where a missing key is told */
 } owner;
 
 static const char *owner_text(dl_job *job, const owner *o) {
@@ -189,14 +189,16 @@ static const char *owner_text(dl_job *job, const owner *o) {
 static void unknown_key(checker *c, const owner *o, const dl_node *child) {
     dl_job *job = c->job;
     const char *key = dl_job_clip(job, child->key);
+    bool refused = strcmp(key, "<<") == 0 || strcmp(key, "*") == 0 || !*key;
+    if (refused && job->errors > 0) /* job_yaml.c told of it */
+        return;
     if (o->beside) {
         dl_job_error_key(job, child, "'%s' is not a key beside %s; %s", key,
                          dl_job_a(job, o->family->name),
                          dl_job_no_sibling(job, o->family, o->word, child));
     } else if (o->word && dl_key_of(o->family->siblings, o->family->sibling_count, child->key)) {
-        const char *value = child->kind == DL_NODE_SCALAR && *child->text
-                                ? dl_job_clip(job, child->text)
-                                : "...";
+        const char *value =
+            child->kind == DL_NODE_SCALAR && *child->text ? dl_job_clip(job, child->text) : "...";
         dl_job_error_key(job, child,
                          "'%s' belongs beside the %s, not inside it: - {%s: {...}, %s: %s}", key,
                          o->family->name, o->word->name, key, value);
@@ -347,10 +349,9 @@ static dl_node *check_arguments(checker *c, const dl_family *family, const dl_wo
                 dl_job_error_at(c->job, value, "%s %s takes no arguments; write it alone: %s",
                                 family->name, word->name, word->name);
             else
-                dl_job_error_at(c->job, value,
-                                "%s %s takes no lone value; name its arguments: %s: {%s}",
-                                family->name, word->name, word->name,
-                                example_arguments(c->job, word));
+                dl_job_error_at(
+                    c->job, value, "%s %s takes no lone value; name its arguments: %s: {%s}",
+                    family->name, word->name, word->name, example_arguments(c->job, word));
             return NULL;
         }
         inner = *value;
@@ -386,8 +387,8 @@ static const dl_node *word_in(checker *c, const dl_family *family, const dl_node
         if (!known)
             continue;
         if (first) {
-            dl_job_error_at(c->job, raw, "this item names two %s, '%s' and '%s'; %s", family->plural,
-                            first->key, child->key,
+            dl_job_error_at(c->job, raw, "this item names two %s, '%s' and '%s'; %s",
+                            family->plural, first->key, child->key,
                             in_list ? "begin the second with '- ' on its own line" : "keep one");
             return NULL;
         }
@@ -400,8 +401,9 @@ static const dl_node *word_in(checker *c, const dl_family *family, const dl_node
                          dl_job_a(job, family->name),
                          dl_job_no_word(c->job, family, unknown->key, unknown));
     else
-        dl_job_error_at(c->job, raw, "this item names no %s; write one, for example %s (dltrain help "
-                                     "%s)",
+        dl_job_error_at(c->job, raw,
+                        "this item names no %s; write one, for example %s (dltrain help "
+                        "%s)",
                         family->name, family->word_count ? family->words[0].name : "WORD",
                         family->plural);
     return NULL;
@@ -440,7 +442,8 @@ static dl_node *check_item(checker *c, const dl_family *family, const dl_node *r
     if (raw->kind == DL_NODE_SCALAR) {
         if (!dl_word_of(family, raw->text)) {
             dl_job_error_at(job, raw, "'%s' is not %s; %s", dl_job_clip(job, raw->text),
-                            dl_job_a(job, family->name), dl_job_no_word(job, family, raw->text, NULL));
+                            dl_job_a(job, family->name),
+                            dl_job_no_word(job, family, raw->text, NULL));
             return copy_of(c, raw);
         }
         name = raw->text;
@@ -515,8 +518,7 @@ static dl_node *check_any(checker *c, const dl_node *raw, const char *label) {
         dl_job_error_key(c->job, raw, "'%s' has no value; write one, or leave the key out",
                          dl_job_clip(c->job, label));
     if (raw->kind == DL_NODE_SCALAR) { /* a number is a number */
-        static const dl_form number = {
-            .kind = DL_FORM_NUMBER, .low = -1.7e308, .high = 1.7e308};
+        static const dl_form number = {.kind = DL_FORM_NUMBER, .low = -1.7e308, .high = 1.7e308};
         if (raw->quoted || !dl_form_read(&number, node))
             node->value = DL_VALUE_NONE;
     }

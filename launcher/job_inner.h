@@ -1,6 +1,6 @@
-/* What the files of the job reader share. Memory: everything lies in the arena of the job; a function
- * that returns NULL has run out of memory, which is then noted in the job. Errors go to the list of
- * diagnostics and reading goes on, so that all errors of a file come in one go. */
+/* What the files of the job reader share. Memory: everything lies in the arena of the job; a
+ * function that returns NULL has run out of memory, which is then noted in the job. Errors go to
+ * the list of diagnostics and reading goes on, so that all errors of a file come in one go. */
 #ifndef DL_LAUNCHER_JOB_INNER_H
 #define DL_LAUNCHER_JOB_INNER_H
 
@@ -43,7 +43,8 @@ struct dl_job {
     const char *text;  /* resolved, once asked for */
 };
 
-/* job.c: counted memory of the job; texts cut to what a message can bear, without control characters. */
+/* job.c: counted memory of the job; texts cut to what a message can bear, without control
+ * characters. */
 void *dl_job_take(dl_job *job, size_t bytes);
 char *dl_job_copy(dl_job *job, const char *text, size_t length);
 const char *dl_job_clip(dl_job *job, const char *text);
@@ -56,8 +57,8 @@ void dl_job_error_key(dl_job *job, const dl_node *node, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* job_yaml.c. One YAML document as raw nodes (scalars, lists, maps), or NULL if no tree can be had.
- * `given` marks the nodes; place = NULL takes lines from the text, else all get the place's. What was
- * refused inside (an alias, an unset variable) is left as DL_NODE_ABSENT with given = true. */
+ * `given` marks the nodes; place = NULL takes lines from the text, else all get the place's. What
+ * was refused inside (an alias, an unset variable) is left as DL_NODE_ABSENT with given = true. */
 dl_node *dl_job_parse(dl_job *job, const char *file, const char *text, size_t length, bool given,
                       const dl_node *place);
 
@@ -88,7 +89,7 @@ typedef enum dl_form_kind {
 
 typedef struct dl_form {
     dl_form_kind kind;
-    double low, high;       /* of int, number, range; -INFINITY and INFINITY if open */
+    double low, high;         /* of int, number, range; -INFINITY and INFINITY if open */
     const char *const *words; /* of word; units of quantity */
     int word_count;
     const dl_family *family; /* of item, items */
@@ -110,11 +111,12 @@ const dl_table *dl_table_of(const dl_vocabulary *vocabulary, const char *name);
 const dl_key *dl_key_of(const dl_key *keys, int count, const char *name);
 const dl_word *dl_word_of(const dl_family *family, const char *name);
 
-/* job_check.c. A checked copy of a raw or already checked tree; where something is wrong the part is
- * left raw. Checking a checked tree gives the same tree. */
+/* job_check.c. A checked copy of a raw or already checked tree; where something is wrong the part
+ * is left raw. Checking a checked tree gives the same tree. */
 dl_node *dl_job_check(dl_job *job, const dl_node *raw);
 
-/* job_words.c: the rest of "'x' is not a ..." after the semicolon; never NULL but without memory. */
+/* job_words.c: the rest of "'x' is not a ..." after the semicolon; never NULL but without memory.
+ */
 const char *dl_job_no_argument(dl_job *job, const dl_family *family, const dl_word *word,
                                const dl_node *key);
 const char *dl_job_no_key(dl_job *job, const dl_table *table, const dl_node *key);
@@ -122,6 +124,9 @@ const char *dl_job_no_word(dl_job *job, const dl_family *family, const char *wor
                            const dl_node *value);
 const char *dl_job_no_sibling(dl_job *job, const dl_family *family, const dl_word *word,
                               const dl_node *key);
+/* Where a word of Keras's has its home here, with the value that it was given; NULL: not in the
+ * list. */
+const char *dl_job_keras(dl_job *job, const char *where, const char *key, const dl_node *value);
 /* "layer", "a layer", "an optimizer" */
 const char *dl_job_a(dl_job *job, const char *noun);
 

@@ -1,7 +1,7 @@
 /* --set PATH=VALUE: a path walks the checked tree, where shorthands are spelled out:
- * optimizer.sgd.learning_rate, model.h*.dense.units, data.prepare.0. Entries of a list go by the name of
- * the item (layers without one by Keras's: dense, dense_1), else by number from 0. `none` takes a key or
- * an entry away. The new value is put in raw; the check that follows judges it. */
+ * optimizer.sgd.learning_rate, model.h*.dense.units, data.prepare.0. Entries of a list go by the
+ * name of the item (layers without one by Keras's: dense, dense_1), else by number from 0. `none`
+ * takes a key or an entry away. The new value is put in raw; the check that follows judges it. */
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@ typedef struct setter {
     char *part[DL_JOB_PARTS];
     int parts;
     dl_node *value;
-    bool none; /* takes away what has no word `none` of its own */
+    bool none;             /* takes away what has no word `none` of its own */
     dl_node *trail[TRAIL]; /* from the root to the node at hand */
     int depth;
     int matches;
@@ -120,8 +120,7 @@ static dl_node *arguments_of(dl_job *job, const dl_node *item, dl_node *value) {
     if (value->kind == DL_NODE_MAP)
         return value;
     if (!item->word->main) {
-        dl_job_error_at(job, value, "%s takes no lone value; set one of its arguments",
-                        item->text);
+        dl_job_error_at(job, value, "%s takes no lone value; set one of its arguments", item->text);
         return NULL;
     }
     dl_node *map = dl_job_take(job, sizeof *map);
@@ -347,13 +346,16 @@ static void no_such_path(setter *s, const dl_node *root) {
     search f = {.s = s};
     visit_children(&f, root, "", 0);
     const char *path = dl_job_clip(s->job, s->path);
-    if (*f.best)
+    const char *keras = dl_job_keras(s->job, "optimizer", s->part[s->parts - 1], s->value);
+    if (keras)
+        dl_job_error(s->job, s->label, 0, 0, "no '%s' in this job; %s", path, keras);
+    else if (*f.best)
         dl_job_error(s->job, s->label, 0, 0,
                      "no '%s' in this job; did you mean '%s'? (dltrain plan prints every path)",
                      path, dl_job_clip(s->job, f.best));
     else
-        dl_job_error(s->job, s->label, 0, 0,
-                     "no '%s' in this job; dltrain plan prints every path", path);
+        dl_job_error(s->job, s->label, 0, 0, "no '%s' in this job; dltrain plan prints every path",
+                     path);
 }
 
 void dl_job_set(dl_job *job, dl_node *root, const char *set) {

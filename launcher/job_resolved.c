@@ -1,6 +1,6 @@
-/* The checked tree as text: every key with its value, in the order of the rows, block style, lists of
- * plain values on one line. The text reads back to the same tree, hence to the same text. Also the
- * comparison of two jobs key by key. */
+/* The checked tree as text: every key with its value, in the order of the rows, block style, lists
+ * of plain values on one line. The text reads back to the same tree, hence to the same text. Also
+ * the comparison of two jobs key by key. */
 #include <stdio.h>
 #include <string.h>
 
@@ -180,8 +180,7 @@ static void put_children(writer *w, const dl_node *map, int depth, bool first_in
 const char *dl_node_print(dl_job *job, const dl_node *root) {
     writer w = {.job = job};
     put_children(&w, root, 0, false);
-    const char *text =
-        w.text && !job->out_of_memory ? dl_job_copy(job, w.text, w.used) : NULL;
+    const char *text = w.text && !job->out_of_memory ? dl_job_copy(job, w.text, w.used) : NULL;
     dl_free(w.text);
     return text;
 }
@@ -205,7 +204,7 @@ static const char *value_text(dl_job *job, const dl_node *node) {
     if (!node || node->kind == DL_NODE_ABSENT)
         return "absent";
     if (!is_flat(node))
-        return node->kind == DL_NODE_ITEM ? node->text
+        return node->kind == DL_NODE_ITEM   ? node->text
                : node->kind == DL_NODE_LIST ? "a list"
                                             : "a map";
     writer w = {.job = job};
@@ -225,7 +224,8 @@ static dl_status differ(dl_job *memory, const place *at, const dl_node *then, co
         snprintf(where, sizeof where, " (%.400s:%d:%d)", now->file, now->line, now->column);
     else if (now && now->given)
         snprintf(where, sizeof where, " (%.400s)", now->file);
-    dl_status status = dl_fail(DL_BAD_JOB, "%s was %s, is %s%s", w.text ? w.text : "", was, is, where);
+    dl_status status =
+        dl_fail(DL_BAD_JOB, "%s was %s, is %s%s", w.text ? w.text : "", was, is, where);
     dl_free(w.text);
     return status;
 }

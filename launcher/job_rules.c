@@ -29,8 +29,9 @@ static void check_length(dl_job *job) {
     if (epochs && steps)
         dl_job_error_key(job, steps, "'steps' and 'epochs' are both given; keep one");
     else if (!epochs && !steps)
-        dl_job_error_at(job, root, "the job lacks 'epochs' or 'steps'; add one, for example "
-                                   "epochs: 10 (0 only evaluates)");
+        dl_job_error_at(job, root,
+                        "the job lacks 'epochs' or 'steps'; add one, for example "
+                        "epochs: 10 (0 only evaluates)");
     bool trains = (epochs && epochs->integer > 0) || (steps && steps->integer > 0);
     static const char *const needed[] = {"loss", "optimizer"};
     for (int i = 0; trains && i < DL_COUNT(needed); i++)

@@ -1,4 +1,5 @@
-/* The mini language of type texts (schema.h), parsed, put into words, and single values read by it. */
+/* The mini language of type texts (schema.h), parsed, put into words, and single values read by it.
+ */
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
@@ -38,7 +39,8 @@ const dl_word *dl_word_of(const dl_family *family, const char *name) {
 
 /* Single values. */
 
-/* digits, digits '.' digits, with an exponent: what JSON, C and people agree on; no inf, nan or hex. */
+/* digits, digits '.' digits, with an exponent: what JSON, C and people agree on; no inf, nan or
+ * hex. */
 static bool read_decimal(const char **at, double *out) {
     const char *start = *at, *p = start;
     int digits = 0;
@@ -51,8 +53,7 @@ static bool read_decimal(const char **at, double *out) {
             digits++;
     if (digits == 0)
         return false;
-    if ((*p == 'e' || *p == 'E') &&
-        isdigit((unsigned char)p[p[1] == '-' || p[1] == '+' ? 2 : 1]))
+    if ((*p == 'e' || *p == 'E') && isdigit((unsigned char)p[p[1] == '-' || p[1] == '+' ? 2 : 1]))
         for (p += 2; isdigit((unsigned char)*p); p++)
             ;
     *out = strtod(start, NULL); /* reads the same characters, all of them */
@@ -183,13 +184,13 @@ bool dl_form_has_word(const dl_form *form, const char *word) {
 
 bool dl_form_read(const dl_form *form, dl_node *node) {
     static const dl_scalar_kind kinds[DL_FORM_SCALARS] = {
-        [DL_FORM_INT] = DL_VALUE_INT,           [DL_FORM_NUMBER] = DL_VALUE_NUMBER,
-        [DL_FORM_BOOL] = DL_VALUE_BOOL,         [DL_FORM_WORD] = DL_VALUE_WORD,
-        [DL_FORM_IDENTIFIER] = DL_VALUE_NAME,   [DL_FORM_NAME] = DL_VALUE_NAME,
-        [DL_FORM_LABEL] = DL_VALUE_NAME,        [DL_FORM_TEXT] = DL_VALUE_TEXT,
-        [DL_FORM_PATH] = DL_VALUE_TEXT,         [DL_FORM_PATTERN] = DL_VALUE_TEXT,
-        [DL_FORM_EXPR] = DL_VALUE_EXPR,         [DL_FORM_QUANTITY] = DL_VALUE_QUANTITY,
-        [DL_FORM_AMOUNT] = DL_VALUE_AMOUNT,     [DL_FORM_RANGE] = DL_VALUE_RANGE,
+        [DL_FORM_INT] = DL_VALUE_INT,         [DL_FORM_NUMBER] = DL_VALUE_NUMBER,
+        [DL_FORM_BOOL] = DL_VALUE_BOOL,       [DL_FORM_WORD] = DL_VALUE_WORD,
+        [DL_FORM_IDENTIFIER] = DL_VALUE_NAME, [DL_FORM_NAME] = DL_VALUE_NAME,
+        [DL_FORM_LABEL] = DL_VALUE_NAME,      [DL_FORM_TEXT] = DL_VALUE_TEXT,
+        [DL_FORM_PATH] = DL_VALUE_TEXT,       [DL_FORM_PATTERN] = DL_VALUE_TEXT,
+        [DL_FORM_EXPR] = DL_VALUE_EXPR,       [DL_FORM_QUANTITY] = DL_VALUE_QUANTITY,
+        [DL_FORM_AMOUNT] = DL_VALUE_AMOUNT,   [DL_FORM_RANGE] = DL_VALUE_RANGE,
     };
     const char *text = node->text;
     bool good = false;
@@ -264,9 +265,8 @@ typedef struct parser {
 
 static dl_form *fail(parser *p, const char *what) {
     if (!p->failed && !p->job->out_of_memory)
-        p->job->failure =
-            dl_fail(DL_INTERNAL, "type text '%s': %s at character %d", p->type, what,
-                    (int)(p->at - p->type) + 1);
+        p->job->failure = dl_fail(DL_INTERNAL, "type text '%s': %s at character %d", p->type, what,
+                                  (int)(p->at - p->type) + 1);
     p->failed = true;
     return NULL;
 }
@@ -366,16 +366,16 @@ static dl_form *take_form(parser *p) {
         const char *name;
         dl_form_kind kind;
     } list[] = {
-        {"int", DL_FORM_INT},         {"number", DL_FORM_NUMBER},
-        {"bool", DL_FORM_BOOL},       {"word", DL_FORM_WORD},
-        {"name", DL_FORM_NAME},       {"identifier", DL_FORM_IDENTIFIER},
-        {"label", DL_FORM_LABEL},     {"text", DL_FORM_TEXT},
-        {"path", DL_FORM_PATH},       {"pattern", DL_FORM_PATTERN},
-        {"expr", DL_FORM_EXPR},       {"quantity", DL_FORM_QUANTITY},
-        {"amount", DL_FORM_AMOUNT},   {"range", DL_FORM_RANGE},
-        {"item", DL_FORM_ITEM},       {"items", DL_FORM_ITEMS},
-        {"keys", DL_FORM_KEYS},       {"list", DL_FORM_LIST},
-        {"map", DL_FORM_MAP},         {"any", DL_FORM_ANY},
+        {"int", DL_FORM_INT},       {"number", DL_FORM_NUMBER},
+        {"bool", DL_FORM_BOOL},     {"word", DL_FORM_WORD},
+        {"name", DL_FORM_NAME},     {"identifier", DL_FORM_IDENTIFIER},
+        {"label", DL_FORM_LABEL},   {"text", DL_FORM_TEXT},
+        {"path", DL_FORM_PATH},     {"pattern", DL_FORM_PATTERN},
+        {"expr", DL_FORM_EXPR},     {"quantity", DL_FORM_QUANTITY},
+        {"amount", DL_FORM_AMOUNT}, {"range", DL_FORM_RANGE},
+        {"item", DL_FORM_ITEM},     {"items", DL_FORM_ITEMS},
+        {"keys", DL_FORM_KEYS},     {"list", DL_FORM_LIST},
+        {"map", DL_FORM_MAP},       {"any", DL_FORM_ANY},
     };
     dl_form *form = dl_job_take(p->job, sizeof *form);
     if (!form)

@@ -1,5 +1,6 @@
 /* Words of error messages: types in plain English, and where a word that is not known here belongs
- * (Keras's other spellings and homes, the same word elsewhere in the language, the nearest word). */
+ * (Keras's other spellings and homes, the same word elsewhere in the language, the nearest word).
+ */
 #include <math.h>
 #include <string.h>
 
@@ -76,8 +77,7 @@ static const char *one_text(dl_job *job, const dl_form *form) {
     case DL_FORM_LIST:
         return joined(job, "a list, each entry", " ", dl_form_text(job, form->element));
     case DL_FORM_MAP:
-        return joined(job, "{NAME: value, ...}, each value", " ",
-                      dl_form_text(job, form->element));
+        return joined(job, "{NAME: value, ...}, each value", " ", dl_form_text(job, form->element));
     default:
         return "a value";
     }
@@ -90,7 +90,8 @@ const char *dl_form_text(dl_job *job, const dl_form *form) {
     return text;
 }
 
-/* job.md 2.9. '@' stands for the value that was given; `where` is a family or table, "" anywhere. */
+/* job.md 2.9. '@' stands for the value that was given; `where` is a family or table, "" anywhere.
+ */
 static const struct {
     const char *where, *key, *text;
 } keras[] = {
@@ -135,8 +136,7 @@ static const struct {
 };
 
 /* The hint for a key with this value, or NULL. */
-static const char *keras_hint(dl_job *job, const char *where, const char *key,
-                              const dl_node *value) {
+const char *dl_job_keras(dl_job *job, const char *where, const char *key, const dl_node *value) {
     for (int i = 0; i < DL_COUNT(keras); i++) {
         if (strcmp(keras[i].key, key) != 0 ||
             (*keras[i].where && strcmp(keras[i].where, where) != 0))
@@ -173,10 +173,10 @@ static const char *nearest_or_list(dl_job *job, const char *key, const names *n,
         text = joined(job, text, ", ", n->list[i]);
     if (n->count > LISTED)
         text = joined(job, text, ", ", "...");
-    char *listed = n->count == 0
-                       ? dl_arena_format(&job->arena, "leave it out")
-                       : dl_arena_format(&job->arena, "there %s %s (dltrain help %s)",
-                                         n->count == 1 ? "is" : "are", text, help);
+    char *listed =
+        n->count == 0 ? dl_arena_format(&job->arena, "leave it out")
+                      : dl_arena_format(&job->arena, "there %s %s (dltrain help%s%s)",
+                                        n->count == 1 ? "is" : "are", text, *help ? " " : "", help);
     return listed ? listed : "";
 }
 
@@ -194,7 +194,7 @@ static const char *home_of_key(dl_job *job, const char *key, const dl_table *but
 const char *dl_job_no_argument(dl_job *job, const dl_family *family, const dl_word *word,
                                const dl_node *key) {
     names n = {.count = 0};
-    const char *hint = keras_hint(job, family->name, key->key, key);
+    const char *hint = dl_job_keras(job, family->name, key->key, key);
     if (hint)
         return hint;
     add_keys(&n, word->keys, word->key_count);
@@ -205,7 +205,7 @@ const char *dl_job_no_argument(dl_job *job, const dl_family *family, const dl_wo
 
 const char *dl_job_no_key(dl_job *job, const dl_table *table, const dl_node *key) {
     names n = {.count = 0};
-    const char *hint = keras_hint(job, table->name, key->key, key);
+    const char *hint = dl_job_keras(job, table->name, key->key, key);
     if (hint)
         return hint;
     hint = home_of_key(job, key->key, table);
@@ -220,7 +220,7 @@ const char *dl_job_no_word(dl_job *job, const dl_family *family, const char *wor
     const dl_vocabulary *v = job->vocabulary;
     names n = {.count = 0};
     char *text = NULL;
-    const char *hint = keras_hint(job, family->name, word, value);
+    const char *hint = dl_job_keras(job, family->name, word, value);
     if (hint)
         return hint;
     for (int i = 0; i < family->word_count && n.count < NAMES; i++)
@@ -245,7 +245,7 @@ const char *dl_job_no_sibling(dl_job *job, const dl_family *family, const dl_wor
                                      dl_job_clip(job, key->key));
         return text ? text : "";
     }
-    const char *hint = keras_hint(job, family->name, key->key, key);
+    const char *hint = dl_job_keras(job, family->name, key->key, key);
     if (hint)
         return hint;
     add_keys(&n, family->siblings, family->sibling_count);

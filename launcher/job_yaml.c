@@ -43,8 +43,8 @@ static const char *source_at(const reader *r, int line, int column) {
     return at ? at : end;
 }
 
-/* What stands there up to the end of the value: `,`, a bracket, a blank or a comment. With `braces`,
- * those of ${...} belong to it. */
+/* What stands there up to the end of the value: `,`, a bracket, a blank or a comment. With
+ * `braces`, those of ${...} belong to it. */
 static const char *source_word(const reader *r, int line, int column, bool braces) {
     const char *at = source_at(r, line, column), *end = r->text + r->length, *to = at;
     bool open = false;
@@ -147,8 +147,7 @@ static void replace_variables(reader *r, dl_node *node) {
             if (job->out_of_memory)
                 return;
             if (!name) {
-                dl_job_error_at(job, node,
-                                "'%s' is no variable; write ${NAME} or ${NAME:-default}",
+                dl_job_error_at(job, node, "'%s' is no variable; write ${NAME} or ${NAME:-default}",
                                 dl_job_clip(job, dollar));
                 poison(node);
                 return;
@@ -180,8 +179,9 @@ static void replace_variables(reader *r, dl_node *node) {
     }
     out[used] = '\0';
     if (strstr(out, "${")) {
-        dl_job_error_at(job, node, "the value still has ${ in it after the variables were put "
-                                   "in; set them to plain text");
+        dl_job_error_at(job, node,
+                        "the value still has ${ in it after the variables were put "
+                        "in; set them to plain text");
         poison(node);
         return;
     }
@@ -284,8 +284,9 @@ static void take_start(reader *r, const yaml_event_t *event, dl_node_kind kind) 
     if (!node)
         return;
     if (wants_key(r)) {
-        dl_job_error_at(r->job, node, "a key must be a plain word, not a list or map; quote ${...} "
-                                      "and braces that are meant as text");
+        dl_job_error_at(r->job, node,
+                        "a key must be a plain word, not a list or map; quote ${...} "
+                        "and braces that are meant as text");
         r->stop = true;
         return;
     }
@@ -387,8 +388,7 @@ static void syntax_error(reader *r) {
         dl_fail(DL_NO_MEMORY, "out of memory while reading %s", r->file);
     } else if (p->error == YAML_READER_ERROR) {
         dl_job_error(r->job, r->file, 0, 0,
-                     "byte %zu is not UTF-8 text; save the file as plain UTF-8",
-                     p->problem_offset);
+                     "byte %zu is not UTF-8 text; save the file as plain UTF-8", p->problem_offset);
     } else if (strstr(context, "alias")) {
         refuse_alias(r, r->place ? line : (int)start.line + 1,
                      r->place ? column : (int)start.column + 1);

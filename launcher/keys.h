@@ -1,5 +1,5 @@
-/* Rows of the top level of a job, of data and of what the launcher itself does. The vocabulary of the
- * program joins them with the families of runtime/data and models. */
+/* Rows of the top level of a job, of data and of what the launcher itself does. The vocabulary of
+ * the program joins them with the families of runtime/data and models. */
 #ifndef DL_LAUNCHER_KEYS_H
 #define DL_LAUNCHER_KEYS_H
 

@@ -1,4 +1,5 @@
-/* The job language as a user writes it: what is read, what is filled in, what comes back as text. */
+/* The job language as a user writes it: what is read, what is filled in, what comes back as text.
+ */
 #include <CUnit/Basic.h>
 #include <math.h>
 #include <stdlib.h>
@@ -8,25 +9,25 @@
 #include "tests/unit/check.h"
 #include "tests/unit/job_words.h"
 
-#define MNIST                                                                     \
-    "data:\n"                                                                     \
-    "  root: data/mnist\n"                                                        \
-    "  train: {idx: {x: train-images.gz, y: train-labels.gz}}\n"                  \
-    "  test: {idx: {x: t10k-images.gz, y: t10k-labels.gz}}\n"                     \
-    "  prepare: [{reshape: [784]}, {scale: 1/255}, {one_hot, field: y}]\n"        \
-    "model:\n"                                                                    \
-    "  - {dense: {units: 512, activation: relu}, name: hidden}\n"                 \
-    "  - dense: {units: 10, activation: softmax}\n"                               \
-    "loss: categorical_crossentropy\n"                                            \
-    "optimizer: rmsprop\n"                                                        \
-    "metrics: [accuracy]\n"                                                       \
-    "batch_size: 128\n"                                                           \
+#define MNIST                                                              \
+    "data:\n"                                                              \
+    "  root: data/mnist\n"                                                 \
+    "  train: {idx: {x: train-images.gz, y: train-labels.gz}}\n"           \
+    "  test: {idx: {x: t10k-images.gz, y: t10k-labels.gz}}\n"              \
+    "  prepare: [{reshape: [784]}, {scale: 1/255}, {one_hot, field: y}]\n" \
+    "model:\n"                                                             \
+    "  - {dense: {units: 512, activation: relu}, name: hidden}\n"          \
+    "  - dense: {units: 10, activation: softmax}\n"                        \
+    "loss: categorical_crossentropy\n"                                     \
+    "optimizer: rmsprop\n"                                                 \
+    "metrics: [accuracy]\n"                                                \
+    "batch_size: 128\n"                                                    \
     "epochs: 5\n"
 
 static dl_job *read_sets(const char *text, const char *const *sets, int count) {
     dl_job *job = NULL;
-    dl_status status = dl_job_read_text(&job, "mnist-mlp.yaml", text, strlen(text),
-                                        &test_vocabulary, sets, count);
+    dl_status status =
+        dl_job_read_text(&job, "mnist-mlp.yaml", text, strlen(text), &test_vocabulary, sets, count);
     CU_ASSERT_PTR_NOT_NULL_FATAL(job);
     if (status != DL_OK)
         dl_job_complain(job, stderr);
@@ -202,10 +203,12 @@ static void resolved_text_reads_back(void) {
         MNIST "freeze: [\"*_conv\", \"!conv_base.block5_*\", a b]\n"
               "constants: {\"odd key:\": 3}\n",
         "data:\n  source: {csv: {file: T (degC).csv, where: {esc10: True}, missing: [9, \"\"],\n"
-        "    fields: {x: {all_but: [Price, \"a, b\"]}, y: Price, z: [[1, \"2\"], {a: []}, [{}]]}}}\n"
+        "    fields: {x: {all_but: [Price, \"a, b\"]}, y: Price, z: [[1, \"2\"], {a: []}, "
+        "[{}]]}}}\n"
         "  test: {random: 0.2}\nmodel: [flatten, {dense: 1, times: 2}, {concatenate, name: c}]\n"
         "loss: {a: {expr: \"x + 1\"}, b: {mse: {target: \"y\"}}}\noptimizer: {sgd: {schedule:\n"
-        " {piecewise_constant_decay: {boundaries: [1 epoch, 300 steps], factors: [1, 0.1, 1/100]},\n"
+        " {piecewise_constant_decay: {boundaries: [1 epoch, 300 steps], factors: [1, 0.1, "
+        "1/100]},\n"
         "  warmup: 1 step}}}\nsteps: 3\n",
     };
     for (int i = 0; i < DL_COUNT(texts); i++) {
@@ -289,7 +292,8 @@ static void sets_change_values(void) {
     dl_job_close(job);
 }
 
-/* A layer replaced keeps name and inputs; `none` takes one away; a glob takes all that have the path. */
+/* A layer replaced keeps name and inputs; `none` takes one away; a glob takes all that have the
+ * path. */
 static void sets_change_layers(void) {
     static const char text[] =
         "data: {train: {idx: {x: a}}}\nepochs: 1\noptimizer: sgd\nloss: mse\nmodel:\n"
@@ -330,8 +334,7 @@ static void variables_are_replaced(void) {
     dl_job *job = read_text(text);
     const dl_node *data = dl_get(dl_job_root(job), "data");
     CU_ASSERT(dl_is(data, "root", "/tmp/a b/mn"));
-    CU_ASSERT_STRING_EQUAL(dl_get(data, "root")->written,
-                           "${DL_TEST_ROOT}/m${DL_TEST_NONE:-n}");
+    CU_ASSERT_STRING_EQUAL(dl_get(data, "root")->written, "${DL_TEST_ROOT}/m${DL_TEST_NONE:-n}");
     CU_ASSERT_EQUAL(dl_int(dl_job_root(job), "epochs"), 3);
     dl_job_close(job);
 }
@@ -364,8 +367,8 @@ static void no_memory_is_told(void) {
     for (uint64_t n = 1;; n++) {
         dl_job *job = NULL;
         dl_alloc_fail_after(n);
-        dl_status status = dl_job_read_text(&job, "job.yaml", MNIST, strlen(MNIST),
-                                            &test_vocabulary, sets, 2);
+        dl_status status =
+            dl_job_read_text(&job, "job.yaml", MNIST, strlen(MNIST), &test_vocabulary, sets, 2);
         bool all = status == DL_OK && dl_job_text(job) != NULL;
         dl_alloc_fail_after(0);
         if (status != DL_OK)
