@@ -1,5 +1,5 @@
 /* The raw tree against the rows: shorthands are spelled out, defaults filled in, and what is wrong
- * is told. Of a type's alternatives the one that fits best (fit()) is chosen by a look at the node
+ * is told. Of a type's alternatives the one that fits best is chosen by a look at the node
  * and its children alone, so that work is linear in the size of the job. What is wrong is left raw.
  * Checking twice gives the same tree, which is how --set works (job_paths.c). */
 #include <string.h>
@@ -15,96 +15,6 @@ typedef struct checker {
 } checker;
 
 static dl_node *check(checker *c, const dl_form *forms, const dl_node *raw, const char *label);
-
-/* How well a node fits a form. */
-enum { NEVER = 0, KIND = 1, PART = 2, NEAR = 3, FITS = 4 };
-
-static bool is_empty(const dl_node *node) {
-    return node->kind == DL_NODE_SCALAR && !node->quoted && !*node->text;
-}
-
-static const char *nearest_word(const dl_family *family, const char *text) {
-    const char *best = NULL;
-    for (int i = 0; i < family->word_count; i++) {
-        const char *names[2] = {best ? best : family->words[i].name, family->words[i].name};
-        const char *now = dl_nearest(text, names, 2);
-        best = now ? now : best;
-    }
-    return best;
-}
-
-static int fit_item(const dl_family *family, const dl_node *node) {
-    if (node->kind == DL_NODE_ITEM)
-        return dl_word_of(family, node->text) == node->word ? FITS : NEVER;
-    if (node->kind == DL_NODE_SCALAR)
-        return dl_word_of(family, node->text) ? FITS : KIND;
-    if (node->kind != DL_NODE_MAP)
-        return NEVER;
-    int best = KIND;
-    for (DL_EACH(child, node)) {
-        if (dl_word_of(family, child->key))
-            return FITS;
-        if (best < NEAR && child == node->first && nearest_word(family, child->key))
-            best = NEAR;
-    }
-    return best;
-}
-
-static int fit_keys(const dl_table *table, const dl_node *node) {
-    if (node->kind == DL_NODE_SCALAR)
-        return table->main ? PART : NEVER;
-    if (node->kind != DL_NODE_MAP)
-        return NEVER;
-    int known = 0;
-    for (DL_EACH(child, node))
-        known += dl_key_of(table->keys, table->key_count, child->key) != NULL;
-    return known == node->count ? FITS : known > 0 ? PART : KIND;
-}
-
-static int fit(const dl_form *form, const dl_node *node, int depth);
-
-static int best_fit(const dl_form *forms, const dl_node *node, int depth) {
-    int best = NEVER;
-    for (; forms; forms = forms->next) {
-        int here = fit(forms, node, depth);
-        best = here > best ? here : best;
-    }
-    return best;
-}
-
-static int fit(const dl_form *form, const dl_node *node, int depth) {
-    if (form->kind < DL_FORM_SCALARS) {
-        dl_node copy = *node;
-        if (node->kind != DL_NODE_SCALAR || is_empty(node))
-            return NEVER;
-        return dl_form_read(form, &copy) ? FITS : KIND;
-    }
-    switch (form->kind) {
-    case DL_FORM_ITEM:
-        return fit_item(form->family, node);
-    case DL_FORM_KEYS:
-        return fit_keys(form->table, node);
-    case DL_FORM_ITEMS:
-        return node->kind == DL_NODE_LIST ? FITS : NEVER;
-    case DL_FORM_LIST:
-        if (node->kind != DL_NODE_LIST)
-            return NEVER;
-        return !node->first || depth > 2 || best_fit(form->element, node->first, depth + 1) >= PART
-                   ? FITS
-                   : PART;
-    case DL_FORM_MAP:
-        if (node->kind != DL_NODE_MAP)
-            return NEVER;
-        if (form->element->kind != DL_FORM_ITEM)
-            return PART;
-        for (DL_EACH(child, node)) /* terms of a loss: told by a known word inside */
-            if (best_fit(form->element, child, depth + 1) >= FITS)
-                return FITS;
-        return node->count > 1 ? PART : KIND;
-    default:
-        return PART;
-    }
-}
 
 static dl_node *copy_of(checker *c, const dl_node *raw) {
     dl_node *node = dl_job_take(c->job, sizeof *node);
@@ -135,10 +45,6 @@ static dl_node *empty_copy(checker *c, const dl_node *raw, dl_node_kind kind) {
         node->args = node->beside = NULL;
     }
     return node;
-}
-
-static const char *text_of_kind(const dl_node *node) {
-    return node->kind == DL_NODE_LIST ? "a list" : "a map";
 }
 
 /* The value of a key that the job does not give. */
@@ -299,26 +205,6 @@ static dl_node *check_keys(checker *c, const dl_table *table, const dl_node *raw
     return map;
 }
 
-/* Whether a form can be a map: then the word's map may be its main argument. */
-static bool takes_map(const dl_form *forms) {
-    for (; forms; forms = forms->next)
-        if (forms->kind == DL_FORM_ITEM || forms->kind == DL_FORM_KEYS ||
-            forms->kind == DL_FORM_MAP || forms->kind == DL_FORM_ANY)
-            return true;
-    return false;
-}
-
-static bool is_main_map(checker *c, const dl_word *word, const dl_node *value) {
-    if (!word->main || !value->first)
-        return false;
-    for (DL_EACH(child, value))
-        if (dl_key_of(word->keys, word->key_count, child->key))
-            return false;
-    const dl_key *row = dl_key_of(word->keys, word->key_count, word->main);
-    const dl_form *forms = row ? dl_form_parse(c->job, row->type) : NULL;
-    return takes_map(forms);
-}
-
 /* The first arguments of a word, for messages: "filters: ..., kernel_size: ..." */
 static const char *example_arguments(dl_job *job, const dl_word *word) {
     const char *text = "";
@@ -341,9 +227,9 @@ static dl_node *check_arguments(checker *c, const dl_family *family, const dl_wo
     dl_node wrapped, inner;
     if (value && value->kind == DL_NODE_ABSENT)
         return NULL;
-    if (value && is_empty(value))
+    if (value && dl_node_is_empty(value))
         value = NULL;
-    if (value && (value->kind != DL_NODE_MAP || is_main_map(c, word, value))) {
+    if (value && (value->kind != DL_NODE_MAP || dl_word_main_map(c->job, word, value))) {
         if (!word->main) {
             if (word->key_count == 0)
                 dl_job_error_at(c->job, value, "%s %s takes no arguments; write it alone: %s",
@@ -514,7 +400,7 @@ static dl_node *check_any(checker *c, const dl_node *raw, const char *label) {
         return NULL;
     node->open = node->kind == DL_NODE_MAP;
     node->value = DL_VALUE_NONE;
-    if (is_empty(raw))
+    if (dl_node_is_empty(raw))
         dl_job_error_key(c->job, raw, "'%s' has no value; write one, or leave the key out",
                          dl_job_clip(c->job, label));
     if (raw->kind == DL_NODE_SCALAR) { /* a number is a number */
@@ -529,74 +415,6 @@ static dl_node *check_any(checker *c, const dl_node *raw, const char *label) {
         append(node, &last, value);
     }
     return node;
-}
-
-static const dl_form *only_scalars(const dl_form *forms) {
-    const dl_form *quantity = NULL;
-    for (; forms; forms = forms->next)
-        if (forms->kind == DL_FORM_QUANTITY)
-            quantity = forms;
-    return quantity;
-}
-
-static bool plain_number(const dl_node *node) {
-    static const dl_form number = {.kind = DL_FORM_NUMBER, .low = -1.7e308, .high = 1.7e308};
-    dl_node copy = *node;
-    return dl_form_read(&number, &copy);
-}
-
-/* "'500 steps', '500 epochs' or '500 s'" */
-static const char *with_units(dl_job *job, const char *number, const dl_form *form) {
-    const char *text = "";
-    for (int i = 0; i < form->word_count && text; i++)
-        text = dl_arena_format(&job->arena, "%s%s'%s %s'", text,
-                               i == 0                      ? ""
-                               : i == form->word_count - 1 ? " or "
-                                                           : ", ",
-                               number, form->words[i]);
-    return text ? text : "";
-}
-
-static const char *nearest_choice(const dl_form *forms, const char *text) {
-    for (; forms; forms = forms->next) {
-        const char *near = NULL;
-        if (forms->kind == DL_FORM_WORD)
-            near = dl_nearest(text, forms->words, forms->word_count);
-        else if (forms->kind == DL_FORM_ITEM)
-            near = nearest_word(forms->family, text);
-        if (near)
-            return near;
-    }
-    return NULL;
-}
-
-/* A value that has none of the forms. */
-static void wrong_value(checker *c, const dl_form *forms, const dl_node *raw, const char *label) {
-    dl_job *job = c->job;
-    const char *key = dl_job_clip(job, label);
-    if (is_empty(raw)) {
-        dl_job_error_key(job, raw, "'%s' has no value; write %s, or leave the key out", key,
-                         dl_form_text(job, forms));
-        return;
-    }
-    if (raw->kind != DL_NODE_SCALAR) {
-        dl_job_error_at(job, raw, "'%s' cannot be %s; write %s", key, text_of_kind(raw),
-                        dl_form_text(job, forms));
-        return;
-    }
-    const char *text = dl_job_clip(job, raw->text);
-    const dl_form *quantity = only_scalars(forms);
-    if (quantity && plain_number(raw)) {
-        dl_job_error_at(job, raw, "'%s' needs a unit; write %s", key,
-                        with_units(job, text, quantity));
-        return;
-    }
-    const char *near = nearest_choice(forms, raw->text);
-    if (near)
-        dl_job_error_at(job, raw, "'%s' cannot be '%s'; did you mean '%s'?", key, text, near);
-    else
-        dl_job_error_at(job, raw, "'%s' cannot be '%s'; write %s", key, text,
-                        dl_form_text(job, forms));
 }
 
 static dl_node *check_as(checker *c, const dl_form *form, const dl_node *raw, const char *label) {
@@ -626,7 +444,7 @@ static dl_node *check_as(checker *c, const dl_form *form, const dl_node *raw, co
 
 static dl_node *check(checker *c, const dl_form *forms, const dl_node *raw, const char *label) {
     const dl_form *best = forms;
-    int best_so_far = NEVER;
+    int best_so_far = DL_FIT_NEVER;
     bool in_list = c->in_list;
     c->in_list = false;
     if (raw->kind == DL_NODE_ABSENT || c->job->errors > DL_JOB_ERRORS) /* enough was told */
@@ -642,15 +460,16 @@ static dl_node *check(checker *c, const dl_form *forms, const dl_node *raw, cons
         return copy_of(c, raw);
     }
     for (const dl_form *form = forms; form; form = form->next) {
-        int here = fit(form, raw, 0);
+        int here = dl_form_fit(form, raw);
         if (here > best_so_far) {
             best = form;
             best_so_far = here;
         }
     }
     bool scalar = best->kind < DL_FORM_SCALARS;
-    if (best_so_far == NEVER || (scalar && best_so_far < FITS) || is_empty(raw)) {
-        wrong_value(c, forms, raw, label);
+    if (best_so_far == DL_FIT_NEVER || (scalar && best_so_far < DL_FIT_WELL) ||
+        dl_node_is_empty(raw)) {
+        dl_job_wrong_value(c->job, forms, raw, label);
         return copy_of(c, raw);
     }
     c->depth++;
@@ -669,61 +488,8 @@ dl_node *dl_job_check(dl_job *job, const dl_node *raw) {
     return check_keys(&c, job->vocabulary->root, raw);
 }
 
-/* Checking the rows themselves. */
-
-static dl_status check_row(dl_job *job, const char *who, const dl_key *key) {
-    dl_form *forms = dl_form_parse(job, key->type);
-    if (!forms)
-        return dl_fail_prefix(DL_INTERNAL, "%s, key '%s': ", who, key->name);
-    if (!key->help || !*key->help)
-        return dl_fail(DL_INTERNAL, "%s, key '%s' has no help", who, key->name);
-    if (!key->value || !*key->value)
-        return DL_OK;
+dl_node *dl_job_default(dl_job *job, const dl_key *key, const dl_node *place) {
     checker c = {.job = job};
-    dl_node place = {.kind = DL_NODE_MAP, .file = who};
-    int before = job->errors;
-    if (!default_of(&c, key, forms, &place))
-        return dl_fail_prefix(DL_INTERNAL, "%s, key '%s': ", who, key->name);
-    if (job->errors > before)
-        return dl_fail(DL_INTERNAL, "%s, key '%s': the default '%s' is not of its type '%s'", who,
-                       key->name, key->value, key->type);
-    return DL_OK;
-}
-
-static dl_status check_row_list(dl_job *job, const char *who, const dl_key *keys, int count,
-                                const char *main) {
-    if (main && !dl_key_of(keys, count, main))
-        return dl_fail(DL_INTERNAL, "%s: its main key '%s' is no row", who, main);
-    for (int i = 0; i < count; i++) {
-        if (dl_key_of(keys, i, keys[i].name))
-            return dl_fail(DL_INTERNAL, "%s: two rows '%s'", who, keys[i].name);
-        DL_TRY(check_row(job, who, &keys[i]));
-    }
-    return DL_OK;
-}
-
-static dl_status check_all_rows(dl_job *job, const dl_vocabulary *v) {
-    DL_TRY(check_row_list(job, "the root", v->root->keys, v->root->key_count, v->root->main));
-    for (int i = 0; i < v->table_count; i++)
-        DL_TRY(check_row_list(job, v->tables[i]->name, v->tables[i]->keys, v->tables[i]->key_count,
-                              v->tables[i]->main));
-    for (int i = 0; i < v->family_count; i++) {
-        const dl_family *family = v->families[i];
-        DL_TRY(check_row_list(job, family->name, family->siblings, family->sibling_count, NULL));
-        for (int j = 0; j < family->word_count; j++)
-            DL_TRY(check_row_list(job, family->words[j].name, family->words[j].keys,
-                                  family->words[j].key_count, family->words[j].main));
-    }
-    return DL_OK;
-}
-
-dl_status dl_vocabulary_check(const dl_vocabulary *vocabulary) {
-    dl_job *job = dl_alloc(sizeof *job);
-    if (!job)
-        return dl_fail_memory(sizeof *job);
-    job->vocabulary = vocabulary;
-    job->file = "rows";
-    dl_status status = check_all_rows(job, vocabulary);
-    dl_job_close(job);
-    return status;
+    const dl_form *forms = dl_form_parse(job, key->type);
+    return forms ? default_of(&c, key, forms, place) : NULL;
 }

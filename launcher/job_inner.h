@@ -111,12 +111,24 @@ const dl_table *dl_table_of(const dl_vocabulary *vocabulary, const char *name);
 const dl_key *dl_key_of(const dl_key *keys, int count, const char *name);
 const dl_word *dl_word_of(const dl_family *family, const char *name);
 
+/* job_fit.c: how well a node fits one alternative. */
+enum { DL_FIT_NEVER, DL_FIT_KIND, DL_FIT_PART, DL_FIT_NEAR, DL_FIT_WELL };
+int dl_form_fit(const dl_form *form, const dl_node *node);
+bool dl_node_is_empty(const dl_node *node); /* `key:` with nothing after it */
+/* Whether a map after `word:` is the value of its main key, as in bidirectional: {lstm: 32}. */
+bool dl_word_main_map(dl_job *job, const dl_word *word, const dl_node *value);
+const char *dl_word_nearest(const dl_family *family, const char *text);
+
 /* job_check.c. A checked copy of a raw or already checked tree; where something is wrong the part
  * is left raw. Checking a checked tree gives the same tree. */
 dl_node *dl_job_check(dl_job *job, const dl_node *raw);
+/* The default of a row, checked, at this place. */
+dl_node *dl_job_default(dl_job *job, const dl_key *key, const dl_node *place);
 
-/* job_words.c: the rest of "'x' is not a ..." after the semicolon; never NULL but without memory.
+/* job_words.c: a value that has none of the forms; and the rest of "'x' is not a ..." after the
+ * semicolon; never NULL but without memory.
  */
+void dl_job_wrong_value(dl_job *job, const dl_form *forms, const dl_node *raw, const char *label);
 const char *dl_job_no_argument(dl_job *job, const dl_family *family, const dl_word *word,
                                const dl_node *key);
 const char *dl_job_no_key(dl_job *job, const dl_table *table, const dl_node *key);

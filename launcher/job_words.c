@@ -251,3 +251,69 @@ const char *dl_job_no_sibling(dl_job *job, const dl_family *family, const dl_wor
     add_keys(&n, family->siblings, family->sibling_count);
     return nearest_or_list(job, key->key, &n, family->plural);
 }
+
+static const dl_form *quantity_in(const dl_form *forms) {
+    const dl_form *quantity = NULL;
+    for (; forms; forms = forms->next)
+        if (forms->kind == DL_FORM_QUANTITY)
+            quantity = forms;
+    return quantity;
+}
+
+static bool plain_number(const dl_node *node) {
+    static const dl_form number = {.kind = DL_FORM_NUMBER, .low = -1.7e308, .high = 1.7e308};
+    dl_node copy = *node;
+    return dl_form_read(&number, &copy);
+}
+
+/* "'500 steps', '500 epochs' or '500 s'" */
+static const char *with_units(dl_job *job, const char *number, const dl_form *form) {
+    const char *text = "";
+    for (int i = 0; i < form->word_count && text; i++)
+        text = dl_arena_format(&job->arena, "%s%s'%s %s'", text,
+                               i == 0                      ? ""
+                               : i == form->word_count - 1 ? " or "
+                                                           : ", ",
+                               number, form->words[i]);
+    return text ? text : "";
+}
+
+static const char *nearest_choice(const dl_form *forms, const char *text) {
+    for (; forms; forms = forms->next) {
+        const char *near = NULL;
+        if (forms->kind == DL_FORM_WORD)
+            near = dl_nearest(text, forms->words, forms->word_count);
+        else if (forms->kind == DL_FORM_ITEM)
+            near = dl_word_nearest(forms->family, text);
+        if (near)
+            return near;
+    }
+    return NULL;
+}
+
+void dl_job_wrong_value(dl_job *job, const dl_form *forms, const dl_node *raw, const char *label) {
+    const char *key = dl_job_clip(job, label);
+    if (dl_node_is_empty(raw)) {
+        dl_job_error_key(job, raw, "'%s' has no value; write %s, or leave the key out", key,
+                         dl_form_text(job, forms));
+        return;
+    }
+    if (raw->kind != DL_NODE_SCALAR) {
+        dl_job_error_at(job, raw, "'%s' cannot be %s; write %s", key,
+                        raw->kind == DL_NODE_LIST ? "a list" : "a map", dl_form_text(job, forms));
+        return;
+    }
+    const char *text = dl_job_clip(job, raw->text);
+    const dl_form *quantity = quantity_in(forms);
+    if (quantity && plain_number(raw)) {
+        dl_job_error_at(job, raw, "'%s' needs a unit; write %s", key,
+                        with_units(job, text, quantity));
+        return;
+    }
+    const char *near = nearest_choice(forms, raw->text);
+    if (near)
+        dl_job_error_at(job, raw, "'%s' cannot be '%s'; did you mean '%s'?", key, text, near);
+    else
+        dl_job_error_at(job, raw, "'%s' cannot be '%s'; write %s", key, text,
+                        dl_form_text(job, forms));
+}

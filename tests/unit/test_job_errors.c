@@ -319,6 +319,15 @@ static void sets(void) {
                "job.yaml:3:24: 'unit' is not an argument of layer dense; did you mean 'units'?");
 }
 
+/* A source of a later version is told as one, also with what may stand beside it. */
+static void unknown_sources(void) {
+    EXPECT("data: {train: {cifar: [a.bin], first: 1000}}\nmodel: [flatten]\n" TAIL,
+           "job.yaml:1:16: 'cifar' is not a source; there are idx, values, csv (dltrain help "
+           "sources)");
+    EXPECT("data: {train: {idx: {x: a}}, test: {first: 3, frmo: train}}\nmodel: [flatten]\n" TAIL,
+           "job.yaml:1:47: 'frmo' is not a key of cut; did you mean 'from'?");
+}
+
 static void many_errors_are_cut(void) {
     char text[8192] = "data: {train: {idx: {x: a}}}\nmodel:\n";
     for (int i = 0; i < 150; i++)
@@ -391,6 +400,7 @@ void suite_job_errors(void) {
     CU_add_test(suite, "Keras words", keras_words);
     CU_add_test(suite, "rules", rules);
     CU_add_test(suite, "--set", sets);
+    CU_add_test(suite, "unknown sources", unknown_sources);
     CU_add_test(suite, "many errors are cut", many_errors_are_cut);
     CU_add_test(suite, "files", files);
     CU_add_test(suite, "warnings", warnings);
