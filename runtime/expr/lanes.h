@@ -13,24 +13,25 @@ enum { DL_LANE_GROUP = 16, DL_LANE_BLOCK = 256 };
  */
 typedef void (*dl_lane)(float *dst, const float *a, const float *b, const float *c, int64_t groups);
 
-/* The four words of so many Philox blocks (at most DL_LANE_BLOCK): counter[2] and counter[3] by
- * block, stream and step for all; words[j * blocks + i] is word j of block i if `split`, else block
- * by block. */
+/* dl_philox for counters (stream, step, sample[i], quad[i]); the words of counter i at words[4 i].
+ */
 typedef void (*dl_lane_philox)(uint32_t *words, uint32_t stream, uint32_t step,
-                               const uint32_t *sample, const uint32_t *quad, int blocks,
+                               const uint32_t *sample, const uint32_t *quad, int count,
                                uint64_t seed);
 
-/* Words to numbers: pairs of neighbours first[i], second[i]; odd[i]: element i is the pair's
- * second. */
+/* Words to numbers, one by one (uniform) or in neighbouring pairs (normal). */
+typedef void (*dl_lane_words)(float *dst, const uint32_t *word, int64_t groups);
+
+/* Normal numbers of elements whose pair is (first[i], second[i]); odd[i]: it is the second of it.
+ */
 typedef void (*dl_lane_normal)(float *dst, const uint32_t *first, const uint32_t *second,
                                const uint32_t *odd, int64_t groups);
-typedef void (*dl_lane_uniform)(float *dst, const uint32_t *word, int64_t groups);
 
 typedef struct dl_lanes {
     dl_lane plain[DL_EXPR_KINDS];  /* leaves: NULL */
     dl_lane output[DL_EXPR_KINDS]; /* same, any NaN stored as 0x7fc00000; INPUT: copies a */
     dl_lane_philox philox;
-    dl_lane_uniform uniform;
+    dl_lane_words uniform, pairs;
     dl_lane_normal normal;
 } dl_lanes;
 
