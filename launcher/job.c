@@ -209,6 +209,12 @@ static dl_status read_all(dl_job *job, const char *text, size_t length, const ch
         job->root = dl_job_check(job, root);
     if (!job->out_of_memory && job->errors == 0)
         dl_job_rules(job);
+    if (!job->out_of_memory && dl_job_root(job) && dl_job_text(job) &&
+        !dl_node_reads_back(job->root, job->text))
+        dl_job_error_at(job, job->root,
+                        "spelled out with all defaults the job is larger than a job file may be "
+                        "(1 MiB, %d values, %d levels); write it smaller",
+                        DL_JOB_NODES, DL_JOB_DEPTH);
     if (job->out_of_memory)
         return job->failure = DL_NO_MEMORY;
     if (job->failure != DL_OK)
@@ -268,7 +274,9 @@ void dl_job_close(dl_job *job) {
 }
 
 const char *dl_job_text(dl_job *job) {
-    if (!job->text && dl_job_root(job))
+    if (!dl_job_root(job))
+        return NULL;
+    if (!job->text)
         job->text = dl_node_print(job, job->root);
     return job->text;
 }

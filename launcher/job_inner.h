@@ -150,5 +150,7 @@ void dl_job_rules(dl_job *job);
 
 /* job_resolved.c */
 const char *dl_node_print(dl_job *job, const dl_node *root);
+/* Whether the text is within the bounds of a job file, so that a run can be resumed from it. */
+bool dl_node_reads_back(const dl_node *root, const char *text);
 
 #endif

@@ -185,6 +185,29 @@ const char *dl_node_print(dl_job *job, const dl_node *root) {
     return text;
 }
 
+/* Levels and values of the text, as job_yaml.c will count them. */
+static int levels_of(const dl_node *node, int *values) {
+    int deepest = 0;
+    bool bare = node->kind == DL_NODE_ITEM && !shown(node->args) && !shown(node->beside);
+    ++*values;
+    if (node->kind == DL_NODE_SCALAR || bare)
+        return 0;
+    const dl_node *parts[] = {node, node->beside};
+    if (node->kind == DL_NODE_ITEM)
+        deepest = levels_of(node->args, values);
+    for (int i = 0; i < 2; i++)
+        for (DL_EACH(child, parts[i])) {
+            int here = child->kind == DL_NODE_ABSENT ? 0 : levels_of(child, values);
+            deepest = here > deepest ? here : deepest;
+        }
+    return deepest + 1;
+}
+
+bool dl_node_reads_back(const dl_node *root, const char *text) {
+    int values = 0, levels = levels_of(root, &values);
+    return levels <= DL_JOB_DEPTH && values <= DL_JOB_NODES && strlen(text) <= DL_JOB_BYTES;
+}
+
 /* Comparing. */
 
 typedef struct place {

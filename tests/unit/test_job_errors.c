@@ -116,6 +116,15 @@ static void yaml_is_bounded(void) {
     for (int i = 0; i < 70; i++)
         strcat(deep, "[");
     EXPECT(deep, "job.yaml:1:70: more than 64 levels of lists and maps; write it flatter");
+    char nested[2000] = "data: {train: {idx: {x: a}}}\n" TAIL "model: [";
+    for (int i = 0; i < 35; i++)
+        strcat(nested, "{bidirectional: ");
+    strcat(nested, "flatten");
+    for (int i = 0; i < 35; i++)
+        strcat(nested, "}");
+    strcat(nested, "]\n");
+    EXPECT(nested, "job.yaml:1:1: spelled out with all defaults the job is larger than a job file "
+                   "may be (1 MiB, 100000 values, 64 levels); write it smaller");
     size_t large = (1 << 20) + 1;
     char *text = malloc(large);
     CU_ASSERT_PTR_NOT_NULL_FATAL(text);
