@@ -1,5 +1,5 @@
-/* The rows as a JSON Schema (2020-12): one definition for each table and each family. It is wider
- * than the checks (numbers may be 1/255, lists may be ${...}), never narrower. See job.h. */
+/* The rows as a JSON Schema (2020-12): one definition for each table and each family. An aid for
+ * editors, not the check: it takes what the check may refuse, and it knows nothing of ${NAME}. */
 #include <math.h>
 #include <string.h>
 

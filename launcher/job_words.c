@@ -294,8 +294,8 @@ static const char *nearest_choice(const dl_form *forms, const char *text) {
 void dl_job_wrong_value(dl_job *job, const dl_form *forms, const dl_node *raw, const char *label) {
     const char *key = dl_job_clip(job, label);
     if (dl_node_is_empty(raw)) {
-        dl_job_error_key(job, raw, "'%s' has no value; write %s, or leave the key out", key,
-                         dl_form_text(job, forms));
+        dl_job_error_key(job, raw, "'%s' has no value; write %s, or leave the %s out", key,
+                         dl_form_text(job, forms), raw->key ? "key" : "entry");
         return;
     }
     if (raw->kind != DL_NODE_SCALAR) {

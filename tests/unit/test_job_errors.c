@@ -203,7 +203,7 @@ static void items(void) {
     EXPECT(HEAD "  dense: 3\n" TAIL,
            "job.yaml:3:3: 'model' cannot be a map; write a list of layers");
     EXPECT(HEAD "  -\n" TAIL,
-           "job.yaml:3:4: 'model' has no value; write a layer, or leave the key out");
+           "job.yaml:3:4: 'model' has no value; write a layer, or leave the entry out");
     EXPECT_ALL(HEAD "  - bidirectional: {layr: {dense: 3}, merge_mode: sum}\n" TAIL,
                "job.yaml:3:5: layer bidirectional lacks 'layer'; add layer: a layer\n"
                "job.yaml:3:21: 'layr' is not an argument of layer bidirectional; did you mean "
