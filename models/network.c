@@ -23,6 +23,9 @@ void dl_network_warn(dl_network *network, const dl_node *at, const char *format,
     const char *warning = at->file ? dl_arena_format(&network->arena, "%s:%d:%d: warning: %s",
                                                      at->file, at->line, at->column, text)
                                    : dl_arena_format(&network->arena, "warning: %s", text);
+    for (int i = 0; warning && i < network->warnings; i++)
+        if (strcmp(network->warning[i], warning) == 0)
+            return; /* a program is built for several batch sizes */
     if (warning)
         network->warning[network->warnings++] = warning;
 }
