@@ -84,15 +84,16 @@ dl_value dl_layer_fail(dl_layer_build *build, const char *format, ...)
 bool dl_layer_rank(dl_layer_build *build, int least, int most);
 dl_type dl_layer_type(const dl_layer_build *build, int input);
 
-#define DL_LAYER_BUILDERS(X)                                                                      \
-    X(input)                                                                                      \
-    X(dense)                                                                                      \
-    X(conv1d) X(conv2d) X(depthwise_conv2d) X(separable_conv2d) X(max_pooling1d) X(max_pooling2d) \
-        X(average_pooling1d) X(average_pooling2d) X(global_max_pooling1d) X(global_max_pooling2d) \
-            X(global_average_pooling1d) X(global_average_pooling2d) X(flatten) X(reshape)         \
-                X(permute) X(zero_padding2d) X(dropout) X(gaussian_noise) X(activation)           \
-                    X(leaky_relu) X(softmax) X(batch_normalization) X(layer_normalization) X(add) \
-                        X(subtract) X(multiply) X(average) X(maximum) X(concatenate) X(lambda)
+/* clang-format off */
+#define DL_LAYER_BUILDERS(X)                                                                       \
+    X(input) X(dense) X(conv1d) X(conv2d) X(depthwise_conv2d) X(separable_conv2d)                  \
+    X(max_pooling1d) X(max_pooling2d) X(average_pooling1d) X(average_pooling2d)                    \
+    X(global_max_pooling1d) X(global_max_pooling2d) X(global_average_pooling1d)                    \
+    X(global_average_pooling2d) X(flatten) X(reshape) X(permute) X(zero_padding2d) X(dropout)      \
+    X(gaussian_noise) X(activation) X(leaky_relu) X(softmax) X(batch_normalization)                \
+    X(layer_normalization) X(add) X(subtract) X(multiply) X(average) X(maximum) X(concatenate)     \
+    X(lambda)
+/* clang-format on */
 #define X(name) dl_value dl_build_##name(dl_layer_build *build);
 DL_LAYER_BUILDERS(X)
 #undef X

@@ -73,22 +73,17 @@ static const dl_update_form *adadelta(const dl_node *args) {
     return &adadelta_form;
 }
 
-/* Kingma and Ba 2015, in the form before section 2.1. The powers of beta are kept as products:
- * exact in the first steps, where 1 - beta_2^step is small. */
-#define POWERS                                                  \
-    "power_1 = power_1 * beta_1", "power_2 = power_2 * beta_2", \
-        "rate = learning_rate * sqrt(1 - power_2) / (1 - power_1)"
-#define MOMENTS "m = beta_1 * m + (1 - beta_1) * g", "v = beta_2 * v + (1 - beta_2) * g * g"
+/* Kingma and Ba 2015, in the form before section 2.1. */
+#define RATE_NOW "rate = learning_rate * sqrt(1 - beta_2 ** step) / (1 - beta_1 ** step)"
+#define MOMENTS  "m = beta_1 * m + (1 - beta_1) * g", "v = beta_2 * v + (1 - beta_2) * g * g"
 static const dl_update_form adam_plain = {
     .slots = {"m", "v"},
-    .state = {"power_1", "power_2"},
-    .scalars = {POWERS},
+    .scalars = {RATE_NOW},
     .made = {"rate"},
     .lines = {MOMENTS, "w = w - rate * m / (sqrt(v) + epsilon)"}};
 static const dl_update_form adam_greatest = {
     .slots = {"m", "v", "greatest"},
-    .state = {"power_1", "power_2"},
-    .scalars = {POWERS},
+    .scalars = {RATE_NOW},
     .made = {"rate"},
     .lines = {MOMENTS, "greatest = max(greatest, v)",
               "w = w - rate * m / (sqrt(greatest) + epsilon)"}};
@@ -97,15 +92,15 @@ static const dl_update_form *adam(const dl_node *args) {
     return dl_bool(args, "amsgrad") ? &adam_greatest : &adam_plain;
 }
 
-/* Dozat 2016, with Keras's schedule of the momentum. */
+/* Dozat 2016, with Keras's schedule of the momentum, whose product so far is the one loose scalar.
+ */
 static const dl_update_form nadam_form = {
     .slots = {"m", "v"},
-    .state = {"momenta", "power_2"},
-    .scalars = {"now = beta_1 * (1 - 0.5 * exp(step * schedule_decay * log(0.96)))",
-                "next = beta_1 * (1 - 0.5 * exp((step + 1) * schedule_decay * log(0.96)))",
-                "momenta = momenta * now", "power_2 = power_2 * beta_2",
-                "of_g = (1 - now) / (1 - momenta)", "of_m = next / (1 - momenta * next)",
-                "of_v = 1 / (1 - power_2)"},
+    .state = {"momenta"},
+    .scalars = {"now = beta_1 * (1 - 0.5 * 0.96 ** (schedule_decay * step))",
+                "next = beta_1 * (1 - 0.5 * 0.96 ** (schedule_decay * (step + 1)))",
+                "momenta = momenta * now", "of_g = (1 - now) / (1 - momenta)",
+                "of_m = next / (1 - momenta * next)", "of_v = 1 / (1 - beta_2 ** step)"},
     .made = {"of_g", "of_m", "of_v"},
     .lines = {MOMENTS,
               "w = w - learning_rate * (of_g * g + of_m * m) / (sqrt(of_v * v) + epsilon)"}};
