@@ -69,10 +69,10 @@ DL_MATH float dl_m_copysign(float magnitude, float sign) {
 
 /* A NaN on either side wins; of equal values (0 and -0) the second. */
 DL_MATH float dl_m_min(float a, float b) {
-    return (a < b) | (a != a) ? a : b;
+    return ((a < b) | (a != a)) ? a : b;
 }
 DL_MATH float dl_m_max(float a, float b) {
-    return (a > b) | (a != a) ? a : b;
+    return ((a > b) | (a != a)) ? a : b;
 }
 
 /* -1, 0, 1; NaN of NaN. */
@@ -137,7 +137,7 @@ DL_MATH float dl_m_log1p(float x) {
     float u = 1.0f + x;
     float rest = (x - (u - 1.0f)) / u;
     float value = dl_m_log(u) + rest;
-    value = (u == 0.0f) | (u == DL_FLOAT(DL_INF_BITS)) ? dl_m_log(u) : value;
+    value = ((u == 0.0f) | (u == DL_FLOAT(DL_INF_BITS))) ? dl_m_log(u) : value;
     return x == 0.0f ? x : value; /* -0 stays */
 }
 
@@ -234,7 +234,7 @@ DL_MATH float dl_m_angle_far(float a, uint32_t quadrants) {
 
 DL_MATH float dl_m_angle(float a, uint32_t quadrants) {
     float far = dl_m_angle_far(a, quadrants), near = dl_m_angle_near(a, quadrants);
-    return (a > 32768.0f) & (a < DL_FLOAT(DL_INF_BITS)) ? far : near;
+    return ((a > 32768.0f) & (a < DL_FLOAT(DL_INF_BITS))) ? far : near;
 }
 
 /* _near: for |x| up to 32768 (and infinities and NaN) the same, and several times as fast. */
@@ -294,9 +294,9 @@ DL_MATH float dl_m_pow(float x, float y) {
     int odd = whole & (dl_m_round(y * 0.5f) != y * 0.5f);
     uint32_t negative = DL_BITS(x) & 0x80000000u;
     value = odd ? DL_FLOAT(DL_BITS(value) | negative) : value;
-    value = (x < 0.0f) & (x > -inf) & !whole ? DL_FLOAT(DL_NAN_BITS) : value;
-    value = (x != x) | (y != y) ? DL_FLOAT(DL_NAN_BITS) : value;
-    return (y == 0.0f) | (x == 1.0f) ? 1.0f : value;
+    value = ((x < 0.0f) & (x > -inf) & !whole) ? DL_FLOAT(DL_NAN_BITS) : value;
+    value = ((x != x) | (y != y)) ? DL_FLOAT(DL_NAN_BITS) : value;
+    return ((y == 0.0f) | (x == 1.0f)) ? 1.0f : value;
 }
 
 /* Uniform in [0, 1) from a random word, dl_unit_float's formula. */

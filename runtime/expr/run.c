@@ -7,8 +7,11 @@
 
 enum { VARIES, CONSTANT, MADE };
 
+enum { RENAMED_STEPS = 96 };
+
 typedef struct runner {
     const dl_expr_program *p;
+    const dl_program_step *steps; /* p's, or a copy with other slots */
     const float *const *in;
     const dl_expr_access *access;
     float *const *out;
@@ -89,7 +92,7 @@ static void load(runner *r, int64_t first, int64_t count, bool tail) {
 }
 
 static void step(runner *r, int index, int64_t first, int64_t groups) {
-    const dl_program_step *step = &r->p->step[index];
+    const dl_program_step *step = &r->steps[index];
     float *dst = r->slot[step->dst];
     if (!step->lane) {
         dl_program_random(r->p->lanes, step->kind, step->stream, r->random, r->sample_elements,
@@ -126,17 +129,49 @@ static void block(runner *r, int64_t first, int64_t count) {
     r->started = true;
 }
 
+/* Values that are the same for every element share slots with others, so every block would make
+ * them again. While the frame has room, this copy of the steps gives each a slot of its own. */
+static void give_slots(runner *r, dl_program_step copy[RENAMED_STEPS]) {
+    const dl_expr_program *p = r->p;
+    int16_t name[DL_PROGRAM_SLOTS]; /* where the value of a slot now is */
+    int slots = p->slots, wanted = 0;
+    for (int i = 0; i < p->steps; i++)
+        wanted += r->constant[i] == CONSTANT && !p->step[i].own;
+    if (wanted == 0 || p->steps > RENAMED_STEPS)
+        return;
+    for (int s = 0; s < slots; s++)
+        name[s] = (int16_t)s;
+    for (int i = 0; i < p->steps; i++) {
+        dl_program_step *step = &copy[i];
+        *step = p->step[i];
+        step->a = name[step->a];
+        step->b = name[step->b];
+        step->c = name[step->c];
+        name[step->dst] = step->dst;
+        if (r->constant[i] == CONSTANT && !step->own &&
+            (slots + 1) * p->block <= DL_PROGRAM_FRAME) {
+            name[step->dst] = (int16_t)slots;
+            step->dst = (int16_t)slots;
+            step->own = true;
+            r->slot[slots] = home(r, slots);
+            slots++;
+        }
+    }
+    r->steps = copy;
+}
+
 void dl_expr_run(const dl_expr_program *program, const float *const *in,
                  const dl_expr_access *access, float *const *out, int64_t count, int64_t first,
                  int64_t last, const dl_random *random, int64_t sample_elements) {
     const dl_expr_program *p = program;
     _Alignas(64) float frame[DL_PROGRAM_FRAME];
     runner r; /* not cleared: only what the program has is set */
-    bool
-        same[DL_PROGRAM_SLOTS]; /* while steps are surveyed: the slot's value is the same for all */
+    dl_program_step renamed[RENAMED_STEPS];
+    bool same[DL_PROGRAM_SLOTS]; /* the slot's value so far is the same for every element */
     if (first >= last)
         return;
     r.p = p;
+    r.steps = p->step;
     r.in = in;
     r.access = access;
     r.out = out;
@@ -168,6 +203,8 @@ void dl_expr_run(const dl_expr_program *program, const float *const *in,
             if (in[p->input[s]] == out[o] && p->last_read[s] > p->output[o].step)
                 r.direct[o] = false;
     }
+    if (last - first > 2 * p->block)
+        give_slots(&r, renamed);
     for (int64_t e = first; e < last;) {
         int64_t left = last - e;
         int64_t n = left < DL_LANE_GROUP ? left : left / DL_LANE_GROUP * DL_LANE_GROUP;

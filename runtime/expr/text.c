@@ -204,7 +204,7 @@ static void choose(dl_expr_node *const *node, const dl_expr *root, const unsigne
 const char *dl_expr_text(dl_arena *arena, const dl_expr *expr) {
     dl_expr_node *const *node = dl_expr_node_of(expr)->set->node;
     size_t nodes = (size_t)expr->id + 1;
-    writer w = {NULL};
+    writer w = {.text = NULL};
     const char *result = NULL;
     unsigned char *mark = dl_alloc(nodes);
     int *uses = dl_alloc(nodes * sizeof *uses), *tall = dl_alloc(nodes * sizeof *tall);
