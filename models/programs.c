@@ -75,14 +75,14 @@ static void assign_moving(dl_program *program, dl_value sum, int part) {
         dl_value mean = m->shared ? m->mean : dl_sum_part(graph, sum, part++);
         dl_value variable = dl_graph_variable(graph, m->variable);
         dl_value *old = &latest[m->variable->order]; /* a layer used twice moves it twice */
-        dl_symbol symbols[] = {dl_symbol_value("old", *old > 0 ? *old : variable),
-                               dl_symbol_value("mean", mean),
-                               dl_symbol_number("momentum", m->momentum),
-                               dl_symbol_value("samples", dl_program_samples(program))};
+        dl_symbol symbols[] = {
+            dl_symbol_value("old", *old > 0 ? *old : variable), dl_symbol_value("mean", mean),
+            dl_symbol_number("momentum", m->momentum), dl_symbol_number("rest", 1 - m->momentum),
+            dl_symbol_value("samples", dl_program_samples(program))};
         *old = dl_formula(graph,
-                          m->shared ? "old * momentum + mean * (1 - momentum)"
-                                    : "old * momentum + mean / samples * (1 - momentum)",
-                          NULL, symbols, m->shared ? 3 : 4);
+                          m->shared ? "old * momentum + mean * rest"
+                                    : "old * momentum + mean / samples * rest",
+                          NULL, symbols, m->shared ? 4 : 5);
     }
     for (const dl_moving *m = program->moving; m; m = m->next)
         if (latest[m->variable->order] > 0) {
