@@ -103,7 +103,7 @@ static const struct {
     {"layer", "negative_slope", "write alpha: @"},
     {"activation", "negative_slope", "write alpha: @"},
     {"", "validation_split", "here it is a key of data: validation: {last: @}"},
-    {"", "validation_steps", "here it is a key of data: validation: {steps: @}"},
+    {"", "validation_steps", "every sample of the part is measured; leave it out"},
     {"", "validation_data", "here it is a key of data: validation: {...}"},
     {"", "lr", "write learning_rate: @"},
     {"optimizer", "decay",

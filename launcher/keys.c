@@ -59,8 +59,6 @@ static const dl_key data_keys[] = {
      "old labels in their new order, or {new name: [old labels]}; others are left out"},
     {"prepare", "items step", "[]", "steps in order, from raw samples to what the model reads"},
     {"shuffle", "bool or word with_replacement", "true", "order of training samples"},
-    {"cache", "word auto|memory|none", "auto", "where prepared samples are kept"},
-    {"workers", "int 0..1024 or word auto", "auto", "threads that prepare samples"},
 };
 const dl_table dl_data_table = {"data", DL_KEYS(data_keys), 0};
 
@@ -75,8 +73,6 @@ static const dl_key cut_keys[] = {
     {"shuffle", "bool", "false", "folds of permuted samples"},
     {"remainder", "word spread|drop", "spread", "what folds do with samples left over"},
     {"stratify", "bool", "false", "keep the shares of the classes"},
-    {"variants", "int 1..", "1", "fixed versions of each sample, the first still"},
-    {"steps", "int 1..", "", "batches after which an evaluation stops"},
 };
 const dl_table dl_cut_table = {"cut", DL_KEYS(cut_keys), 0};
 

@@ -86,8 +86,8 @@ static void values_of_every_type(void) {
     dl_job *job = read_text(
         "data:\n"
         "  source: {values: {x: [[1, 0.5], [-2, 1e-3]], y: [0, 1]}, first: 0.2}\n"
-        "  test: {random: 1000, stratify: true, variants: 20}\n"
-        "  validation: {rows: 300001.., steps: 769}\n"
+        "  test: {random: 1000, stratify: true}\n"
+        "  validation: {rows: 300001.., keep: true}\n"
         "  train: {rows: 2..31}\n"
         "  classes: {vehicle: [0, 1], animal: others}\n"
         "  shuffle: with_replacement\n"
