@@ -1,0 +1,154 @@
+/* Samples through a chain: gather and convert in one pass, then the stages over blocks that stay in
+ * cache. See inner.h. */
+#include "runtime/data/inner.h"
+
+#include <string.h>
+
+bool dl_is_integer(dl_dtype dtype) {
+    return dtype != DL_F32 && dtype != DL_F64 && dtype != DL_F16 && dtype != DL_BF16;
+}
+
+int64_t dl_whole_number(const dl_array *array, int64_t element) {
+    switch (array->type.dtype) {
+    case DL_I8:
+        return ((const int8_t *)array->values)[element];
+    case DL_U8:
+        return ((const uint8_t *)array->values)[element];
+    case DL_I16:
+        return ((const int16_t *)array->values)[element];
+    case DL_U16:
+        return ((const uint16_t *)array->values)[element];
+    case DL_I32:
+        return ((const int32_t *)array->values)[element];
+    case DL_I64:
+        return ((const int64_t *)array->values)[element];
+    default:
+        return 0;
+    }
+}
+
+int32_t dl_label_at(const dl_chain *chain, int set, int64_t sample) {
+    int64_t number = dl_whole_number(chain->array[set], sample);
+    return chain->map[set] ? chain->map[set][number - chain->map_low] : (int32_t)number;
+}
+
+#define CONVERT(type)                                                                \
+    static void convert_##type(const void *from, float *to, int64_t count, float by, \
+                               float offset) {                                       \
+        const type *values = from;                                                   \
+        for (int64_t i = 0; i < count; i++)                                          \
+            to[i] = (float)values[i] * by + offset;                                  \
+    }
+CONVERT(int8_t)
+CONVERT(uint8_t)
+CONVERT(int16_t)
+CONVERT(uint16_t)
+CONVERT(int32_t)
+CONVERT(int64_t)
+CONVERT(float)
+CONVERT(double)
+
+static float from_half(uint16_t half) {
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, bits;
+    uint32_t fraction = half & 1023;
+    float value;
+    if (exponent == 0) { /* zero and subnormal numbers: fraction * 2^-24 */
+        value = (float)fraction * 0x1p-24f;
+        return sign ? -value : value;
+    }
+    bits = sign | (exponent == 31 ? 255 : exponent + 112) << 23 | fraction << 13;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static void convert_half(const void *from, float *to, int64_t count, float by, float offset) {
+    const uint16_t *values = from;
+    for (int64_t i = 0; i < count; i++)
+        to[i] = from_half(values[i]) * by + offset;
+}
+
+typedef void (*convert_fn)(const void *from, float *to, int64_t count, float by, float offset);
+
+static const convert_fn converters[DL_DTYPE_COUNT] = {
+    [DL_I8] = convert_int8_t,    [DL_U8] = convert_uint8_t,  [DL_I16] = convert_int16_t,
+    [DL_U16] = convert_uint16_t, [DL_I32] = convert_int32_t, [DL_I64] = convert_int64_t,
+    [DL_F32] = convert_float,    [DL_F64] = convert_double,  [DL_F16] = convert_half,
+};
+
+/* The whole numbers of one sample. */
+static void whole(const dl_chain *chain, int set, int64_t sample, int64_t elements, int32_t *out) {
+    const dl_array *array = chain->array[set];
+    const int32_t *map = chain->map[set];
+    for (int64_t i = 0; i < elements; i++) {
+        int64_t number = dl_whole_number(array, sample * elements + i);
+        out[i] = map ? map[number - chain->map_low] : (int32_t)number;
+    }
+}
+
+static void spread(const dl_chain *chain, int set, int64_t sample, int64_t elements, float *out) {
+    const dl_array *array = chain->array[set];
+    const int32_t *map = chain->map[set];
+    memset(out, 0, sizeof *out * (size_t)(elements * chain->one_hot));
+    for (int64_t i = 0; i < elements; i++) {
+        int64_t number = dl_whole_number(array, sample * elements + i);
+        out[i * chain->one_hot + (map ? map[number - chain->map_low] : number)] = 1;
+    }
+}
+
+static void numbers(const dl_chain *chain, int set, int64_t sample, int64_t elements, float *out) {
+    const dl_array *array = chain->array[set];
+    const int32_t *map = chain->map[set];
+    if (map) {
+        int64_t number = dl_whole_number(array, sample);
+        out[0] = (float)map[number - chain->map_low] * chain->by + chain->offset;
+        return;
+    }
+    size_t bytes = dl_dtype_bytes(array->type.dtype);
+    const char *from = (const char *)array->values + (size_t)(sample * elements) * bytes;
+    converters[array->type.dtype](from, out, elements, chain->by, chain->offset);
+}
+
+void dl_chain_read(const dl_chain *chain, int set, const uint32_t *sample, int64_t first,
+                   int64_t count, void *out) {
+    int64_t stored = dl_type_count(&chain->array[set]->type);
+    int64_t elements = dl_type_count(&chain->field.type);
+    if (chain->field.type.dtype == DL_I32) {
+        for (int64_t i = 0; i < count; i++)
+            whole(chain, set, sample ? sample[i] : first + i, stored, (int32_t *)out + i * stored);
+        return;
+    }
+    int64_t block = DL_BLOCK_FLOATS / elements > 0 ? DL_BLOCK_FLOATS / elements : 1;
+    for (int64_t begin = 0; begin < count; begin += block) {
+        int64_t end = begin + block < count ? begin + block : count;
+        float *values = (float *)out + begin * elements;
+        for (int64_t i = begin; i < end; i++) {
+            int64_t number = sample ? sample[i] : first + i;
+            float *to = (float *)out + i * elements;
+            if (chain->one_hot)
+                spread(chain, set, number, stored, to);
+            else
+                numbers(chain, set, number, stored, to);
+        }
+        for (int i = 0; i < chain->stages; i++)
+            chain->stage[i].run(&chain->stage[i], values, end - begin);
+    }
+}
+
+void dl_data_read(const dl_data *data, dl_part_name part, int field, const uint32_t *sample,
+                  int64_t first, int64_t count, void *out) {
+    enum { NUMBERS = 256 };
+    const dl_part *from = &data->part[part];
+    const dl_chain *chain = &data->chain[field];
+    size_t bytes = dl_type_bytes(&chain->field.type);
+    uint32_t number[NUMBERS]; /* of the set, a few at a time */
+    if (!sample) {
+        dl_chain_read(chain, from->set, from->sample + first, 0, count, out);
+        return;
+    }
+    for (int64_t begin = 0; begin < count; begin += NUMBERS) {
+        int64_t here = count - begin < NUMBERS ? count - begin : NUMBERS;
+        for (int64_t i = 0; i < here; i++)
+            number[i] = from->sample[sample[begin + i]];
+        dl_chain_read(chain, from->set, number, 0, here, (char *)out + (size_t)begin * bytes);
+    }
+}
