@@ -61,7 +61,7 @@ static dl_node *default_of(checker *c, const dl_key *key, const dl_form *forms,
         if (raw)
             *raw = (dl_node){.kind = DL_NODE_SCALAR, .text = key->value};
     } else {
-        raw = dl_job_parse(job, place->file, key->value, strlen(key->value), false, place);
+        raw = dl_job_parse(job, place->file, key->value, strlen(key->value), true, place);
     }
     if (!raw)
         return NULL;
@@ -71,7 +71,11 @@ static dl_node *default_of(checker *c, const dl_key *key, const dl_form *forms,
     raw->key = key->name;
     if (raw->kind == DL_NODE_ABSENT)
         return raw;
-    return check(c, forms, raw, key->name);
+    raw->given = true; /* what stands in the text counts, row defaults fill in the rest */
+    dl_node *node = check(c, forms, raw, key->name);
+    if (node)
+        node->given = false;
+    return node;
 }
 
 /* Who owns a row list: a table, or a word of a family. */

@@ -19,6 +19,7 @@ static const dl_key t_conv2d_keys[] = {
     {"strides", "int 1.. or list of int 1..", "[1, 1]", "steps of the window"},
     {"padding", "word valid|same", "valid", "what happens at the border"},
     {"activation", "item activation or expr", "linear", "applied to the outputs"},
+    {"kernel_initializer", "item initializer", "{random_normal: 0.02}", "initial weights"},
 };
 static const dl_key t_pool_keys[] = {
     {"pool_size", "int 1.. or list of int 1..", "2", "height and width"},

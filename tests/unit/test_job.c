@@ -325,6 +325,23 @@ static void sets_complete_a_job(void) {
     dl_job_close(job);
 }
 
+/* A default with arguments keeps them, also when another argument is set. */
+static void defaults_with_arguments(void) {
+    static const char text[] = "data: {train: {idx: {x: a}}}\nepochs: 1\nloss: mse\n"
+                               "optimizer: sgd\nmodel: [{conv2d: {filters: 1, kernel_size: 1}}]\n";
+    static const char *const set[] = {
+        "model.conv2d.conv2d.kernel_initializer.random_normal.mean=1"};
+    for (int sets = 0; sets < 2; sets++) {
+        dl_job *job = read_sets(text, set, sets);
+        const dl_node *layer = dl_at(dl_get(dl_job_root(job), "model"), 0);
+        const dl_node *initializer = dl_get(layer, "kernel_initializer");
+        CU_ASSERT_EQUAL(initializer->given, sets == 1);
+        CU_ASSERT_EQUAL(dl_number(initializer, "stddev"), 0.02);
+        CU_ASSERT_EQUAL(dl_number(initializer, "mean"), sets);
+        dl_job_close(job);
+    }
+}
+
 static void variables_are_replaced(void) {
     setenv("DL_TEST_ROOT", "/tmp/a b", 1);
     unsetenv("DL_TEST_NONE");
@@ -391,6 +408,7 @@ void suite_job(void) {
     CU_add_test(suite, "--set changes values", sets_change_values);
     CU_add_test(suite, "--set changes layers", sets_change_layers);
     CU_add_test(suite, "--set completes a job", sets_complete_a_job);
+    CU_add_test(suite, "defaults with arguments", defaults_with_arguments);
     CU_add_test(suite, "variables are replaced", variables_are_replaced);
     CU_add_test(suite, "differences are named", differences_are_named);
     CU_add_test(suite, "no memory is told", no_memory_is_told);
