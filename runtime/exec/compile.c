@@ -1,6 +1,7 @@
 /* A variant: the program for one number of samples a leaf, its nodes in running order, with prepared
  * kernels. Phases: a per-shard node runs in the first phase in which its inputs are there; collectives
  * end a phase; shared nodes of a phase run before its per-shard nodes. */
+#include <limits.h>
 #include <string.h>
 
 #include "runtime/base/hash.h"
@@ -119,6 +120,7 @@ static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made)
                        .input = input,
                        .output = output,
                        .name = node->name,
+                       .runs = v->graph.assignments ? exec->options.leaves : INT_MAX,
                        .threads = side ? 1 : dl_team_threads(exec->options.team)};
     for (int i = 0; i < node->inputs; i++) {
         input[i] = &v->graph.value[node->input[i]].type;

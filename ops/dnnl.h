@@ -1,0 +1,95 @@
+/* oneDNN, v2 and v3: the one place that calls it. Rows describe tensors as dimensions and strides
+ * and get calls; no oneDNN type leaves dnnl.c (running), dnnl_make.c (making) and dnnl_call.h.
+ *
+ * A call is a primitive made for a stated number of threads and runs under exactly that OpenMP
+ * setting (dl_team sets it; another one is DL_INTERNAL). Any number of threads may run one call at
+ * a time: each run borrows one of the call's sets of memory objects, whose handles are changed only
+ * when the pointers are not those of the set's last run. Scratch memory is the caller's. float32
+ * throughout. */
+#ifndef DL_OPS_DNNL_H
+#define DL_OPS_DNNL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/base/status.h"
+
+enum { DL_DNNL_RANK = 12 /* DNNL_MAX_NDIMS: oneDNN takes arrays of this */, DL_DNNL_ARGUMENTS = 4 };
+
+typedef struct dl_dnnl dl_dnnl;
+
+typedef struct dl_dnnl_tensor {
+    int rank; /* 0: absent */
+    int64_t dim[DL_DNNL_RANK];
+    int64_t stride[DL_DNNL_RANK]; /* in elements */
+    bool any;                     /* oneDNN chooses the layout; strides are not read */
+} dl_dnnl_tensor;
+
+/* Arguments of each kind of call, in the order in which dl_dnnl_run takes their memory. */
+enum { DL_DNNL_A, DL_DNNL_B, DL_DNNL_PRODUCT, DL_DNNL_PRODUCT_BIAS }; /* matmul */
+enum { DL_DNNL_X, DL_DNNL_W, DL_DNNL_Y, DL_DNNL_BIAS };               /* convolution */
+enum { DL_DNNL_POOL_X, DL_DNNL_POOL_Y, DL_DNNL_POOL_INDEX };          /* pooling */
+enum { DL_DNNL_FROM, DL_DNNL_TO };                                    /* reorder */
+
+/* y [m, n] = a [m, k] · b [k, n] + bias [1, n] (NULL: none), then relu if asked. */
+dl_status dl_dnnl_matmul(dl_dnnl **out, int threads, const dl_dnnl_tensor *a,
+                         const dl_dnnl_tensor *b, const dl_dnnl_tensor *bias,
+                         const dl_dnnl_tensor *y, bool relu);
+
+typedef enum dl_dnnl_direction {
+    DL_DNNL_FORWARD,
+    DL_DNNL_BACKWARD_DATA,
+    DL_DNNL_BACKWARD_WEIGHTS
+} dl_dnnl_direction;
+
+/* Two spatial dimensions. Dilation as Keras counts it: 1 is none. */
+typedef struct dl_dnnl_window {
+    int64_t kernel[DL_DNNL_RANK], stride[DL_DNNL_RANK], dilation[DL_DNNL_RANK];
+    int64_t before[DL_DNNL_RANK], after[DL_DNNL_RANK];
+} dl_dnnl_window;
+
+/* x [n, c, h, w], w [o, c, kh, kw] or with groups [g, o/g, c/g, kh, kw], y [n, o, h, w], bias [o]
+ * or NULL (forward alone, as relu): logical order, strides say the layout. The direction says which
+ * is written. */
+dl_status dl_dnnl_conv(dl_dnnl **out, int threads, dl_dnnl_direction direction,
+                       const dl_dnnl_tensor *x, const dl_dnnl_tensor *w, const dl_dnnl_tensor *y,
+                       const dl_dnnl_tensor *bias, const dl_dnnl_window *window, bool relu);
+
+/* Forward writes y, and with `index` (maximum alone) where each maximum came from, index_bytes in
+ * all; backward writes x, the gradient, from y and for the maximum the index. Averages do not count
+ * padding. */
+dl_status dl_dnnl_pool(dl_dnnl **out, int threads, dl_dnnl_direction direction, bool average,
+                       bool index, const dl_dnnl_tensor *x, const dl_dnnl_tensor *y,
+                       const dl_dnnl_window *window);
+
+/* Copies a tensor into the layout that `call` wants for an argument, or out of it. */
+dl_status dl_dnnl_reorder_to(dl_dnnl **out, const dl_dnnl_tensor *from, const dl_dnnl *call,
+                             int argument);
+dl_status dl_dnnl_reorder_from(dl_dnnl **out, const dl_dnnl *call, int argument,
+                               const dl_dnnl_tensor *to);
+
+/* Whether an argument lies as `tensor` says; bytes it takes; bytes of scratch of a run (64-byte
+ * aligned). */
+bool dl_dnnl_lies_as(const dl_dnnl *call, int argument, const dl_dnnl_tensor *tensor);
+size_t dl_dnnl_bytes(const dl_dnnl *call, int argument);
+size_t dl_dnnl_scratch(const dl_dnnl *call);
+const char *dl_dnnl_kernel(const dl_dnnl *call); /* oneDNN's name of it: "brgconv:avx512_core" */
+
+/* memory[i] is argument i; entries of absent arguments are not read. */
+dl_status dl_dnnl_run(const dl_dnnl *call, void *const *memory, void *scratch);
+/* For kernel->pack, which cannot fail: as dl_dnnl_run(reorder), with the scratch behind the `bytes`
+ * of the copy; should oneDNN fail, the copy is all NaN, so that the run does not go on with old
+ * weights. */
+void dl_dnnl_pack(const dl_dnnl *reorder, const void *from, void *to, size_t bytes);
+/* oneDNN takes inputs by pointers that are not const. */
+static inline void *dl_dnnl_input(const void *memory) {
+    return (void *)(uintptr_t)memory;
+}
+void dl_dnnl_free(dl_dnnl *call); /* NULL is allowed */
+
+/* For --version: "2.6.3 (OpenMP)" and the file that the library was loaded from. */
+const char *dl_dnnl_version(void);
+const char *dl_dnnl_path(void);
+
+#endif

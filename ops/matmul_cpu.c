@@ -1,0 +1,80 @@
+/* The matrix product on oneDNN. oneDNN copies b into blocks of its own in every run; a variable
+ * that is read several times between two updates (shards one after another, evaluation) is packed
+ * once instead: the copy costs 105 us for 784 x 512 and saves 60 us a run (oneDNN 2.6, one core
+ * with AVX-512). Runs are counted over all ranks, so the bound stands above the two that one rank
+ * needs. */
+#include "ops/dnnl.h"
+#include "ops/matmul.h"
+#include "runtime/base/memory.h"
+
+enum { PACK_FROM = 4 }; /* runs between two updates */
+
+typedef struct state {
+    dl_dnnl *product;
+    dl_dnnl *packing; /* of b; NULL: b is read as it lies */
+    size_t packed;    /* bytes of packed b; the scratch of packing follows */
+    bool bias;
+} state;
+
+static dl_dnnl_tensor matrix(int64_t rows, int64_t columns, bool transposed) {
+    return (dl_dnnl_tensor){.rank = 2,
+                            .dim = {rows, columns},
+                            .stride = {transposed ? 1 : columns, transposed ? rows : 1}};
+}
+
+static size_t rounded(size_t bytes) {
+    return (bytes + 63) / 64 * 64;
+}
+
+dl_status dl_matmul_prepare(const dl_prepare *what, dl_prepared *out) {
+    const dl_matmul_attributes *attributes = what->attributes;
+    dl_status status;
+    int64_t m, k, n;
+    dl_matmul_sizes(attributes, what->input[0], what->input[1], &m, &k, &n);
+    dl_dnnl_tensor a = matrix(m, k, attributes->transpose_a);
+    dl_dnnl_tensor b = matrix(k, n, attributes->transpose_b), y = matrix(m, n, false);
+    dl_dnnl_tensor bias = matrix(1, n, false), asked = b;
+    asked.any = what->constant[1] && what->runs >= PACK_FROM;
+    state *made = dl_alloc(sizeof *made);
+    if (!made)
+        return dl_fail_memory(sizeof *made);
+    made->bias = what->inputs == 3;
+    DL_GOTO(failed,
+            dl_dnnl_matmul(&made->product, what->threads, &a, &asked, made->bias ? &bias : NULL, &y,
+                           attributes->epilogue == DL_EPILOGUE_RELU));
+    if (asked.any && !dl_dnnl_lies_as(made->product, DL_DNNL_B, &b)) {
+        DL_GOTO(failed, dl_dnnl_reorder_to(&made->packing, &b, made->product, DL_DNNL_B));
+        made->packed = rounded(dl_dnnl_bytes(made->product, DL_DNNL_B));
+        out->packed_bytes[1] = made->packed + dl_dnnl_scratch(made->packing);
+    }
+    out->workspace = dl_dnnl_scratch(made->product);
+    out->state = made;
+    return DL_OK;
+failed:
+    dl_matmul_release(made);
+    return status;
+}
+
+void dl_matmul_pack(const void *state_of_b, int input, const void *from, void *to, dl_team *team) {
+    (void)input;
+    (void)team;
+    const state *made = state_of_b;
+    dl_dnnl_pack(made->packing, from, to, made->packed);
+}
+
+dl_status dl_matmul_run(const void *state_of_run, const dl_run *run) {
+    const state *made = state_of_run;
+    void *const memory[DL_DNNL_ARGUMENTS] = {[DL_DNNL_A] = dl_dnnl_input(run->in[0]),
+                                             [DL_DNNL_B] = dl_dnnl_input(run->in[1]),
+                                             [DL_DNNL_PRODUCT] = run->out[0],
+                                             [DL_DNNL_PRODUCT_BIAS] =
+                                                 made->bias ? dl_dnnl_input(run->in[2]) : NULL};
+    return dl_dnnl_run(made->product, memory, run->workspace);
+}
+
+void dl_matmul_release(void *state_to_free) {
+    state *made = state_to_free;
+    dl_dnnl_free(made->packing);
+    dl_dnnl_free(made->product);
+    dl_free(made);
+}

@@ -1,0 +1,20 @@
+/* Between pool.c and its kernels. */
+#ifndef DL_OPS_POOL_H
+#define DL_OPS_POOL_H
+
+#include "ops/window.h"
+
+typedef struct dl_pool_gradient_attributes {
+    dl_pool_attributes pool;
+    dl_type x; /* of the pooled input, and so of the result */
+} dl_pool_gradient_attributes;
+
+dl_status dl_pool_sizes(const dl_pool_attributes *attributes, const dl_type *x,
+                        dl_window_sizes *sizes);
+
+dl_status dl_pool_prepare(const dl_prepare *what, dl_prepared *out);
+dl_status dl_pool_gradient_prepare(const dl_prepare *what, dl_prepared *out);
+dl_status dl_pool_run(const void *state, const dl_run *run);
+void dl_pool_release(void *state);
+
+#endif

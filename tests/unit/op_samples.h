@@ -1,0 +1,82 @@
+/* Samples of op rows: what test_ops.c checks for every row of DL_OP_LIST. A row without a sample
+ * fails the suite.
+ *
+ * A sample says a row, attributes, inputs and a naive reference in double, written for clarity:
+ * loops over the definition, sharing nothing with the row. The tables stand in test_ops_NAME.c, one
+ * a developer or family, and are listed in test_ops.c. For each sample the suite checks forward
+ * every float output against the reference, tolerance from arithmetic; expected values, bit for
+ * bit; equal bits on a second run, with packed inputs, and from two workers on one prepared state
+ *   gradient   (rows with grad, samples with differentiable != 0) dl_gradients + exec against
+ * central differences of the reference: single elements of each input, and one direction that moves
+ * all with 1 thread, 2 threads, and a side team. */
+#ifndef DL_TESTS_OP_SAMPLES_H
+#define DL_TESTS_OP_SAMPLES_H
+
+#include "ops/ops.h"
+
+enum { SAMPLE_INPUTS = 6, SAMPLE_OUTPUTS = 3 };
+
+/* Types in a static table: F32(5, 7) is float32 [5, 7]. */
+#define SAMPLE_RANK(...) (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int))
+#define F32(...)                                                                  \
+    {                                                                             \
+        .dtype = DL_F32, .rank = SAMPLE_RANK(__VA_ARGS__), .dim = { __VA_ARGS__ } \
+    }
+#define I32(...)                                                                  \
+    {                                                                             \
+        .dtype = DL_I32, .rank = SAMPLE_RANK(__VA_ARGS__), .dim = { __VA_ARGS__ } \
+    }
+#define U8(...)                                                                  \
+    {                                                                            \
+        .dtype = DL_U8, .rank = SAMPLE_RANK(__VA_ARGS__), .dim = { __VA_ARGS__ } \
+    }
+#define GIVEN(...) ((const float[]){__VA_ARGS__})
+
+typedef enum sample_fill {
+    FILL_SIGNED,   /* float32, -2 .. 2 */
+    FILL_POSITIVE, /* float32, 0.5 .. 1.5 */
+    FILL_LABELS,   /* int32 or uint8, 0 .. limit-1 */
+    FILL_ROWS      /* float32, positive, each row of the last axis sums to 1 */
+} sample_fill;
+
+typedef struct op_sample op_sample;
+
+/* Fills out[o] (room for the elements of each output, as inferred into type[o]). bound[o] is, for
+ * each element, the error that is allowed in units of float32's epsilon: of a sum of n products
+ * about (n + 2) * sum |a||b|. kink[o][e] = true where a derivative jumps within about 1e-3 of the
+ * inputs (relu near 0, two maxima nearly equal): those elements get no weight in the gradient
+ * check. bound and kink are NULL when not wanted; kink comes false, bound zero. Outputs that are
+ * not float32 are not compared and stay unset. */
+typedef void (*sample_reference)(const op_sample *sample, const dl_type *type,
+                                 const double *const *in, double *const *out, double *const *bound,
+                                 bool *const *kink);
+
+struct op_sample {
+    const char *name; /* what is special: "3x3, stride 2, same" */
+    const dl_op *op;
+    const void *attributes; /* every byte set: static const, or NULL where the row has none */
+    int inputs;
+    dl_type input[SAMPLE_INPUTS];
+    sample_fill fill[SAMPLE_INPUTS];
+    int limit[SAMPLE_INPUTS];              /* of FILL_LABELS */
+    const float *given[SAMPLE_INPUTS];     /* in place of a fill */
+    const float *expected[SAMPLE_OUTPUTS]; /* hand-derived, exact; NULL: the reference alone */
+    sample_reference reference;
+    unsigned differentiable;   /* bit i: check the gradient of input i */
+    unsigned gradient_of;      /* bit o: of output o; 0: of the first */
+    double gradient_tolerance; /* relative with floor 1; 0: 1e-4 */
+};
+
+typedef struct op_sample_table {
+    const op_sample *sample;
+    int count;
+} op_sample_table;
+
+extern const op_sample_table op_samples_dnnl; /* test_ops_dnnl.c: matmul, conv, pool */
+extern const op_sample_table op_samples_own __attribute__((weak)); /* test_ops_own.c: all others */
+
+/* Run the checks of one table's samples as CUnit assertions: the tests of a family's suite. */
+void op_samples_forward(const op_sample_table *table);
+void op_samples_gradient(const op_sample_table *table);
+
+#endif

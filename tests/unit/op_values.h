@@ -1,0 +1,27 @@
+/* Memory of one sample: inputs as the kernel and as the reference see them, outputs. Between
+ * test_ops.c (the suite), op_forward.c and op_gradient.c. */
+#ifndef DL_TESTS_OP_VALUES_H
+#define DL_TESTS_OP_VALUES_H
+
+#include "tests/unit/op_samples.h"
+
+typedef struct op_values {
+    const op_sample *sample;
+    int outputs;
+    dl_type type[SAMPLE_OUTPUTS];  /* of the outputs */
+    void *in[SAMPLE_INPUTS];       /* as the input's dtype */
+    double *exact[SAMPLE_INPUTS];  /* the same numbers */
+    double *want[SAMPLE_OUTPUTS];  /* reference */
+    double *bound[SAMPLE_OUTPUTS]; /* allowed error, absolute */
+    bool *kink[SAMPLE_OUTPUTS];
+} op_values;
+
+/* Infers, fills, computes the reference. Ends the test on a defect of the sample itself. */
+void op_values_init(op_values *values, const op_sample *sample);
+void op_values_fini(op_values *values);
+/* The reference at other inputs: out has the outputs' sizes, zeroed here. */
+void op_values_reference(const op_values *values, const double *const *in, double *const *out);
+/* Uniform in -1 .. 1, a function of (sample, purpose, element). */
+double op_values_random(const op_values *values, const char *purpose, int64_t element);
+
+#endif
