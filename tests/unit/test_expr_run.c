@@ -204,6 +204,59 @@ static void test_compositions(void) {
     CHECK_FAILS(dl_expr_compile(&x[5], 1, 3, &program), DL_INTERNAL, "input 5 of 3");
 }
 
+/* Random graphs, where results are read several times and slots change hands, some inputs scalars;
+ * against folding node by node. */
+static void test_random_graphs(void) {
+    enum { STEPS = 40, NODES = 400, COUNT = 700, ROUNDS = 60 };
+    float(*value)[COUNT] = dl_alloc(sizeof *value * NODES);
+    static const dl_expr_kind kinds[] = {DL_EXPR_ADD, DL_EXPR_MUL,  DL_EXPR_SUB,   DL_EXPR_MAX,
+                                         DL_EXPR_FMA, DL_EXPR_TANH, DL_EXPR_WHERE, DL_EXPR_LESS,
+                                         DL_EXPR_SIN, DL_EXPR_NEG};
+    for (int round = 0; round < ROUNDS; round++) {
+        dl_arena own = {0};
+        dl_exprs *graph = dl_exprs_open(&own);
+        const dl_expr *pool[INPUTS + STEPS], *outputs[OUTPUTS];
+        dl_expr_access access[INPUTS];
+        for (int i = 0; i < INPUTS; i++) {
+            pool[i] = dl_expr_input(graph, i);
+            access[i] = (dl_expr_access){1, i % 3 == round % 3 ? 1 : i == 4 ? 10 : COUNT};
+        }
+        for (int i = INPUTS; i < INPUTS + STEPS; i++) {
+            const dl_expr *operand[3];
+            for (int k = 0; k < 3; k++)
+                operand[k] = pool[(next_word() >> 8) % (uint32_t)i];
+            operand[0] = pool[i - 1 - (int)((next_word() >> 8) % 4)];
+            pool[i] = dl_expr_make(graph, kinds[(next_word() >> 8) % DL_COUNT(kinds)], operand[0],
+                                   operand[1], operand[2]);
+        }
+        for (int o = 0; o < OUTPUTS; o++)
+            outputs[o] = pool[INPUTS + STEPS - 1 - o * 3];
+        check_program("random graph", outputs, OUTPUTS, access, COUNT, 1, false);
+        unsigned char mark[NODES] = {0};
+        int last = 0;
+        for (int o = 0; o < OUTPUTS; o++) {
+            dl_expr_mark(outputs[o], mark);
+            last = outputs[o]->id > last ? outputs[o]->id : last;
+        }
+        CU_ASSERT_FATAL(last < NODES);
+        for (int id = 0; id <= last; id++) {
+            const dl_expr *e = &graph->node[id]->expr;
+            for (int i = 0; mark[id] && i < COUNT; i++) {
+                float operand[3] = {0.0f, 0.0f, 0.0f};
+                for (int k = 0; k < 3 && e->operand[k]; k++)
+                    operand[k] = value[e->operand[k]->id][i];
+                value[id][i] = dl_expr_arity[e->kind]
+                                   ? dl_expr_apply(e->kind, operand[0], operand[1], operand[2])
+                                   : folded(e, access, i, 1);
+            }
+        }
+        for (int o = 0; o < OUTPUTS; o++)
+            CHECK_BITS(out[0][o], value[outputs[o]->id], COUNT);
+        dl_arena_free(&own);
+    }
+    dl_free(value);
+}
+
 static void test_access(void) {
     static const int64_t periods[] = {1, 2, 3, 7, 10, 16, 64, 100, 255, 256, 257, 512, 1000, 1500};
     static const int64_t elements[] = {1, 2, 10, 15, 16, 17, 31, 255, 256, 257, 272, 1000, MANY};
@@ -332,6 +385,7 @@ void suite_expr_run(void) {
     CU_pSuite suite = CU_add_suite("expr_run", open_set, close_set);
     CU_add_test(suite, "every operation", test_operations);
     CU_add_test(suite, "compositions", test_compositions);
+    CU_add_test(suite, "random graphs", test_random_graphs);
     CU_add_test(suite, "access patterns", test_access);
     CU_add_test(suite, "cuts", test_cuts);
     CU_add_test(suite, "in place", test_in_place);
