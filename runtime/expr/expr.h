@@ -5,6 +5,10 @@
  * elementwise parts of losses, optimizer updates, dropout and noise are expressions; they are parsed
  * from text, differentiated symbolically, composed (fusion), and compiled to a vectorised CPU program.
  *
+ * A whole constant power up to 16 is repeated multiplication and ** 0.5 is sqrt. A NaN operand gives NaN
+ * also in min and max. Programs store every NaN as 0x7fc00000, since which NaN an instruction returns
+ * depends on the order of its operands.
+ *
  * All arithmetic is IEEE float32, round to nearest, one rounding per operation written here, fma only
  * where the expression says fma. exp, log, tanh, erf, sigmoid, sin, cos are polynomials of our own
  * (runtime/expr/math.h, bounds stated there), so that AVX2, AVX-512, portable C and, later, CUDA give
@@ -88,8 +92,8 @@ typedef struct dl_expr_name {
     const dl_expr *expr;
 } dl_expr_name;
 
-/* Parses `text`; further words: square, relu, softplus, clip(a, lo, hi), pi. The n-th uniform() or
- * normal() of the text gets stream dl_stream("STREAM_NAME/n"). On error the status is DL_BAD_JOB, the
+/* Parses `text`; further words: square, relu, softplus, clip(a, lo, hi), pi, inf, nan. The n-th uniform() or
+ * normal() of the text (from 0) gets stream dl_stream("STREAM_NAME/n"); uniform(7) has stream 7. On error the status is DL_BAD_JOB, the
  * message "character 18: 'z_logvar' is ...; did you mean 'z_log_var'?". Depth and length are bounded. */
 dl_status dl_expr_parse(dl_exprs *set, const char *text, const dl_expr_name *names, int count,
                         const char *stream_name, const dl_expr **out);
@@ -103,7 +107,8 @@ const dl_expr *dl_expr_derive(dl_exprs *set, const dl_expr *y, int input);
 const dl_expr *dl_expr_substitute(dl_exprs *set, const dl_expr *y, const dl_expr *const *with,
                                   int count);
 
-/* Infix text that parses back to the same expression (inputs as x0, x1, ...). */
+/* Infix text that parses back to the same expression (inputs as x0, x1, ...). What is large and shares
+ * much begins with bindings, "t0 = exp(x0); t0 * t0". NULL: no memory. */
 const char *dl_expr_text(dl_arena *arena, const dl_expr *expr);
 /* Bit i: depends on input i (i < 64). Any uniform/normal in it? */
 uint64_t dl_expr_inputs(const dl_expr *expr);
