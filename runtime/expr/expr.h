@@ -1,18 +1,19 @@
 /* Elementwise mathematics, written once.
  *
- * An expression is an immutable directed acyclic graph of scalar operations over inputs x0, x1, ...,
- * hash-consed within a dl_exprs set so that equal subexpressions are one node. Activations, the
- * elementwise parts of losses, optimizer updates, dropout and noise are expressions; they are parsed
- * from text, differentiated symbolically, composed (fusion), and compiled to a vectorised CPU program.
+ * An expression is an immutable directed acyclic graph of scalar operations over inputs x0, x1,
+ * ..., hash-consed within a dl_exprs set so that equal subexpressions are one node. Activations,
+ * the elementwise parts of losses, optimizer updates, dropout and noise are expressions; they are
+ * parsed from text, differentiated symbolically, composed (fusion), and compiled to a vectorised
+ * CPU program.
  *
- * A whole constant power up to 16 is repeated multiplication and ** 0.5 is sqrt. A NaN operand gives NaN
- * also in min and max. Programs store every NaN as 0x7fc00000, since which NaN an instruction returns
- * depends on the order of its operands.
+ * A whole constant power up to 16 is repeated multiplication and ** 0.5 is sqrt. A NaN operand
+ * gives NaN also in min and max. Programs store every NaN as 0x7fc00000, since which NaN an
+ * instruction returns depends on the order of its operands.
  *
- * All arithmetic is IEEE float32, round to nearest, one rounding per operation written here, fma only
- * where the expression says fma. exp, log, tanh, erf, sigmoid, sin, cos are polynomials of our own
- * (runtime/expr/math.h, bounds stated there), so that AVX2, AVX-512, portable C and, later, CUDA give
- * the same bits. Names follow job.md 2.1.7. */
+ * All arithmetic is IEEE float32, round to nearest, one rounding per operation written here, fma
+ * only where the expression says fma. exp, log, tanh, erf, sigmoid, sin, cos are polynomials of our
+ * own (runtime/expr/math.h, bounds stated there), so that AVX2, AVX-512, portable C and, later,
+ * CUDA give the same bits. Names follow job.md 2.1.7. */
 #ifndef DL_EXPR_EXPR_H
 #define DL_EXPR_EXPR_H
 
@@ -24,38 +25,38 @@
 #include "runtime/base/status.h"
 
 /*  operation  arity  word in expressions ("" = an operator or internal) */
-#define DL_EXPR_LIST(X)                                                                            \
-    X(CONST, 0, "")                                                                                \
-    X(INPUT, 0, "")                                                                                \
-    X(UNIFORM, 0, "uniform") /* [0, 1), keyed by stream, step, sample, element */                  \
-    X(NORMAL, 0, "normal")   /* mean 0, standard deviation 1, same key */                          \
-    X(ADD, 2, "")                                                                                  \
-    X(SUB, 2, "")                                                                                  \
-    X(MUL, 2, "")                                                                                  \
-    X(DIV, 2, "")                                                                                  \
-    X(FMA, 3, "fma") /* a * b + c, rounded once */                                                 \
-    X(NEG, 1, "")                                                                                  \
-    X(POW, 2, "")                                                                                  \
-    X(MIN, 2, "min")                                                                               \
-    X(MAX, 2, "max")                                                                               \
-    X(LESS, 2, "") /* comparisons and logic give 1 or 0 */                                         \
-    X(LESS_EQUAL, 2, "")                                                                           \
-    X(EQUAL, 2, "")                                                                                \
-    X(AND, 2, "")                                                                                  \
-    X(OR, 2, "")                                                                                   \
-    X(NOT, 1, "not")                                                                               \
-    X(WHERE, 3, "where") /* condition not 0 ? a : b */                                             \
-    X(ABS, 1, "abs")                                                                               \
-    X(SIGN, 1, "sign")                                                                             \
-    X(ROUND, 1, "round") /* ties to even */                                                        \
-    X(SQRT, 1, "sqrt")                                                                             \
-    X(EXP, 1, "exp")                                                                               \
-    X(LOG, 1, "log")                                                                               \
-    X(LOG1P, 1, "log1p") /* log(1 + x) */                                                          \
-    X(TANH, 1, "tanh")                                                                             \
-    X(SIGMOID, 1, "sigmoid")                                                                       \
-    X(ERF, 1, "erf")                                                                               \
-    X(SIN, 1, "sin")                                                                               \
+#define DL_EXPR_LIST(X)                                                           \
+    X(CONST, 0, "")                                                               \
+    X(INPUT, 0, "")                                                               \
+    X(UNIFORM, 0, "uniform") /* [0, 1), keyed by stream, step, sample, element */ \
+    X(NORMAL, 0, "normal")   /* mean 0, standard deviation 1, same key */         \
+    X(ADD, 2, "")                                                                 \
+    X(SUB, 2, "")                                                                 \
+    X(MUL, 2, "")                                                                 \
+    X(DIV, 2, "")                                                                 \
+    X(FMA, 3, "fma") /* a * b + c, rounded once */                                \
+    X(NEG, 1, "")                                                                 \
+    X(POW, 2, "")                                                                 \
+    X(MIN, 2, "min")                                                              \
+    X(MAX, 2, "max")                                                              \
+    X(LESS, 2, "") /* comparisons and logic give 1 or 0 */                        \
+    X(LESS_EQUAL, 2, "")                                                          \
+    X(EQUAL, 2, "")                                                               \
+    X(AND, 2, "")                                                                 \
+    X(OR, 2, "")                                                                  \
+    X(NOT, 1, "not")                                                              \
+    X(WHERE, 3, "where") /* condition not 0 ? a : b */                            \
+    X(ABS, 1, "abs")                                                              \
+    X(SIGN, 1, "sign")                                                            \
+    X(ROUND, 1, "round") /* ties to even */                                       \
+    X(SQRT, 1, "sqrt")                                                            \
+    X(EXP, 1, "exp")                                                              \
+    X(LOG, 1, "log")                                                              \
+    X(LOG1P, 1, "log1p") /* log(1 + x) */                                         \
+    X(TANH, 1, "tanh")                                                            \
+    X(SIGMOID, 1, "sigmoid")                                                      \
+    X(ERF, 1, "erf")                                                              \
+    X(SIN, 1, "sin")                                                              \
     X(COS, 1, "cos")
 
 typedef enum dl_expr_kind {
@@ -67,14 +68,14 @@ typedef enum dl_expr_kind {
 
 typedef struct dl_expr { /* const once made; compare by pointer within one set */
     dl_expr_kind kind;
-    int id;                         /* position in the set: operands have lower ids */
-    float value;                    /* CONST */
-    int input;                      /* INPUT */
-    uint32_t stream;                /* UNIFORM, NORMAL */
+    int id;          /* position in the set: operands have lower ids */
+    float value;     /* CONST */
+    int input;       /* INPUT */
+    uint32_t stream; /* UNIFORM, NORMAL */
     const struct dl_expr *operand[3];
 } dl_expr;
 
-typedef struct dl_exprs dl_exprs; /* a set; memory in the arena it was opened on */
+typedef struct dl_exprs dl_exprs;         /* a set; memory in the arena it was opened on */
 dl_exprs *dl_exprs_open(dl_arena *arena); /* NULL: no memory */
 
 /* Makers fold constants and simplify only where the bits stay the same for every input, NaN,
@@ -92,9 +93,10 @@ typedef struct dl_expr_name {
     const dl_expr *expr;
 } dl_expr_name;
 
-/* Parses `text`; further words: square, relu, softplus, clip(a, lo, hi), pi, inf, nan. The n-th uniform() or
- * normal() of the text (from 0) gets stream dl_stream("STREAM_NAME/n"); uniform(7) has stream 7. On error the status is DL_BAD_JOB, the
- * message "character 18: 'z_logvar' is ...; did you mean 'z_log_var'?". Depth and length are bounded. */
+/* Parses `text`; further words: square, relu, softplus, clip(a, lo, hi), pi, inf, nan. The n-th
+ * uniform() or normal() of the text (from 0) gets stream dl_stream("STREAM_NAME/n"); uniform(7) has
+ * stream 7. On error the status is DL_BAD_JOB, the message "character 18: 'z_logvar' is ...; did
+ * you mean 'z_log_var'?". Depth and length are bounded. */
 dl_status dl_expr_parse(dl_exprs *set, const char *text, const dl_expr_name *names, int count,
                         const char *stream_name, const dl_expr **out);
 
@@ -102,13 +104,13 @@ dl_status dl_expr_parse(dl_exprs *set, const char *text, const dl_expr_name *nam
  * a > b, else to b ... (see derive.c for each kind). round, sign, comparisons: 0. */
 const dl_expr *dl_expr_derive(dl_exprs *set, const dl_expr *y, int input);
 
-/* y with every input i replaced by with[i] (of `set`; y may come from another set). Random leaves keep
- * their stream. */
+/* y with every input i replaced by with[i] (of `set`; y may come from another set). Random leaves
+ * keep their stream. */
 const dl_expr *dl_expr_substitute(dl_exprs *set, const dl_expr *y, const dl_expr *const *with,
                                   int count);
 
-/* Infix text that parses back to the same expression (inputs as x0, x1, ...). What is large and shares
- * much begins with bindings, "t0 = exp(x0); t0 * t0". NULL: no memory. */
+/* Infix text that parses back to the same expression (inputs as x0, x1, ...). What is large and
+ * shares much begins with bindings, "t0 = exp(x0); t0 * t0". NULL: no memory. */
 const char *dl_expr_text(dl_arena *arena, const dl_expr *expr);
 /* Bit i: depends on input i (i < 64). Any uniform/normal in it? */
 uint64_t dl_expr_inputs(const dl_expr *expr);
@@ -134,17 +136,17 @@ dl_status dl_expr_compile(const dl_expr *const *outputs, int output_count, int i
                           dl_expr_program **out);
 void dl_expr_program_free(dl_expr_program *program);
 
-/* Runs elements [first, last) of `count`. in[i], out[j]: float32; out[j] may be in[i] when that access is
- * full. `random` with `sample_elements` (elements a sample) keys uniform and normal; NULL if there are
- * none. Allocates nothing; any thread, several at once. */
+/* Runs elements [first, last) of `count`. in[i], out[j]: float32; out[j] may be in[i] when that
+ * access is full. `random` with `sample_elements` (elements a sample) keys uniform and normal; NULL
+ * if there are none. Allocates nothing; any thread, several at once. */
 void dl_expr_run(const dl_expr_program *program, const float *const *in,
                  const dl_expr_access *access, float *const *out, int64_t count, int64_t first,
                  int64_t last, const dl_random *random, int64_t sample_elements);
 
 /* Instruction sets, ascending. */
 typedef enum dl_isa { DL_ISA_PORTABLE, DL_ISA_AVX2, DL_ISA_AVX512, DL_ISA_COUNT } dl_isa;
-dl_isa dl_isa_here(void);        /* widest of this CPU */
+dl_isa dl_isa_here(void); /* widest of this CPU */
 const char *dl_isa_name(dl_isa isa);
-void dl_expr_limit(dl_isa isa);  /* before compiling: use at most this (agreed among ranks; tests) */
+void dl_expr_limit(dl_isa isa); /* before compiling: use at most this (agreed among ranks; tests) */
 
 #endif
