@@ -10,6 +10,27 @@
     X(max_pool)                                                                                    \
     X(average_pool)                                                                                \
     X(max_pool_gradient)                                                                           \
-    X(average_pool_gradient)
+    X(average_pool_gradient)                                                                       \
+    X(reduce)                                                                                      \
+    X(broadcast)                                                                                   \
+    X(transpose)                                                                                   \
+    X(slice)                                                                                       \
+    X(pad)                                                                                         \
+    X(concatenate)                                                                                 \
+    X(gather)                                                                                      \
+    X(gather_gradient)                                                                             \
+    X(cast)                                                                                        \
+    X(softmax)                                                                                     \
+    X(softmax_gradient)                                                                            \
+    X(softmax_cross_entropy)                                                                       \
+    X(softmax_cross_entropy_gradient)                                                              \
+    X(in_top_k)                                                                                    \
+    X(channel_sum)                                                                                 \
+    X(channel_squares)                                                                             \
+    X(batch_norm)                                                                                  \
+    X(batch_norm_sums)                                                                             \
+    X(batch_norm_input_gradient)                                                                   \
+    X(layer_norm)                                                                                  \
+    X(layer_norm_gradient)                                                                        
 
 #endif

@@ -1,0 +1,327 @@
+/* Reductions and broadcasts. A reduction over neighbouring axes is [outer, reduced, inner]; any other set
+ * of axes is taken one run of neighbours after another through the workspace. Kernels: sums.c. */
+#include <string.h>
+
+#include "ops/ops.h"
+#include "ops/sums.h"
+
+static dl_status infer_reduce(const dl_infer *infer)
+{
+    const dl_reduce_attributes *attributes = infer->attributes;
+    const dl_type *x = infer->input[0];
+    dl_type *y = infer->output;
+    if (x->dtype != DL_F32)
+        return dl_fail(DL_INTERNAL, "a reduction takes float32");
+    *y = (dl_type){.dtype = DL_F32};
+    for (int axis = 0; axis < x->rank; axis++) {
+        bool reduced = attributes->axes >> axis & 1;
+        if (!reduced || attributes->keep)
+            y->dim[y->rank++] = reduced ? 1 : x->dim[axis];
+    }
+    return DL_OK;
+}
+
+static void grad_reduce(dl_grad *grad)
+{
+    const dl_reduce_attributes *attributes = grad->attributes;
+    dl_graph *graph = grad->graph;
+    dl_type x = *dl_type_of(graph, grad->input[0]), kept = x;
+    double count = 1;
+    for (int axis = 0; axis < x.rank; axis++)
+        if (attributes->axes >> axis & 1) {
+            count *= (double)x.dim[axis];
+            kept.dim[axis] = 1;
+        }
+    dl_value dy = dl_reshape(graph, grad->dy[0], kept), value = grad->input[0];
+    if (attributes->kind == DL_REDUCE_SUM) {
+        grad->dx[0] = dl_broadcast(graph, dy, x);
+    } else if (attributes->kind == DL_REDUCE_MEAN) {
+        const dl_expr *share = dl_expr_make(graph->exprs, DL_EXPR_MUL, dl_expr_input(graph->exprs, 0),
+                                            dl_expr_const(graph->exprs, (float)(1.0 / count)), NULL);
+        grad->dx[0] = dl_broadcast(graph, dl_pointwise(graph, &share, 1, NULL, &dy, 1), x);
+    } else if (attributes->kind == DL_REDUCE_SUM_SQUARES) {
+        grad->dx[0] = dl_map(graph, "2 * x0 * x1", (dl_value[]){value, dy}, 2);
+    } else if (attributes->kind == DL_REDUCE_SUM_ABS) {
+        grad->dx[0] = dl_map(graph, "sign(x0) * x1", (dl_value[]){value, dy}, 2);
+    } else { /* max: those that are the greatest share the gradient */
+        dl_value y = dl_reshape(graph, grad->output, kept);
+        dl_value is = dl_map(graph, "x0 == x1", (dl_value[]){value, y}, 2);
+        dl_value ties = dl_reduce(graph, is, DL_REDUCE_SUM, attributes->axes, true);
+        grad->dx[0] = dl_map(graph, "x0 * x1 / x2", (dl_value[]){is, dy, ties}, 3);
+    }
+}
+
+/* One run of neighbouring reduced axes. */
+typedef struct run_of_axes {
+    int64_t outer, reduced, inner;
+    int64_t blocks, block; /* pieces of `reduced` */
+} run_of_axes;
+
+typedef struct reduce_state {
+    run_of_axes run[DL_MAX_RANK];
+    int runs;
+    dl_reduction kind;
+    float scale;
+    size_t between; /* bytes of one intermediate result */
+    size_t partial; /* bytes of partial sums */
+} reduce_state;
+
+static void find_runs(const dl_type *x, uint32_t axes, reduce_state *state)
+{
+    dl_type left = *x;
+    for (int axis = x->rank; axis-- > 0;) { /* from the last axis: inner sizes stay valid */
+        if (!(axes >> axis & 1))
+            continue;
+        run_of_axes *run = &state->run[state->runs++];
+        *run = (run_of_axes){.outer = 1, .reduced = 1, .inner = 1};
+        for (int i = axis + 1; i < x->rank; i++)
+            run->inner *= left.dim[i];
+        while (axis >= 0 && axes >> axis & 1) {
+            run->reduced *= left.dim[axis];
+            left.dim[axis--] = 1;
+        }
+        for (int i = 0; i <= axis; i++)
+            run->outer *= left.dim[i];
+        axis++;
+    }
+}
+
+static dl_status prepare_reduce(const dl_prepare *what, dl_prepared *out)
+{
+    const dl_reduce_attributes *attributes = what->attributes;
+    reduce_state *state = dl_alloc(sizeof *state);
+    if (!state)
+        return dl_fail_memory(sizeof *state);
+    state->kind = attributes->kind;
+    find_runs(what->input[0], attributes->axes, state);
+    int64_t reduced = dl_type_count(what->input[0]) / dl_type_count(what->output[0]);
+    state->scale = attributes->kind == DL_REDUCE_MEAN ? (float)(1.0 / (double)reduced) : 1.0f;
+    for (int i = 0; i < state->runs; i++) {
+        run_of_axes *run = &state->run[i];
+        run->block = run->inner == 1 ? DL_SUM_BLOCK : DL_SUM_BLOCK / (run->inner < 16 ? run->inner : 16);
+        run->blocks = (run->reduced + run->block - 1) / run->block;
+        size_t result = sizeof(float) * (size_t)(run->outer * run->inner);
+        size_t partial = result * (size_t)run->blocks;
+        if (i + 1 < state->runs && result > state->between)
+            state->between = (result + 63) / 64 * 64;
+        if (partial > state->partial)
+            state->partial = (partial + 63) / 64 * 64;
+    }
+    out->state = state;
+    out->workspace = 2 * state->between + state->partial;
+    return DL_OK;
+}
+
+typedef struct reduce_call {
+    const run_of_axes *run;
+    const float *x;
+    float *partial;
+    bool most;
+    dl_term term;
+} reduce_call;
+
+/* Blocks [first, last) of all (outer, block) pairs. */
+static void reduce_blocks(void *argument, int64_t first, int64_t last)
+{
+    const reduce_call *call = argument;
+    const run_of_axes *run = call->run;
+    for (int64_t i = first; i < last; i++) {
+        int64_t from = i % run->blocks * run->block;
+        int64_t rows = run->reduced - from < run->block ? run->reduced - from : run->block;
+        const float *x = call->x + (i / run->blocks * run->reduced + from) * run->inner;
+        float *partial = call->partial + i * run->inner;
+        if (run->inner == 1)
+            *partial = call->most ? dl_block_max(x, rows) : dl_block_sum(x, rows, call->term);
+        else if (call->most)
+            dl_column_max(x, rows, run->inner, run->inner, partial);
+        else
+            dl_column_sum(x, rows, run->inner, run->inner, NULL, call->term, partial);
+    }
+}
+
+static void join_blocks(const run_of_axes *run, const float *partial, bool most, float *y)
+{
+    for (int64_t o = 0; o < run->outer; o++)
+        for (int64_t c = 0; c < run->inner; c++) {
+            const float *p = partial + o * run->blocks * run->inner + c;
+            if (most) {
+                float value = p[0];
+                for (int64_t b = 1; b < run->blocks; b++) {
+                    float next = p[b * run->inner];
+                    value = value != value || value > next ? value : next;
+                }
+                y[o * run->inner + c] = value;
+            } else {
+                double sum = 0;
+                for (int64_t b = 0; b < run->blocks; b++)
+                    sum += (double)p[b * run->inner];
+                y[o * run->inner + c] = (float)sum;
+            }
+        }
+}
+
+static dl_status run_reduce(const void *state_pointer, const dl_run *call)
+{
+    const reduce_state *state = state_pointer;
+    const float *x = call->in[0];
+    float *y = call->out[0];
+    int64_t count = state->runs ? state->run[state->runs - 1].outer * state->run[state->runs - 1].inner
+                                : 0;
+    for (int i = 0; i < state->runs; i++) {
+        const run_of_axes *run = &state->run[i];
+        bool last = i + 1 == state->runs;
+        float *to = last ? y : (float *)((char *)call->workspace + state->between * (size_t)(i % 2));
+        float *partial = (float *)((char *)call->workspace + 2 * state->between);
+        dl_term term = state->kind == DL_REDUCE_SUM_SQUARES && i == 0 ? DL_TERM_SQUARE
+                       : state->kind == DL_REDUCE_SUM_ABS && i == 0   ? DL_TERM_ABS
+                                                                      : DL_TERM_PLAIN;
+        bool most = state->kind == DL_REDUCE_MAX;
+        reduce_call blocks = {run, x, run->blocks == 1 ? to : partial, most, term};
+        int64_t work = (run->blocks == 1 ? run->reduced : run->block) * run->inner;
+        dl_team_range(call->team, run->outer * run->blocks, 16384 / (work + 1) + 1, reduce_blocks,
+                      &blocks);
+        if (run->blocks > 1)
+            join_blocks(run, partial, most, to);
+        x = to;
+    }
+    if (state->kind == DL_REDUCE_MEAN)
+        for (int64_t i = 0; i < count; i++)
+            y[i] *= state->scale;
+    return DL_OK;
+}
+
+const dl_op dl_op_reduce = {.name = "reduce",
+                            .min_inputs = 1,
+                            .max_inputs = 1,
+                            .outputs = 1,
+                            .attribute_bytes = sizeof(dl_reduce_attributes),
+                            .infer = infer_reduce,
+                            .grad = grad_reduce,
+                            .mixes_samples = true,
+                            .deterministic = true,
+                            .cpu = {.prepare = prepare_reduce, .run = run_reduce}};
+
+dl_value dl_reduce(dl_graph *graph, dl_value x, dl_reduction kind, uint32_t axes, bool keep)
+{
+    if (graph->status != DL_OK || x < 0)
+        return -1;
+    dl_type type = *dl_type_of(graph, x);
+    axes &= (1u << type.rank) - 1;
+    if (axes == 0) { /* nothing to add up: squares and absolute values are elementwise then */
+        if (kind == DL_REDUCE_SUM_SQUARES)
+            return dl_map(graph, "square(x)", &x, 1);
+        return kind == DL_REDUCE_SUM_ABS ? dl_map(graph, "abs(x)", &x, 1) : x;
+    }
+    dl_reduce_attributes attributes;
+    memset(&attributes, 0, sizeof attributes);
+    attributes.kind = kind;
+    attributes.axes = axes;
+    attributes.keep = keep;
+    return dl_graph_add(graph, &dl_op_reduce, &attributes, &x, 1);
+}
+
+/* ---- broadcast ---- */
+
+static dl_status infer_broadcast(const dl_infer *infer)
+{
+    const dl_broadcast_attributes *attributes = infer->attributes;
+    const dl_type *x = infer->input[0], *y = &attributes->type;
+    int shift = y->rank - x->rank;
+    bool meets = shift >= 0 && x->dtype == DL_F32;
+    for (int axis = 0; meets && axis < x->rank; axis++)
+        meets = x->dim[axis] == 1 || x->dim[axis] == y->dim[axis + shift];
+    if (!meets) {
+        char a[DL_SHAPE_TEXT], b[DL_SHAPE_TEXT];
+        return dl_fail(DL_BAD_JOB, "shape %s cannot be spread to %s", dl_shape_text(x, true, a),
+                       dl_shape_text(y, true, b));
+    }
+    *infer->output = *y;
+    infer->output->dtype = DL_F32;
+    return DL_OK;
+}
+
+static void grad_broadcast(dl_grad *grad)
+{
+    grad->dx[0] = dl_reduce_to(grad->graph, grad->dy[0], *dl_type_of(grad->graph, grad->input[0]));
+}
+
+typedef struct broadcast_state {
+    int64_t dim[DL_MAX_RANK], step[DL_MAX_RANK]; /* of the output; step 0 where x is repeated */
+    int64_t rows, row;                           /* the last axis is a row */
+    int rank;
+} broadcast_state;
+
+static dl_status prepare_broadcast(const dl_prepare *what, dl_prepared *out)
+{
+    broadcast_state *state = dl_alloc(sizeof *state);
+    if (!state)
+        return dl_fail_memory(sizeof *state);
+    const dl_type *x = what->input[0], *y = what->output[0];
+    int shift = y->rank - x->rank;
+    int64_t step = 1;
+    state->rank = y->rank;
+    for (int axis = y->rank; axis-- > 0;) {
+        int64_t size = axis < shift ? 1 : x->dim[axis - shift];
+        state->dim[axis] = y->dim[axis];
+        state->step[axis] = size == 1 ? 0 : step;
+        step *= size;
+    }
+    state->row = y->rank ? y->dim[y->rank - 1] : 1;
+    state->rows = dl_type_count(y) / state->row;
+    out->state = state;
+    return DL_OK;
+}
+
+typedef struct broadcast_call {
+    const broadcast_state *state;
+    const float *x;
+    float *y;
+} broadcast_call;
+
+static void broadcast_rows(void *argument, int64_t first, int64_t last)
+{
+    const broadcast_call *call = argument;
+    const broadcast_state *s = call->state;
+    for (int64_t r = first; r < last; r++) {
+        int64_t from = 0, rest = r;
+        for (int axis = s->rank - 1; axis-- > 0;) {
+            from += rest % s->dim[axis] * s->step[axis];
+            rest /= s->dim[axis];
+        }
+        float *row = call->y + r * s->row;
+        if (s->rank && s->step[s->rank - 1])
+            memcpy(row, call->x + from, sizeof *row * (size_t)s->row);
+        else
+            for (int64_t c = 0; c < s->row; c++)
+                row[c] = call->x[from];
+    }
+}
+
+static dl_status run_broadcast(const void *state, const dl_run *run)
+{
+    broadcast_call call = {state, run->in[0], run->out[0]};
+    dl_team_range(run->team, call.state->rows, 16384 / call.state->row + 1, broadcast_rows, &call);
+    return DL_OK;
+}
+
+const dl_op dl_op_broadcast = {.name = "broadcast",
+                               .min_inputs = 1,
+                               .max_inputs = 1,
+                               .outputs = 1,
+                               .attribute_bytes = sizeof(dl_broadcast_attributes),
+                               .infer = infer_broadcast,
+                               .grad = grad_broadcast,
+                               .deterministic = true,
+                               .cpu = {.prepare = prepare_broadcast, .run = run_broadcast}};
+
+dl_value dl_broadcast(dl_graph *graph, dl_value x, dl_type type)
+{
+    if (graph->status != DL_OK || x < 0)
+        return -1;
+    if (dl_same_shape(dl_type_of(graph, x), &type))
+        return x;
+    dl_broadcast_attributes attributes;
+    memset(&attributes, 0, sizeof attributes);
+    attributes.type = type;
+    return dl_graph_add(graph, &dl_op_broadcast, &attributes, &x, 1);
+}
