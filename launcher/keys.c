@@ -100,4 +100,4 @@ static const dl_key comm_keys[] = {
     {"overlap", "bool", "true", "exchange while the backward pass goes on"},
     {"timeout", "quantity s|min", "60 s", "silence of a rank after which the job ends"},
 };
-const dl_table dl_comm_table = {"comm", DL_KEYS(comm_keys), 0};
+const dl_table dl_comm_keys_table = {"comm", DL_KEYS(comm_keys), 0};

@@ -6,6 +6,6 @@
 #include "runtime/base/schema.h"
 
 extern const dl_table dl_root_table, dl_data_table, dl_cut_table, dl_repeat_table,
-    dl_checkpoint_table, dl_evaluate_table, dl_comm_table;
+    dl_checkpoint_table, dl_evaluate_table, dl_comm_keys_table;
 
 #endif

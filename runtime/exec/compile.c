@@ -64,6 +64,10 @@ static dl_status order_units(dl_exec *exec, variant *v)
     for (int u = 0; u < v->count; u++)
         if (v->units[u].node->op == &dl_op_sum_leaves)
             v->units[u].sum = sum++;
+    exec->last_shard_phase = 0;
+    for (int u = 0; u < v->count; u++)
+        if (order_class(v->units[u].node) == CLASS_SHARD)
+            exec->last_shard_phase = v->units[u].phase; /* ascending */
     exec->phases = phases;
     exec->collectives = collectives;
     exec->lockstep = lockstep;

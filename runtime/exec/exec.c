@@ -240,6 +240,11 @@ void dl_exec_describe(const dl_exec *exec, dl_exec_report *report)
                         sizeof(float) * (size_t)exec->local_leaves;
 }
 
+void dl_exec_print(const dl_exec *exec, FILE *file)
+{
+    dl_graph_print(&exec->variant[0]->graph, file);
+}
+
 uint64_t dl_exec_hash(const dl_exec *exec)
 {
     int64_t facts[2] = {exec->options.leaves, exec->collectives};

@@ -80,6 +80,7 @@ typedef struct dl_exec_report {
     int64_t collective_floats; /* summed in a step */
 } dl_exec_report;
 void dl_exec_describe(const dl_exec *exec, dl_exec_report *report);
+void dl_exec_print(const dl_exec *exec, FILE *file); /* its nodes, a line each */
 uint64_t dl_exec_hash(const dl_exec *exec); /* structure and sequence of collectives */
 
 /* Seconds a node, summed over runs since profiling was switched on. */

@@ -85,7 +85,7 @@ struct dl_exec {
     dl_exec_options options;
     variant *variant[MAX_VARIANTS]; /* [0] also runs the shared nodes */
     int variants;
-    int phases, collectives;
+    int phases, collectives, last_shard_phase;
     bool lockstep; /* a collective lies between per-shard nodes */
     uint64_t hash;
     copy *copies;

@@ -62,18 +62,6 @@ static void deliver(const dl_exec *exec, const leaf *context)
     }
 }
 
-/* No per-shard node runs after this phase. */
-static bool through(const dl_exec *exec, const variant *v, int phase)
-{
-    for (int p = phase + 1; p < exec->phases; p++) {
-        int first, last;
-        units_of(v, p, CLASS_SHARD, &first, &last);
-        if (first < last)
-            return false;
-    }
-    return true;
-}
-
 static dl_status run_leaf(void *argument, int task)
 {
     dl_exec *exec = argument;
@@ -95,7 +83,7 @@ static dl_status run_leaf(void *argument, int task)
         if (v->moves[m].phase == phase)
             memcpy(context->base[base_leaf(exec, v->moves[m].sum)] + v->moves[m].offset,
                    at(context, v->moves[m].from), v->moves[m].bytes);
-    if (through(exec, v, phase) && context->status == DL_OK)
+    if (phase == exec->last_shard_phase && context->status == DL_OK)
         deliver(exec, context);
     return DL_OK;
 }
@@ -258,7 +246,8 @@ dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random)
     for (int phase = 0; phase < exec->phases; phase++) {
         DL_TRY(run_shared(exec, phase));
         exec->current_phase = phase;
-        DL_TRY(run_leaves(exec));
+        if (phase <= exec->last_shard_phase)
+            DL_TRY(run_leaves(exec));
         DL_TRY(run_collectives(exec, phase, leaves));
     }
     for (int l = 0; l < exec->leaf_count; l++) /* a program without a collective after the failure */

@@ -209,7 +209,7 @@ static const dl_family t_callback_family = {"callback", "callbacks", DL_KEYS(t_c
 
 static const dl_table *const t_tables[] = {&dl_data_table,     &dl_cut_table,
                                            &dl_repeat_table,   &dl_checkpoint_table,
-                                           &dl_evaluate_table, &dl_comm_table};
+                                           &dl_evaluate_table, &dl_comm_keys_table};
 static const dl_family *const t_families[] = {
     &t_layer_family,    &t_loss_family,        &t_metric_family,      &t_optimizer_family,
     &t_schedule_family, &t_initializer_family, &t_regularizer_family, &t_activation_family,

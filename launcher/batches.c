@@ -1,0 +1,87 @@
+/* See batches.h. */
+#include "launcher/batches.h"
+
+#include <string.h>
+
+#include "runtime/base/clock.h"
+
+/* The fields that the program reads, in the feed's order. */
+static int wanted_fields(dl_batches *batches, int *field)
+{
+    const dl_data *data = batches->session->data;
+    int count = 0;
+    for (int i = 0; i < dl_data_field_count(data) && count < DL_BATCH_FIELDS; i++) {
+        int input = dl_exec_input(batches->exec, dl_data_field_at(data, i)->name);
+        if (input < 0)
+            continue;
+        batches->input[count] = input;
+        field[count++] = i;
+    }
+    return count;
+}
+
+static dl_status open_feed(dl_batches *batches)
+{
+    dl_session *s = batches->session;
+    int field[DL_BATCH_FIELDS];
+    batches->fields = wanted_fields(batches, field);
+    dl_feed_options feed = {
+        .part = batches->options.part,
+        .batch = batches->options.batch,
+        .seed = s->seed,
+        .order = batches->options.in_order ? DL_ORDER_FILE : dl_data_order(dl_get(s->job, "data")),
+        .leaves = s->leaves,
+        .rank = s->comm->rank,
+        .ranks = s->comm->size,
+        .field = field,
+        .fields = batches->fields,
+        .first_step = batches->options.first_step,
+        .end_step = batches->options.in_order ? 0 : s->steps};
+    return dl_feed_open(&batches->feed, s->data, &feed);
+}
+
+dl_status dl_batches_open(dl_batches *batches, dl_session *session, dl_exec *exec,
+                          const dl_batches_options *options)
+{
+    memset(batches, 0, sizeof *batches);
+    batches->session = session;
+    batches->exec = exec;
+    batches->options = *options;
+    dl_exec_bind_input(exec, dl_exec_input(exec, "samples"), &batches->samples);
+    dl_exec_bind_input(exec, dl_exec_input(exec, "learning_rate"), &batches->learning_rate);
+    dl_exec_bind_input(exec, dl_exec_input(exec, "step"), &batches->step);
+    return dl_comm_agree(session->comm, open_feed(batches));
+}
+
+void dl_batches_close(dl_batches *batches)
+{
+    dl_feed_close(batches->feed);
+    memset(batches, 0, sizeof *batches);
+}
+
+dl_status dl_batches_rewind(dl_batches *batches)
+{
+    dl_status status = dl_feed_seek(batches->feed, batches->options.first_step);
+    return dl_comm_agree(batches->session->comm, status);
+}
+
+dl_status dl_batches_run(dl_batches *batches, int64_t *samples)
+{
+    dl_session *s = batches->session;
+    dl_batch batch;
+    double start = dl_seconds();
+    dl_status status = dl_feed_next(batches->feed, &batch);
+    batches->waited += dl_seconds() - start;
+    if (status != DL_OK) { /* the others wait in the collectives: fail there, together */
+        dl_exec_refuse(batches->exec, status);
+        return dl_exec_run(batches->exec, batches->options.batch, &(dl_random){.seed = s->seed});
+    }
+    for (int i = 0; i < batches->fields; i++)
+        dl_exec_bind_input(batches->exec, batches->input[i], batch.field[i]);
+    batches->samples = (float)batch.samples;
+    dl_random random = {.seed = s->seed, .step = (uint32_t)batch.step};
+    status = dl_exec_run(batches->exec, batch.samples, &random);
+    *samples = batch.samples;
+    dl_feed_release(batches->feed);
+    return status;
+}

@@ -1,0 +1,37 @@
+/* A program and its batches: the feed of a part, its fields bound to the program's inputs, one run a
+ * batch. An error of reading on one rank becomes the error of all through the program's collectives. */
+#ifndef DL_LAUNCHER_BATCHES_H
+#define DL_LAUNCHER_BATCHES_H
+
+#include "launcher/session.h"
+
+enum { DL_BATCH_FIELDS = 32 };
+
+typedef struct dl_batches_options {
+    dl_part_name part;
+    int64_t batch;      /* global */
+    bool in_order;      /* evaluation; training follows data.shuffle */
+    int64_t first_step; /* of training, after a resume */
+} dl_batches_options;
+
+typedef struct dl_batches {
+    dl_session *session;
+    dl_exec *exec;
+    dl_batches_options options;
+    dl_feed *feed;
+    int input[DL_BATCH_FIELDS]; /* of the exec, for each field of the feed */
+    int fields;
+    float samples, learning_rate, step; /* shared inputs */
+    double waited;                      /* seconds for data since last asked */
+} dl_batches;
+
+/* Opening agrees among ranks. `batches` may be moved only before this. */
+dl_status dl_batches_open(dl_batches *batches, dl_session *session, dl_exec *exec,
+                          const dl_batches_options *options);
+void dl_batches_close(dl_batches *batches); /* a zeroed one is allowed */
+/* Starts again at first_step. */
+dl_status dl_batches_rewind(dl_batches *batches);
+/* The next batch through the program; *batch gets its global samples. Set learning_rate and step first. */
+dl_status dl_batches_run(dl_batches *batches, int64_t *batch);
+
+#endif

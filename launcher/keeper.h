@@ -1,0 +1,45 @@
+/* What a run keeps: its folder, logs, checkpoints, model file. Rank 0 writes; every call is collective
+ * and agrees, so that a full disk on one host ends all ranks with one message.
+ *
+ *   runs/NAME/  job.yaml log.csv metrics.jsonl train/ validation/ (TensorBoard) checkpoints/ model.h5 status.json
+ *
+ * See runtime/store (formats) and runtime/report (logs); launcher/state.c says what a checkpoint holds. */
+#ifndef DL_LAUNCHER_KEEPER_H
+#define DL_LAUNCHER_KEEPER_H
+
+#include "launcher/run.h"
+#include "launcher/session.h"
+#include "launcher/state.h"
+#include "launcher/train.h"
+
+enum { DL_PATH_MAX = 4096 };
+
+/* The run's folder: locked while held, the resolved job inside, an earlier run moved aside with fresh.
+ * DL_BAD_JOB if it was begun with another job. */
+typedef struct dl_folder dl_folder;
+dl_status dl_folder_claim(dl_folder **out, dl_job *job, dl_comm *comm,
+                          const dl_run_options *options);
+/* Writes status.json (local to rank 0) and unlocks. */
+void dl_folder_release(dl_folder *folder, dl_status status, const dl_run_result *result);
+
+typedef struct dl_keeper dl_keeper;
+/* Opens logs and restores the newest checkpoint of this training, if there is one: variables and progress. */
+dl_status dl_keeper_open(dl_keeper **out, dl_session *session, dl_progress *progress,
+                         const dl_train_options *options);
+void dl_keeper_close(dl_keeper *keeper); /* NULL is allowed */
+
+/* The newest checkpoint's weights alone, for eval and predict. DL_NO_INPUT: the run has none. */
+dl_status dl_keeper_restore_weights(dl_session *session, const char *folder);
+
+/* After each step: progress line, checkpoints that are due, and the stop: DL_STOPPED with a checkpoint. */
+dl_status dl_keeper_step(dl_keeper *keeper, int64_t batch, bool stop);
+/* At the end of an epoch, before progress moves on: logs. */
+dl_status dl_keeper_epoch(dl_keeper *keeper, const dl_values *values);
+/* Once progress has moved on: the checkpoint of the epoch if one is due, and the best one. */
+dl_status dl_keeper_checkpoint(dl_keeper *keeper, const dl_values *values);
+/* At the end: the last checkpoint; with checkpoint.best, the best weights in its place. */
+dl_status dl_keeper_last(dl_keeper *keeper);
+/* model.h5 and the result. */
+dl_status dl_keeper_finish(dl_keeper *keeper, const dl_train_result *result);
+
+#endif

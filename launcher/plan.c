@@ -1,0 +1,161 @@
+/* dltrain plan: the resolved job, layers as Keras's summary() prints them, batches, memory, communication,
+ * threads. Needs neither the ranks nor a GPU it plans for: a rank's plan depends on its number alone. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "launcher/session.h"
+#include "launcher/verbs.h"
+#include "ops/ops.h"
+
+enum { NAME_WIDTH = 29, SHAPE_WIDTH = 26, RULE_WIDTH = 78 };
+
+static void rule(char mark)
+{
+    for (int i = 0; i < RULE_WIDTH; i++)
+        putchar(mark);
+    putchar('\n');
+}
+
+static void print_layers(const dl_network *network)
+{
+    char cell[256], shape[DL_SHAPE_TEXT];
+    printf("\n%-*s%-*s%-12s%s\n", NAME_WIDTH, "Layer (type)", SHAPE_WIDTH, "Output Shape", "Param #",
+           "Connected to");
+    rule('=');
+    for (int i = 0; i < dl_network_layer_count(network); i++) {
+        dl_layer_info info;
+        dl_network_layer(network, i, &info);
+        snprintf(cell, sizeof cell, "%s (%s)", info.name, info.class_name);
+        printf("%-*s%-*s%-12" PRId64, NAME_WIDTH - 1 + (int)(strlen(cell) >= NAME_WIDTH),
+               cell, SHAPE_WIDTH, dl_shape_text(&info.type, true, shape), info.parameters);
+        for (int k = 0; k < info.sources; k++)
+            printf("%s%s", k ? ", " : "", dl_network_layer_source(network, i, k));
+        putchar('\n');
+    }
+    rule('=');
+    int64_t all = dl_network_parameter_count(network, false);
+    int64_t trained = dl_network_parameter_count(network, true);
+    printf("Total params: %" PRId64 "\nTrainable params: %" PRId64 "\nNon-trainable params: %" PRId64
+           "\n",
+           all, trained, all - trained);
+}
+
+static void print_batches(const dl_session *s)
+{
+    printf("\nData\n");
+    for (int part = 0; part < DL_PARTS; part++) {
+        int64_t samples = dl_data_samples(s->data, (dl_part_name)part);
+        if (samples)
+            printf("  %-12s%" PRId64 " samples\n", dl_part_text((dl_part_name)part), samples);
+    }
+    int64_t samples = dl_data_samples(s->data, DL_PART_TRAIN);
+    if (!samples || !s->epochs)
+        return;
+    int64_t batch = s->batch_size < samples ? s->batch_size : samples, last = samples % batch;
+    printf("\nBatches\n  global batch  %" PRId64 " samples in %d pieces on %d rank%s", batch,
+           s->leaves, s->comm->size, s->comm->size == 1 ? "" : "s");
+    if (batch < s->leaves)
+        printf(" (%d ranks run the collectives alone)", (int)(s->leaves - batch));
+    printf("\n  a piece       %" PRId64 " to %" PRId64 " samples\n", batch / s->leaves,
+           (batch + s->leaves - 1) / s->leaves);
+    if (last)
+        printf("  last batch    %" PRId64 " samples\n", last);
+    printf("  steps         %" PRId64 " an epoch x %" PRId64 " epochs = %" PRId64 "\n",
+           s->steps_per_epoch, s->epochs, s->steps);
+    printf("  the learning rate is not rescaled with the number of ranks; reproducible: %s\n",
+           s->any_ranks ? "any_ranks, the same bits on any number of ranks"
+                        : "run, the same bits for the same ranks and threads");
+}
+
+static double mib(size_t bytes)
+{
+    return (double)bytes / (1 << 20);
+}
+
+static void print_memory(const dl_session *s, const dl_exec_report *r)
+{
+    const dl_variables *v = dl_network_variables(s->network);
+    size_t slots = 0;
+    for (int i = DL_SLAB_SLOT0; i <= DL_SLAB_SCALAR; i++)
+        slots += (size_t)v->length[i] * sizeof(float);
+    size_t weights = (size_t)(v->length[DL_SLAB_PARAMETER] + v->length[DL_SLAB_STATE]) * sizeof(float);
+    size_t activations = r->activations * r->arenas;
+    printf("\nMemory of a rank, MiB\n  weights       %10.2f\n  optimizer     %10.2f\n", mib(weights),
+           mib(slots));
+    printf("  gradients     %10.2f   in buffers of the collectives\n", mib(r->reduction));
+    printf("  activations   %10.2f   %zu arena%s of %.2f (%.2f without reuse)\n", mib(activations),
+           r->arenas, r->arenas == 1 ? "" : "s", mib(r->activations), mib(r->unplanned));
+    printf("  workspace     %10.2f\n  packed        %10.2f   weights in the kernels' own layout\n",
+           mib(r->workspace), mib(r->packed));
+    printf("  total         %10.2f\n",
+           mib(weights + slots + r->reduction + activations + r->workspace + r->packed + r->shared));
+    printf("\nA step\n  %d nodes, %d of them once a rank\n  %d collectives, %.2f MiB a rank\n", r->nodes,
+           r->shared_nodes, r->collectives,
+           s->comm->size > 1 ? mib((size_t)r->collective_floats * sizeof(float)) : 0.0);
+}
+
+static dl_status describe_step(dl_session *s, dl_exec_report *report, bool graph)
+{
+    int64_t samples = dl_data_samples(s->data, DL_PART_TRAIN);
+    int64_t batch = s->batch_size < samples ? s->batch_size : samples;
+    dl_exec_options options = {.name = "step",
+                               .ops = dl_ops(),
+                               .variables = dl_network_variables(s->network),
+                               .comm = s->comm,
+                               .team = s->team,
+                               .leaves = s->leaves,
+                               .training = true,
+                               .build = dl_network_step,
+                               .argument = s->network};
+    dl_exec *exec;
+    DL_TRY(dl_exec_open(&exec, &options));
+    dl_status status = dl_exec_prepare(exec, batch);
+    if (status == DL_OK && samples % batch)
+        status = dl_exec_prepare(exec, samples % batch);
+    if (status == DL_OK)
+        dl_exec_describe(exec, report);
+    if (status == DL_OK && graph)
+        dl_exec_print(exec, stdout);
+    dl_exec_close(exec);
+    return status;
+}
+
+static dl_status print_plan(dl_job *job, const dl_options *options, dl_comm *comm)
+{
+    dl_cores cores;
+    char text[DL_CORES_TEXT];
+    DL_TRY(dl_cores_plan(0, comm->size, 0, &cores));
+    dl_session session;
+    dl_session_options opening = {.seed = (uint64_t)dl_int(dl_job_root(job), "seed"),
+                                  .threads = cores.threads};
+    DL_TRY(dl_session_open_here(&session, dl_job_root(job), comm, &opening));
+    dl_job_print(job, stdout);
+    print_layers(session.network);
+    print_batches(&session);
+    dl_status status = DL_OK;
+    if (session.epochs > 0) {
+        dl_exec_report report;
+        status = describe_step(&session, &report, options->graph);
+        if (status == DL_OK)
+            print_memory(&session, &report);
+    }
+    printf("\nThreads\n  %s\n", dl_cores_text(&cores, text));
+    for (int i = 0; i < dl_data_note_count(session.data); i++)
+        printf("%s\n", dl_data_note(session.data, i));
+    for (int i = 0; i < dl_network_warning_count(session.network); i++)
+        printf("%s\n", dl_network_warning(session.network, i));
+    dl_session_close(&session);
+    return status;
+}
+
+dl_status dl_verb_plan(const dl_options *options)
+{
+    dl_job *job;
+    DL_TRY(dl_open_job(&job, options->argument[0], options, NULL));
+    int ranks = options->ranks ? options->ranks : 1;
+    dl_comm imagined = {.rank = 0, .size = ranks, .local_rank = 0, .local_size = ranks};
+    dl_status status = print_plan(job, options, &imagined);
+    dl_job_close(job);
+    return status;
+}

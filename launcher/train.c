@@ -1,0 +1,199 @@
+/* The story of a training, top to bottom: programs are opened, the state begins anew or is resumed, then
+ * epoch after epoch: steps, validation, callbacks, reports, checkpoints; at the end the evaluation and the
+ * model file. What must survive a stop is all in `progress` (launcher/state.c saves and restores it). */
+#include "launcher/train.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "launcher/batches.h"
+#include "launcher/evaluation.h"
+#include "launcher/keeper.h"
+#include "launcher/signals.h"
+#include "launcher/state.h"
+#include "launcher/watch.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/hash.h"
+
+typedef struct trainer {
+    dl_session *session;
+    const dl_train_options *options;
+    dl_exec *step;
+    dl_batches batches;
+    dl_evaluation *validation;
+    dl_progress progress;
+    dl_keeper *keeper; /* checkpoints and files of the run; rank 0 writes */
+    int metrics_output;
+    double *metric_values;
+    dl_values values; /* of the epoch */
+    double started, trained_samples;
+} trainer;
+
+static dl_status open_programs(trainer *t)
+{
+    dl_session *s = t->session;
+    int64_t samples = dl_data_samples(s->data, DL_PART_TRAIN);
+    int64_t batch = s->batch_size < samples ? s->batch_size : samples;
+    DL_TRY(dl_session_program(s, "step", dl_network_step, true, batch, samples % batch, &t->step));
+    t->metrics_output = dl_exec_output(t->step, "metrics");
+    dl_batches_options options = {
+        .part = DL_PART_TRAIN, .batch = batch, .first_step = t->progress.step};
+    DL_TRY(dl_batches_open(&t->batches, s, t->step, &options));
+    if (dl_data_samples(s->data, DL_PART_VALIDATION) > 0)
+        DL_TRY(dl_evaluation_open(&t->validation, s, DL_PART_VALIDATION));
+    return DL_OK;
+}
+
+/* Memory, initial weights, and the checkpoint on top of them if there is one. */
+static dl_status begin_or_resume(trainer *t)
+{
+    dl_session *s = t->session;
+    dl_status status = dl_network_allocate(s->network);
+    if (status == DL_OK)
+        status = dl_network_initialize(s->network, s->seed);
+    if (status == DL_OK)
+        status = dl_progress_init(&t->progress, dl_network_sum_count(s->network));
+    if (status == DL_OK)
+        status = dl_watch_check(s);
+    DL_TRY(dl_comm_agree(s->comm, status));
+    t->progress.learning_rate = dl_network_base_learning_rate(s->network);
+    return dl_keeper_open(&t->keeper, s, &t->progress, t->options);
+}
+
+static dl_status loss_is_finite(const trainer *t, const float *metrics)
+{
+    if (isfinite(metrics[0]))
+        return DL_OK;
+    return dl_fail(DL_FAILED,
+                   "the loss is %s at step %" PRId64 " (epoch %" PRId64
+                   "); lower the learning rate (it was %g), clip gradients (clipnorm: 1), or look "
+                   "for such values in the data",
+                   isnan(metrics[0]) ? "NaN" : "infinite", t->progress.step + 1,
+                   t->progress.epoch + 1, (double)t->batches.learning_rate);
+}
+
+/* One batch: forward, backward, update. All ranks see the same metrics, so they decide alike. */
+static dl_status train_step(trainer *t)
+{
+    dl_session *s = t->session;
+    dl_progress *p = &t->progress;
+    int64_t batch;
+    t->batches.step = (float)(p->step + 1);
+    t->batches.learning_rate =
+        (float)dl_network_learning_rate(s->network, p->step, s->steps, p->learning_rate);
+    dl_exec_notice(t->step, dl_signals_stop() ? 1.0f : 0.0f);
+    DL_TRY(dl_batches_run(&t->batches, &batch));
+    const float *metrics = dl_exec_result(t->step, t->metrics_output);
+    DL_TRY(loss_is_finite(t, metrics));
+    for (int i = 0; i < p->sum_count; i++)
+        p->sums[i] += (double)metrics[i];
+    p->samples += (double)batch;
+    t->trained_samples += (double)batch;
+    p->step++;
+    p->step_in_epoch++;
+    return dl_keeper_step(t->keeper, batch, dl_exec_noticed(t->step) != 0.0f);
+}
+
+static dl_status train_epoch(trainer *t)
+{
+    const dl_session *s = t->session;
+    while (t->progress.step_in_epoch < s->steps_per_epoch && t->progress.step < s->steps)
+        DL_TRY(train_step(t));
+    return DL_OK;
+}
+
+/* The epoch's values: training means, then val_ ones. */
+static dl_status value_epoch(trainer *t)
+{
+    const dl_network *network = t->session->network;
+    t->values.count = 0;
+    dl_network_metric_values(network, t->progress.sums, t->progress.samples, t->metric_values);
+    for (int i = 0; i < dl_network_metric_count(network); i++)
+        dl_values_set(&t->values, "", dl_network_metric_name(network, i), t->metric_values[i]);
+    if (t->validation)
+        DL_TRY(dl_evaluation_run(t->validation, "val_", &t->values));
+    dl_values_set(&t->values, "", "lr", (double)t->batches.learning_rate);
+    return DL_OK;
+}
+
+/* Moves on to the next epoch; the checkpoint that follows begins there. */
+static dl_status close_epoch(trainer *t)
+{
+    dl_progress *p = &t->progress;
+    dl_watch_epoch(t->session->job, &t->values, p);
+    DL_TRY(dl_keeper_epoch(t->keeper, &t->values));
+    p->epoch++;
+    p->step_in_epoch = 0;
+    p->samples = 0;
+    memset(p->sums, 0, sizeof *p->sums * (size_t)p->sum_count);
+    return dl_keeper_checkpoint(t->keeper, &t->values);
+}
+
+static dl_status train_epochs(trainer *t)
+{
+    while (t->progress.epoch < t->session->epochs && !t->progress.finished) {
+        DL_TRY(train_epoch(t));
+        DL_TRY(value_epoch(t));
+        DL_TRY(close_epoch(t));
+    }
+    return DL_OK;
+}
+
+static uint64_t hash_weights(const dl_variables *variables)
+{
+    uint64_t hash = 0;
+    for (int i = DL_SLAB_PARAMETER; i <= DL_SLAB_STATE; i++)
+        hash = dl_hash(variables->slab[i], sizeof(float) * (size_t)variables->length[i], hash);
+    return hash;
+}
+
+static dl_status finish(trainer *t, dl_train_result *result)
+{
+    dl_session *s = t->session;
+    DL_TRY(dl_keeper_last(t->keeper)); /* with checkpoint.best: the best weights take the place */
+    DL_TRY(dl_evaluate_parts(s, &t->values));
+    double seconds = dl_seconds() - t->started;
+    result->final = t->values;
+    result->steps = t->progress.step;
+    result->samples_per_second = seconds > 0 ? t->trained_samples / seconds : 0;
+    result->weights = hash_weights(dl_network_variables(s->network));
+    return dl_keeper_finish(t->keeper, result);
+}
+
+static void close_trainer(trainer *t)
+{
+    dl_evaluation_close(t->validation);
+    dl_batches_close(&t->batches);
+    dl_exec_close(t->step);
+    dl_keeper_close(t->keeper);
+    dl_progress_fini(&t->progress);
+    dl_free(t->metric_values);
+}
+
+static dl_status train(trainer *t, dl_train_result *result)
+{
+    dl_session *s = t->session;
+    t->metric_values = dl_alloc(sizeof(double) * (size_t)(dl_network_metric_count(s->network) + 1));
+    dl_status status = t->metric_values ? DL_OK : dl_fail_memory(64);
+    DL_TRY(dl_comm_agree(s->comm, status));
+    DL_TRY(begin_or_resume(t));
+    if (s->epochs > 0)
+        DL_TRY(open_programs(t));
+    t->started = dl_seconds();
+    DL_TRY(train_epochs(t));
+    return finish(t, result);
+}
+
+dl_status dl_train(dl_session *session, const dl_train_options *options, dl_train_result *result)
+{
+    trainer t;
+    memset(&t, 0, sizeof t);
+    memset(result, 0, sizeof *result);
+    t.session = session;
+    t.options = options;
+    dl_status status = train(&t, result);
+    close_trainer(&t);
+    return status;
+}

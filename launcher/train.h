@@ -1,0 +1,35 @@
+/* One training of one network: epochs, validation, callbacks, checkpoints, the final evaluation. */
+#ifndef DL_LAUNCHER_TRAIN_H
+#define DL_LAUNCHER_TRAIN_H
+
+#include "launcher/session.h"
+
+enum { DL_MAX_VALUES = 64 };
+
+/* Logged values by name: "loss", "val_accuracy", "test_accuracy". Names live as long as the network. */
+typedef struct dl_values {
+    int count;
+    char name[DL_MAX_VALUES][48];
+    double value[DL_MAX_VALUES];
+} dl_values;
+
+void dl_values_set(dl_values *values, const char *prefix, const char *name, double value);
+/* NaN if there is none of this name. */
+double dl_values_get(const dl_values *values, const char *name);
+
+typedef struct dl_train_options {
+    const char *folder; /* of this run; files are written by rank 0 alone */
+    const char *label;  /* "repeat 3 of 10" before progress lines; NULL: none */
+} dl_train_options;
+
+typedef struct dl_train_result {
+    dl_values final; /* of the last epoch and of the evaluation */
+    double samples_per_second;
+    int64_t steps;
+    uint64_t weights; /* hash of all weights */
+} dl_train_result;
+
+/* Collective. DL_STOPPED after a signal, with a checkpoint saved. */
+dl_status dl_train(dl_session *session, const dl_train_options *options, dl_train_result *result);
+
+#endif

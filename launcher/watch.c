@@ -1,0 +1,64 @@
+/* See watch.h. */
+#include "launcher/watch.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static dl_status check_monitor(const dl_session *session, const dl_node *monitor)
+{
+    const dl_network *network = session->network;
+    bool validates = dl_data_samples(session->data, DL_PART_VALIDATION) > 0;
+    const char *names[DL_MAX_VALUES];
+    int count = 0;
+    const char *wanted = monitor->text, *bare = strncmp(wanted, "val_", 4) == 0 ? wanted + 4 : wanted;
+    for (int i = 0; i < dl_network_metric_count(network) && count < DL_MAX_VALUES; i++) {
+        const char *name = dl_network_metric_name(network, i);
+        names[count++] = name;
+        if (strcmp(name, bare) == 0 && (bare == wanted || validates))
+            return DL_OK;
+        if (strcmp(name, bare) == 0)
+            return dl_fail_at(monitor, DL_BAD_JOB,
+                              "'%s' is never logged: data has no validation part; add one, for "
+                              "example validation: {random: 0.1}, or use %s",
+                              wanted, bare);
+    }
+    if (strcmp(wanted, "lr") == 0)
+        return DL_OK;
+    char list[512] = "";
+    for (int i = 0; i < count; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
+    const char *near = dl_nearest(bare, names, count);
+    return dl_fail_at(monitor, DL_BAD_JOB, "'%s' is never logged%s%s%s%s; this job logs %s%s", wanted,
+                      near ? "; did you mean '" : "", near && bare != wanted ? "val_" : "",
+                      near ? near : "", near ? "'?" : "", list,
+                      validates ? " and the same with val_" : "");
+}
+
+dl_status dl_watch_check(const dl_session *session)
+{
+    int count = 0;
+    for (DL_EACH(item, dl_get(session->job, "callbacks"))) {
+        if (++count > DL_MAX_CALLBACKS)
+            return dl_fail_at(item, DL_BAD_JOB, "more than %d callbacks", DL_MAX_CALLBACKS);
+        const dl_node *monitor = dl_given(item, "monitor");
+        if (monitor)
+            DL_TRY(check_monitor(session, monitor));
+    }
+    const dl_node *best = dl_given(dl_get(session->job, "checkpoint"), "best");
+    return best && strcmp(best->text, "none") != 0 ? check_monitor(session, best) : DL_OK;
+}
+
+void dl_watch_epoch(const dl_node *job, const dl_values *values, dl_progress *progress)
+{
+    int index = 0;
+    for (DL_EACH(item, dl_get(job, "callbacks"))) {
+        dl_callback_state *state = &progress->callback[index++];
+        double value = dl_values_get(values, dl_text(item, "monitor"));
+        bool best = false;
+        if (item->word->impl == dl_early_stopping_row)
+            progress->finished |= dl_early_stopping(item, state, progress->epoch, value, &best);
+        else if (item->word->impl == dl_reduce_on_plateau_row)
+            progress->learning_rate = dl_reduce_on_plateau(item, state, progress->epoch, value,
+                                                           progress->learning_rate);
+    }
+}

@@ -1,0 +1,54 @@
+#!/bin/sh
+# any_ranks: the weights have the same bits on 1, 2, 3 and 4 ranks, with 1 and 2 threads each; `run`: the same
+# bits when the same thing is run twice.
+. "$(dirname "$0")/lib.sh"
+
+cat >bits.yaml <<'Y'
+data:
+  train: {synthetic: {kind: digits, samples: 1001}}
+  test: {first: 101}
+  prepare: [{reshape: [28, 28, 1]}, {scale: 1/255}]
+model:
+  - conv2d: {filters: 4, kernel_size: 3, activation: relu}
+  - batch_normalization
+  - max_pooling2d: 2
+  - flatten
+  - dropout: 0.25
+  - dense: {units: 10, activation: softmax}
+loss: sparse_categorical_crossentropy
+optimizer: adam
+metrics: [accuracy]
+batch_size: 100
+epochs: 2
+shards: 8
+Y
+
+digest() { # NAME: of the weights, from the run's status
+    status_of "runs/$1" weights
+}
+
+want=
+for threads in 1 2; do
+    for ranks in 1 2 3 4; do
+        name=any-$ranks-$threads
+        DLTRAIN_THREADS=$threads train $ranks bits.yaml --fresh --set name=$name \
+            --set reproducible=any_ranks || { cat out; bad "any_ranks $ranks x $threads" "exit $?"; continue; }
+        got=$(digest $name)
+        : "${want:=$got}"
+        if [ -n "$got" ] && [ "$got" = "$want" ]; then
+            ok "any_ranks on $ranks ranks x $threads threads: $got"
+        else
+            bad "any_ranks on $ranks ranks x $threads threads" "'$got' is not '$want'"
+        fi
+    done
+done
+
+for ranks in 1 2 3; do
+    train $ranks bits.yaml --fresh --set name=first || { cat out; bad "run $ranks" "exit"; }
+    train $ranks bits.yaml --fresh --set name=second || { cat out; bad "run $ranks" "exit"; }
+    if [ -n "$(digest first)" ] && [ "$(digest first)" = "$(digest second)" ]; then
+        ok "run: the same bits twice on $ranks ranks"
+    else
+        bad "run: the same bits twice on $ranks ranks" "$(digest first) and $(digest second)"
+    fi
+done
