@@ -67,8 +67,15 @@ static void build_layer(dl_program *program, int index) {
                             .logits = {DL_SQUASH_NONE, -1}};
     program->output[index] = layer->row->build(&build);
     program->logits[index] = build.logits;
-    if (program->output[index] >= 0)
-        layer->type = *dl_type_of(graph, program->output[index]);
+    if (program->output[index] < 0)
+        return;
+    layer->type = *dl_type_of(graph, program->output[index]);
+    double count = 1;
+    for (int i = 0; i < layer->type.rank; i++)
+        count *= (double)layer->type.dim[i];
+    if (count > 1e13)
+        dl_graph_fail(graph, DL_BAD_JOB, "the output of '%s' would have %.3g numbers", layer->name,
+                      count);
 }
 
 /* Layers that pass a value on keep what it was squashed from. */

@@ -42,6 +42,12 @@ dl_value dl_layer_weight(dl_layer_build *build, const char *name, dl_type type,
     dl_graph *graph = build->graph;
     if (graph->status != DL_OK)
         return -1;
+    double count = 1; /* 2^62 bytes would pass for little after an overflow */
+    for (int i = 0; i < type.rank; i++)
+        count *= (double)type.dim[i];
+    if (count > 1e12)
+        return dl_layer_fail(build, "'%s' of layer '%s' would have %.3g numbers", name, layer->name,
+                             count);
     dl_variable like = {.type = type, .no_decay = !regularizer};
     char full[512];
     snprintf(full, sizeof full, "%s/%s", layer->weights, name);

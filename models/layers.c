@@ -21,12 +21,15 @@
         REGULARIZER("kernel_regularizer")
 #define FILTERS \
     { "filters", "int 1..", NULL, "channels of the output" }
-#define KERNEL_SIZE \
-    { "kernel_size", "int 1.. or list of int 1..", NULL, "cells, one number or one a dimension" }
+#define KERNEL_SIZE                                                      \
+    {                                                                    \
+        "kernel_size", "int 1..1000000 or list of int 1..1000000", NULL, \
+            "cells, one number or one a dimension"                       \
+    }
 #define STRIDES \
-    { "strides", "int 1.. or list of int 1..", "1", "cells from window to window" }
+    { "strides", "int 1..1000000 or list of int 1..1000000", "1", "cells from window to window" }
 #define DILATION \
-    { "dilation_rate", "int 1.. or list of int 1..", "1", "cells from tap to tap" }
+    { "dilation_rate", "int 1..1000000 or list of int 1..1000000", "1", "cells from tap to tap" }
 #define GROUPS \
     { "groups", "int 1..", "1", "groups of channels convolved apart" }
 #define PADDING \
@@ -35,7 +38,7 @@
 static const dl_key input_keys[] = {
     {"shape", "list of int 1..", "", "shape of one sample; the data say it otherwise"}};
 static const dl_key dense_keys[] = {
-    {"units", "int 1..", NULL, "width of the output"}, ACTIVATION, BIAS, KERNEL};
+    {"units", "int 1..1000000000", NULL, "width of the output"}, ACTIVATION, BIAS, KERNEL};
 static const dl_key conv1d_keys[] = {
     FILTERS,
     KERNEL_SIZE,
@@ -53,7 +56,7 @@ static const dl_key depthwise_keys[] = {
     STRIDES,
     PADDING,
     DILATION,
-    {"depth_multiplier", "int 1..", "1", "outputs for each channel"},
+    {"depth_multiplier", "int 1..1000000", "1", "outputs for each channel"},
     ACTIVATION,
     BIAS,
     INITIALIZER("depthwise_initializer", "glorot_uniform", "first values of the kernel"),
@@ -64,24 +67,24 @@ static const dl_key separable_keys[] = {
     STRIDES,
     PADDING,
     DILATION,
-    {"depth_multiplier", "int 1..", "1", "outputs for each channel in the first step"},
+    {"depth_multiplier", "int 1..1000000", "1", "outputs for each channel in the first step"},
     ACTIVATION,
     BIAS,
     INITIALIZER("depthwise_initializer", "glorot_uniform", "first values of the first kernel"),
     INITIALIZER("pointwise_initializer", "glorot_uniform", "first values of the 1x1 kernel"),
     REGULARIZER("depthwise_regularizer"),
     REGULARIZER("pointwise_regularizer")};
-static const dl_key pool_keys[] = {
-    {"pool_size", "int 1.. or list of int 1..", "2", "cells, one number or one a dimension"},
-    {"strides", "int 1.. or list of int 1..", "",
-     "cells from window to window; pool_size otherwise"},
-    PADDING};
-static const dl_key reshape_keys[] = {
-    {"target_shape", "list of int", NULL, "shape of one sample; one dimension may be -1"}};
+static const dl_key pool_keys[] = {{"pool_size", "int 1..1000000 or list of int 1..1000000", "2",
+                                    "cells, one number or one a dimension"},
+                                   {"strides", "int 1..1000000 or list of int 1..1000000", "",
+                                    "cells from window to window; pool_size otherwise"},
+                                   PADDING};
+static const dl_key reshape_keys[] = {{"target_shape", "list of int -1..1000000000", NULL,
+                                       "shape of one sample; one dimension may be -1"}};
 static const dl_key permute_keys[] = {
     {"dims", "list of int 1..", NULL, "old dimension for each new one, from 1, samples left out"}};
 static const dl_key zero_padding_keys[] = {
-    {"padding", "int 0.. or list of int 0.. or list of list of int 0..", "1",
+    {"padding", "int 0..1000000 or list of int 0..1000000 or list of list of int 0..1000000", "1",
      "cells; [height, width]; [[top, bottom], [left, right]]"}};
 static const dl_key dropout_keys[] = {
     {"rate", "number 0..0.999999", NULL, "share of values set to 0 in training"}};

@@ -27,7 +27,8 @@ dl_value dl_build_reshape(dl_layer_build *build) {
         } else if (size->integer < 1) {
             return dl_layer_fail(build, "a dimension of target_shape is at least 1, or -1");
         } else {
-            known *= size->integer;
+            known =
+                known > count ? known : known * size->integer; /* past count it is wrong anyway */
         }
         to.rank++;
     }

@@ -29,7 +29,7 @@ static dl_value sparse(dl_compare *compare) {
     {"name", "name", "", "under which it is logged"}, {                             \
         "output", "name", "", "layer measured; the outputs of the losses otherwise" \
     }
-static const dl_key k_keys[] = {{"k", "int 1..", "5", "right if among so many best"}};
+static const dl_key k_keys[] = {{"k", "int 1..1000000000", "5", "right if among so many best"}};
 
 /* word, main, keys, text, function, root of the mean, the greater the better, help */
 #define METRIC_LIST(X)                                                                         \

@@ -121,6 +121,13 @@ dl_status dl_network_open(dl_network **out, const dl_node *job, const dl_field *
     if (!network)
         return dl_fail_memory(sizeof *network);
     dl_variables_init(&network->variables);
+    for (int i = 0; i < field_count; i++)
+        if (fields[i].type.rank >= DL_MAX_RANK) {
+            status =
+                dl_fail_at(job, DL_BAD_JOB, "field '%s' has %d dimensions; at most %d can be used",
+                           fields[i].name, fields[i].type.rank, DL_MAX_RANK - 1);
+            goto fail;
+        }
     network->job = job;
     network->ops = ops;
     network->steps_per_epoch = 1;
