@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-dl_value dl_layer_fail(dl_layer_build *build, const char *format, ...) {
+dl_value dl_layer_fail(dl_layer_build *build, const char *format, ...)
+{
     char text[DL_MESSAGE_MAX];
     va_list arguments;
     va_start(arguments, format);
@@ -14,11 +15,13 @@ dl_value dl_layer_fail(dl_layer_build *build, const char *format, ...) {
     return dl_graph_fail(build->graph, DL_BAD_JOB, "%s", text);
 }
 
-dl_type dl_layer_type(const dl_layer_build *build, int input) {
+dl_type dl_layer_type(const dl_layer_build *build, int input)
+{
     return *dl_type_of(build->graph, build->input[input]);
 }
 
-bool dl_layer_rank(dl_layer_build *build, int least, int most) {
+bool dl_layer_rank(dl_layer_build *build, int least, int most)
+{
     dl_type type = dl_layer_type(build, 0);
     if (type.rank >= least && type.rank <= most)
         return true;
@@ -37,7 +40,8 @@ bool dl_layer_rank(dl_layer_build *build, int least, int most) {
 
 dl_value dl_layer_weight(dl_layer_build *build, const char *name, dl_type type,
                          const int *keras_order, const char *initializer, const char *regularizer,
-                         bool trained) {
+                         bool trained)
+{
     dl_layer *layer = build->layer;
     dl_graph *graph = build->graph;
     if (graph->status != DL_OK)
@@ -48,7 +52,7 @@ dl_value dl_layer_weight(dl_layer_build *build, const char *name, dl_type type,
     if (count > 1e12)
         return dl_layer_fail(build, "'%s' of layer '%s' would have %.3g numbers", name, layer->name,
                              count);
-    dl_variable like = {.type = type, .no_decay = !regularizer};
+    dl_variable like = {.type = type, .no_decay = type.rank == 1};
     char full[512];
     snprintf(full, sizeof full, "%s/%s", layer->weights, name);
     like.name = full;
@@ -71,7 +75,8 @@ dl_value dl_layer_weight(dl_layer_build *build, const char *name, dl_type type,
     return dl_graph_variable(graph, variable);
 }
 
-dl_value dl_layer_bias(dl_layer_build *build, int64_t units, bool *error) {
+dl_value dl_layer_bias(dl_layer_build *build, int64_t units, bool *error)
+{
     *error = false;
     if (!dl_bool(build->node, "use_bias"))
         return -1;
@@ -81,7 +86,8 @@ dl_value dl_layer_bias(dl_layer_build *build, int64_t units, bool *error) {
     return bias;
 }
 
-dl_value dl_layer_activate(dl_layer_build *build, dl_value x, bool applied) {
+dl_value dl_layer_activate(dl_layer_build *build, dl_value x, bool applied)
+{
     if (applied || x < 0)
         return x;
     return dl_activate(build->graph, dl_get(build->node, "activation"), x, &build->logits);
