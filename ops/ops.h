@@ -15,7 +15,8 @@ DL_OP_LIST(X)
 #undef X
 const dl_op_table *dl_ops(void); /* structural rows included */
 
-/* What a library kernel can apply on its way out; its gradient needs the output alone. */
+/* What a library kernel can apply on its way out; its gradient needs the output alone. oneDNN's relu makes 0 of a
+ * NaN (as max(x, 0) does in hardware): that a run went wrong shows in gradients, not surely in the loss. */
 typedef enum dl_epilogue { DL_EPILOGUE_NONE, DL_EPILOGUE_RELU } dl_epilogue;
 
 /* ---- matmul.c: oneDNN ---- */

@@ -24,8 +24,7 @@ void dl_window_space(const dl_type *type, int spatial, int64_t space[2]);
 dl_status dl_window_out(dl_window_sizes *sizes, int spatial, const char *what, const dl_type *x);
 /* Channels last [n, spatial..., channels]. */
 dl_type dl_window_type(int spatial, int64_t n, const int64_t space[2], int64_t channels);
-/* The same for oneDNN: n, channels, height, width. One channel is said as channels first: the bytes
- * are the same and oneDNN has faster kernels for it. */
+/* The same for oneDNN, which names dimensions in the order n, channels, height, width. */
 dl_dnnl_tensor dl_window_tensor(int64_t n, const int64_t space[2], int64_t channels);
 
 #endif

@@ -277,7 +277,7 @@ static const dl_conv_attributes depthwise_16 = {2, {2, 2}, ONES, {0, 0}, {1, 1},
 #define CONV_BIAS(text, attributes_, x, w, o)                                       \
     {                                                                               \
         .name = text, .op = &dl_op_conv, .attributes = &(attributes_), .inputs = 3, \
-        .input = {x, w, F32(o)}, .reference = conv_reference, .differentiable = 3   \
+        .input = {x, w, F32(o)}, .reference = conv_reference, .differentiable = 7   \
     }
 #define CONV_INPUT(text, attributes_, dy, w)                                                       \
     {                                                                                              \
@@ -331,7 +331,7 @@ static const dl_pool_gradient_attributes daverage_3 = {{2, true, {3, 3}, {2, 2},
 #define MATMUL_BIAS(text, attributes_, a, b, n)                                       \
     {                                                                                 \
         .name = text, .op = &dl_op_matmul, .attributes = &(attributes_), .inputs = 3, \
-        .input = {a, b, F32(n)}, .reference = matmul_reference, .differentiable = 3   \
+        .input = {a, b, F32(n)}, .reference = matmul_reference, .differentiable = 7   \
     }
 #define POOL(text, row, attributes_, x, function)                                                  \
     {                                                                                              \
@@ -348,7 +348,7 @@ static const op_sample samples[] = {
      .given = {GIVEN(1, 2, 3, 4), GIVEN(5, 6, 7, 8), GIVEN(-20, 0)},
      .expected = {GIVEN(0, 22, 23, 50)},
      .reference = matmul_reference,
-     .differentiable = 3},
+     .differentiable = 7},
     MATMUL("plain, odd sizes", plain, F32(3, 5), F32(5, 7)),
     MATMUL("a transposed", ta, F32(5, 3), F32(5, 7)),
     MATMUL("b transposed", tb, F32(3, 5), F32(7, 5)),
@@ -365,7 +365,7 @@ static const op_sample samples[] = {
      .given = {GIVEN(1, 2, 3, 4, 5, 6, 7, 8, 9), GIVEN(1, 2, 3, 4), GIVEN(1)},
      .expected = {GIVEN(38, 48, 68, 78)},
      .reference = conv_reference,
-     .differentiable = 3},
+     .differentiable = 7},
     CONV_BIAS("one channel, 3x3, relu", valid_relu, F32(2, 8, 9, 1), F32(32, 3, 3, 1), 32),
     CONV_BIAS("64 channels, same, relu", same, F32(1, 5, 5, 64), F32(64, 3, 3, 64), 64),
     CONV("28 to 14: stride 2, 0 above and 1 below", same_even, F32(1, 28, 28, 2), F32(3, 3, 3, 2)),
