@@ -7,24 +7,30 @@
 #include "models/layer.h"
 #include "ops/ops.h"
 
-static bool equal_shapes(dl_layer_build *build) {
-    dl_type first = dl_layer_type(build, 0);
+/* Shapes are equal, or one has a single cell where the other has several (Keras's broadcasting). */
+static bool shapes_meet(dl_layer_build *build) {
     for (int i = 1; i < build->inputs; i++) {
-        dl_type type = dl_layer_type(build, i);
-        if (dl_same_shape(&first, &type))
-            continue;
-        char a[DL_SHAPE_TEXT], b[DL_SHAPE_TEXT];
-        dl_layer_fail(build, "%s cannot join '%s' %s and '%s' %s; shapes must be equal",
-                      build->node->word->name, build->input_name[0], dl_shape_text(&first, true, a),
-                      build->input_name[i], dl_shape_text(&type, true, b));
-        return false;
+        for (int j = 0; j < i; j++) {
+            dl_type one = dl_layer_type(build, j), other = dl_layer_type(build, i);
+            bool meet = one.rank == other.rank;
+            for (int k = 1; k < one.rank && meet; k++)
+                meet = one.dim[k] == other.dim[k] || one.dim[k] == 1 || other.dim[k] == 1;
+            char a[DL_SHAPE_TEXT], b[DL_SHAPE_TEXT];
+            if (meet)
+                continue;
+            dl_layer_fail(build, "%s cannot join '%s' %s and '%s' %s; shapes must be equal",
+                          build->node->word->name, build->input_name[j],
+                          dl_shape_text(&one, true, a), build->input_name[i],
+                          dl_shape_text(&other, true, b));
+            return false;
+        }
     }
     return true;
 }
 
 /* x0 OP x1 OP x2 ... from left to right; for `max` max(max(x0, x1), x2). */
 static dl_value fold(dl_layer_build *build, dl_expr_kind kind, bool divide) {
-    if (!equal_shapes(build))
+    if (!shapes_meet(build))
         return -1;
     dl_exprs *set = build->graph->exprs;
     const dl_expr *sum = dl_expr_input(set, 0);
