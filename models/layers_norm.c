@@ -21,15 +21,17 @@ static dl_value count_shard(dl_graph *graph, dl_value x, double cells) {
     return dl_reduce(graph, column, DL_REDUCE_SUM, (1u << type.rank) - 1, false);
 }
 
+/* In the order of use, in which a layer used twice moves its averages twice. */
 static void add_moving(dl_layer_build *build, dl_variable *variable, dl_value mean, bool shared) {
-    dl_moving *moving = DL_NEW(&build->graph->arena, dl_moving);
+    dl_moving *moving = DL_NEW(&build->graph->arena, dl_moving), **end = build->moving;
     if (!moving) {
         dl_graph_fail(build->graph, DL_NO_MEMORY, "no memory for a moving average");
         return;
     }
-    *moving =
-        (dl_moving){variable, mean, shared, dl_number(build->node, "momentum"), *build->moving};
-    *build->moving = moving;
+    *moving = (dl_moving){variable, mean, shared, dl_number(build->node, "momentum"), NULL};
+    while (*end)
+        end = &(*end)->next;
+    *end = moving;
 }
 
 static dl_variable *weight_named(const dl_layer_build *build, const char *suffix) {
