@@ -21,6 +21,18 @@ static dl_status infer_reduce(const dl_infer *infer)
     return DL_OK;
 }
 
+/* Over samples it is a node even where there is but one: programs for different numbers of samples
+ * have the same nodes. */
+static dl_value spread(dl_graph *graph, dl_value dy, dl_type type, uint32_t axes)
+{
+    if (graph->status != DL_OK || dy < 0 || !(axes & 1))
+        return dl_broadcast(graph, dy, type);
+    dl_broadcast_attributes attributes;
+    memset(&attributes, 0, sizeof attributes);
+    attributes.type = type;
+    return dl_graph_add(graph, &dl_op_broadcast, &attributes, &dy, 1);
+}
+
 static void grad_reduce(dl_grad *grad)
 {
     const dl_reduce_attributes *attributes = grad->attributes;
@@ -34,11 +46,12 @@ static void grad_reduce(dl_grad *grad)
         }
     dl_value dy = dl_reshape(graph, grad->dy[0], kept), value = grad->input[0];
     if (attributes->kind == DL_REDUCE_SUM) {
-        grad->dx[0] = dl_broadcast(graph, dy, x);
+        grad->dx[0] = spread(graph, dy, x, attributes->axes);
     } else if (attributes->kind == DL_REDUCE_MEAN) {
         const dl_expr *share = dl_expr_make(graph->exprs, DL_EXPR_MUL, dl_expr_input(graph->exprs, 0),
                                             dl_expr_const(graph->exprs, (float)(1.0 / count)), NULL);
-        grad->dx[0] = dl_broadcast(graph, dl_pointwise(graph, &share, 1, NULL, &dy, 1), x);
+        dy = dl_pointwise(graph, &share, 1, NULL, &dy, 1);
+        grad->dx[0] = spread(graph, dy, x, attributes->axes);
     } else if (attributes->kind == DL_REDUCE_SUM_SQUARES) {
         grad->dx[0] = dl_map(graph, "2 * x0 * x1", (dl_value[]){value, dy}, 2);
     } else if (attributes->kind == DL_REDUCE_SUM_ABS) {
