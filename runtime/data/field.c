@@ -158,6 +158,21 @@ static dl_status plan(dl_data *data, const dl_node *node, const char *name) {
     return step->plan(data, node, &data->chain[index]);
 }
 
+/* No unknown value may reach the model: one of them makes the loss NaN. */
+static dl_status check_known(dl_data *data) {
+    for (int i = 0; i < data->chains; i++)
+        for (int set = 0; set < data->sets; set++) {
+            const dl_array *array = data->chain[i].array[set];
+            if (array->missing && !data->chain[i].filled)
+                return dl_fail_at(
+                    array->node, DL_BAD_JOB,
+                    "%s: a value of field '%s' is unknown; add the step {fill_missing: "
+                    "mean, field: %s}, or drop_missing: true to the source",
+                    array->missing, array->name, array->name);
+        }
+    return DL_OK;
+}
+
 dl_status dl_steps_plan(dl_data *data) {
     for (DL_EACH(node, dl_given(data->node, "prepare"))) {
         const dl_node *field = dl_get(node, "field");
@@ -168,5 +183,5 @@ dl_status dl_steps_plan(dl_data *data) {
             DL_TRY(plan(data, node, dl_text(node, "field")));
         }
     }
-    return DL_OK;
+    return check_known(data);
 }

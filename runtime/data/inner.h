@@ -34,6 +34,7 @@ typedef struct dl_chain {
     int one_hot; /* 0: not */
     dl_stage stage[DL_MAX_STAGES];
     int stages;
+    bool filled;               /* unknown values were replaced */
     const char *const *column; /* names of the elements, while they still are what the table had */
 } dl_chain;
 

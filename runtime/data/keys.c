@@ -4,12 +4,33 @@
 
 #include "runtime/data/inner.h"
 
-extern const dl_source dl_source_idx, dl_source_synthetic;
+extern const dl_source dl_source_idx, dl_source_npy, dl_source_npz, dl_source_csv, dl_source_values,
+    dl_source_synthetic;
 extern const dl_step dl_step_scale, dl_step_standardize, dl_step_reshape, dl_step_one_hot,
     dl_step_fill_missing;
 
 static const dl_key idx_keys[] = {
     {"fields", "map of path", NULL, "a file for each field, plain or gzip"},
+};
+static const dl_key npy_keys[] = {
+    {"fields", "map of path", NULL, "a file for each field"},
+};
+static const dl_key npz_keys[] = {
+    {"file", "path", NULL, "archive of arrays (numpy.savez)"},
+    {"fields", "map of text", NULL, "the array for each field"},
+};
+static const dl_key csv_keys[] = {
+    {"file", "path", NULL, "table of text, a row a sample, plain or gzip"},
+    {"fields", "map of any", NULL,
+     "columns for each field: name, number from 0, range a..b, list of these, {all_but: [...]}"},
+    {"header", "bool or word auto", "auto", "whether the first row has the names of the columns"},
+    {"separator", "text", "\",\"", "one character, tab, or whitespace (any run of blanks)"},
+    {"where", "map of text", "", "only rows with these values: {column: value}"},
+    {"missing", "text or list of text", "", "cells that mean unknown, besides empty ones"},
+    {"drop_missing", "bool", "false", "leave out rows with unknown values"},
+};
+static const dl_key values_keys[] = {
+    {"fields", "map of any", NULL, "a list with an element for each sample, for each field"},
 };
 static const dl_key synthetic_keys[] = {
     {"kind", "word digits|images|vectors|tokens|series", NULL,
@@ -22,6 +43,11 @@ static const dl_key synthetic_keys[] = {
 static const dl_word sources[] = {
     {"idx", "fields", DL_KEYS(idx_keys), "IDX files, as MNIST's: {field: FILE, ...}",
      &dl_source_idx},
+    {"npy", "fields", DL_KEYS(npy_keys), "arrays of NumPy: {field: FILE, ...}", &dl_source_npy},
+    {"npz", NULL, DL_KEYS(npz_keys), "an archive of arrays of NumPy", &dl_source_npz},
+    {"csv", NULL, DL_KEYS(csv_keys), "a table of text", &dl_source_csv},
+    {"values", "fields", DL_KEYS(values_keys), "samples written in the job: {field: [...], ...}",
+     &dl_source_values},
     {"synthetic", "kind", DL_KEYS(synthetic_keys), "samples made up from data.seed: no file needed",
      &dl_source_synthetic},
 };

@@ -22,6 +22,7 @@ typedef struct dl_array {
     const char *const *label;
     int labels;
     const char *const *column; /* of a table: names of the elements of a sample; else NULL */
+    const char *missing; /* where the first unknown value (NaN) stands: "FILE:3:7"; NULL: none */
 } dl_array;
 
 typedef struct dl_set {

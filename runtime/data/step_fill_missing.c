@@ -78,6 +78,7 @@ static dl_status plan_fill(dl_data *data, const dl_node *node, dl_chain *chain) 
     if (!stage)
         return DL_BAD_JOB;
     stage->run = run_fill;
+    chain->filled = true;
     dl_status status = DL_OK;
     if (by->value == DL_VALUE_NUMBER) {
         for (int64_t j = 0; j < stage->elements; j++)
