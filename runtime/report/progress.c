@@ -1,0 +1,210 @@
+/* The progress line. On a terminal one line is rewritten at most five times a second; elsewhere a
+ * line appears at most every 30 s within an epoch. Between, a step costs a few additions: the clock
+ * is looked at every `stride` steps, about 20 times a second. */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "runtime/base/clock.h"
+#include "runtime/report/sinks.h"
+
+enum { BAR = 30, LINE_MOST = 2048, STRIDE_MOST = 256 };
+static const double terminal_every = 0.2, log_every = 30.0, look_every = 0.05;
+
+typedef struct line {
+    char text[LINE_MOST];
+    size_t used;
+} line;
+
+__attribute__((format(printf, 2, 3))) static void add(line *to, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(to->text + to->used, LINE_MOST - to->used, format, arguments);
+    va_end(arguments);
+    size_t room = LINE_MOST - 1 - to->used;
+    if (length > 0)
+        to->used += (size_t)length < room ? (size_t)length : room;
+}
+
+static void add_value(line *to, const char *name, double value)
+{
+    bool small = value != 0 && fabs(value) <= 1e-3; /* as Keras: digits that say something */
+    add(to, small ? " - %s: %.4e" : " - %s: %.4f", name, value);
+}
+
+static void add_time(line *to, double seconds)
+{
+    long whole = seconds < 1e9 ? (long)(seconds + 0.5) : 999999999;
+    if (whole >= 3600)
+        add(to, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
+    else if (whole >= 60)
+        add(to, "%ld:%02ld", whole / 60, whole % 60);
+    else
+        add(to, "%lds", whole);
+}
+
+static dl_status put(dl_progress *progress, const line *what, const char *before, const char *after)
+{
+    if (fprintf(progress->out, "%s%s%s", before, what->text, after) < 0 ||
+        fflush(progress->out) != 0) {
+        int error = errno;
+        clearerr(progress->out);
+        return dl_fail(DL_NO_WRITE, "cannot write the progress: %s", strerror(error));
+    }
+    return DL_OK;
+}
+
+void dl_progress_begin(dl_progress *progress, int64_t epoch, int64_t done)
+{
+    progress->epoch = epoch;
+    progress->done = progress->first = done;
+    progress->samples = 0;
+    progress->count = 0;
+    progress->stride = progress->left = 1;
+    progress->begun = progress->looked = dl_seconds();
+    progress->shown = progress->begun;
+}
+
+static void gather(dl_progress *progress, const dl_value *values, int count)
+{
+    for (int i = 0; i < count; i++) {
+        int at = i;
+        if (at >= progress->count || strcmp(progress->sum[at].name, values[i].name) != 0)
+            for (at = 0; at < progress->count; at++)
+                if (strcmp(progress->sum[at].name, values[i].name) == 0)
+                    break;
+        if (at == DL_REPORT_VALUES)
+            continue;
+        if (at == progress->count)
+            progress->sum[progress->count++] = (dl_value){.name = values[i].name};
+        progress->sum[at].value += values[i].value * values[i].count;
+        progress->sum[at].count += values[i].count;
+    }
+}
+
+static void add_epoch(line *to, const dl_progress *progress)
+{
+    if (progress->epochs > 0)
+        add(to, "Epoch %" PRId64 "/%" PRId64, progress->epoch + 1, progress->epochs);
+    else
+        add(to, "Epoch %" PRId64, progress->epoch + 1);
+}
+
+static void add_rate(line *to, double samples, double seconds)
+{
+    if (samples > 0 && seconds > 0)
+        add(to, " - %.4g samples/s",
+            samples / seconds >= 1000 ? floor(samples / seconds) : samples / seconds);
+}
+
+/* "Epoch 1/5 - 120/469 [======>......] - ETA: 3s - 41200 samples/s - loss: 0.2565" */
+static dl_status show(dl_progress *progress, double now)
+{
+    line what = {.used = 0};
+    double seconds = now - progress->begun;
+    add_epoch(&what, progress);
+    if (progress->steps > 0) {
+        add(&what, " - %" PRId64 "/%" PRId64, progress->done, progress->steps);
+        if (progress->terminal) {
+            char bar[BAR + 1];
+            int filled = (int)((double)BAR * (double)progress->done / (double)progress->steps);
+            filled = filled < 0 ? 0 : filled > BAR ? BAR : filled;
+            memset(bar, '.', BAR);
+            memset(bar, '=', (size_t)filled);
+            if (filled < BAR)
+                bar[filled] = '>';
+            bar[BAR] = '\0';
+            add(&what, " [%s]", bar);
+        }
+        add(&what, " - ETA: ");
+        add_time(&what, seconds / (double)(progress->done - progress->first) *
+                            (double)(progress->steps - progress->done));
+    } else {
+        add(&what, " - step %" PRId64, progress->done);
+    }
+    add_rate(&what, progress->samples, seconds);
+    for (int i = 0; i < progress->count; i++)
+        add_value(&what, progress->sum[i].name, progress->sum[i].value / progress->sum[i].count);
+    if (!progress->terminal)
+        return put(progress, &what, "", "\n");
+    struct winsize size;
+    if (ioctl(fileno(progress->out), TIOCGWINSZ, &size) == 0 && size.ws_col > 1 &&
+        what.used >= size.ws_col)
+        what.text[size.ws_col - 1] = '\0';
+    progress->drawn = true;
+    return put(progress, &what, "\r", "\033[K");
+}
+
+dl_status dl_progress_step(dl_progress *progress, double samples, const dl_value *values, int count)
+{
+    gather(progress, values, count);
+    progress->done++;
+    progress->samples += samples;
+    progress->all_samples += samples;
+    if (!progress->out || --progress->left > 0)
+        return DL_OK;
+    double now = dl_seconds(), passed = now - progress->looked;
+    int64_t steps = progress->stride;
+    double wanted = passed > 0 ? (double)steps * look_every / passed : 2.0 * (double)steps;
+    if (wanted > 2.0 * (double)steps)
+        wanted = 2.0 * (double)steps;
+    progress->stride = wanted < 1 ? 1 : wanted > STRIDE_MOST ? STRIDE_MOST : (int)wanted;
+    progress->left = progress->stride;
+    progress->looked = now;
+    if (now - progress->shown < (progress->terminal ? terminal_every : log_every))
+        return DL_OK;
+    progress->shown = now;
+    return show(progress, now);
+}
+
+static void add_values(line *to, const dl_value *values, int count)
+{
+    for (int i = 0; i < count; i++)
+        add_value(to, values[i].name, values[i].value);
+}
+
+dl_status dl_progress_epoch(dl_progress *progress, const dl_value *values, int count)
+{
+    progress->all_epochs++;
+    if (!progress->out)
+        return DL_OK;
+    line what = {.used = 0};
+    double seconds = dl_seconds() - progress->begun;
+    add_epoch(&what, progress);
+    add(&what, " - %.1fs", seconds);
+    add_rate(&what, progress->samples, seconds);
+    add_values(&what, values, count);
+    bool drawn = progress->drawn;
+    progress->drawn = false;
+    return put(progress, &what, drawn ? "\r\033[K" : "", "\n");
+}
+
+dl_status dl_progress_final(dl_progress *progress, const dl_value *values, int count)
+{
+    if (!progress->out)
+        return DL_OK;
+    line what = {.used = 0};
+    double seconds = dl_seconds() - progress->all_begun;
+    add(&what, "done: %" PRId64 " epoch%s in %.1f s", progress->all_epochs,
+        progress->all_epochs == 1 ? "" : "s", seconds);
+    add_rate(&what, progress->all_samples, seconds);
+    add_values(&what, values, count);
+    bool drawn = progress->drawn;
+    progress->drawn = false;
+    return put(progress, &what, drawn ? "\r\033[K" : "", "\n");
+}
+
+dl_status dl_progress_line(dl_progress *progress, const char *text)
+{
+    if (!progress->out)
+        return DL_OK;
+    line what = {.used = 0};
+    add(&what, "%s", text);
+    bool drawn = progress->drawn;
+    progress->drawn = false;
+    return put(progress, &what, drawn ? "\r\033[K" : "", "\n");
+}
