@@ -73,7 +73,7 @@ static bool keep_row(const char *line, int64_t limit)
     return end != line && epoch < limit;
 }
 
-dl_status dl_csv_open(const char *path, int64_t first_epoch)
+dl_status dl_log_csv_open(const char *path, int64_t first_epoch)
 {
     return cut(path, keep_row, first_epoch);
 }
@@ -84,7 +84,7 @@ static bool keep_object(const char *line, int64_t limit)
     return step && step < end && strtoll(step + 8, NULL, 10) <= limit;
 }
 
-dl_status dl_jsonl_open(const char *path, int64_t first_step)
+dl_status dl_log_jsonl_open(const char *path, int64_t first_step)
 {
     return cut(path, keep_object, first_step);
 }
@@ -169,7 +169,7 @@ static dl_status widen(const char *path, const char *old, const text *header, in
     return status;
 }
 
-dl_status dl_csv_write(const char *path, int64_t epoch, const dl_value *values, int count)
+dl_status dl_log_csv_write(const char *path, int64_t epoch, const dl_value *values, int count)
 {
     dl_value sorted[DL_REPORT_VALUES];
     char *old;
@@ -219,8 +219,8 @@ out:
     return status;
 }
 
-dl_status dl_jsonl_write(const char *path, int64_t epoch, int64_t step, double seconds,
-                         const dl_value *values, int count)
+dl_status dl_log_jsonl_write(const char *path, int64_t epoch, int64_t step, double seconds,
+                             const dl_value *values, int count)
 {
     text line = {.used = 0};
     char piece[600];

@@ -24,8 +24,8 @@ static dl_status open_files(dl_report *report, const dl_report_options *options)
     DL_TRY(dl_path_join(folder, options->folder, "tensorboard"));
     DL_TRY(dl_path_join(train, folder, "train"));
     DL_TRY(dl_path_join(validation, folder, "validation"));
-    DL_TRY(dl_csv_open(report->csv, options->first_epoch));
-    DL_TRY(dl_jsonl_open(report->jsonl, options->first_step));
+    DL_TRY(dl_log_csv_open(report->csv, options->first_epoch));
+    DL_TRY(dl_log_jsonl_open(report->jsonl, options->first_step));
     dl_events_init(&report->train, train, options->first_epoch);
     dl_events_init(&report->validation, validation, options->first_epoch);
     report->files = true;
@@ -103,9 +103,9 @@ dl_status dl_report_epoch(dl_report *report, int64_t epoch, int64_t step, const 
         return dl_fail(DL_INTERNAL, "an epoch has %d values, at most %d are reported", count,
                        DL_REPORT_VALUES);
     if (report->files) {
-        DL_TRY(dl_csv_write(report->csv, epoch, values, count));
-        DL_TRY(dl_jsonl_write(report->jsonl, epoch, step, dl_seconds() - report->begun, values,
-                              count));
+        DL_TRY(dl_log_csv_write(report->csv, epoch, values, count));
+        DL_TRY(dl_log_jsonl_write(report->jsonl, epoch, step, dl_seconds() - report->begun, values,
+                                  count));
         DL_TRY(write_events(report, epoch, values, count));
     }
     return dl_progress_epoch(&report->progress, values, count);
