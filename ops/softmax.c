@@ -45,15 +45,16 @@ DL_CLONES static void exp_row(const float *restrict x, float most, float *restri
         y[i] = dl_m_exp(x[i] - most);
 }
 
-/* y = softmax(x); returns log(sum(exp(x))). */
-static float softmax_row(const float *x, float *y, int64_t width)
+/* y = softmax(x). The logarithm of sum(exp(x)) is *greatest_logit + what is returned: kept apart, because added up
+ * a small loss beside large logits would lose its digits. */
+static float softmax_row(const float *x, float *y, int64_t width, float *greatest_logit)
 {
-    float most = dl_block_max(x, width);
+    float most = *greatest_logit = dl_block_max(x, width);
     exp_row(x, most, y, width);
     float sum = row_sum(y, width);
     for (int64_t i = 0; i < width; i++)
         y[i] /= sum;
-    return most + dl_m_log(sum);
+    return dl_m_log(sum);
 }
 
 typedef struct rows_call {
@@ -92,9 +93,10 @@ static void softmax_rows(void *argument, int64_t first, int64_t last)
 {
     const rows_call *call = argument;
     int64_t width = call->state->width;
+    float most;
     for (int64_t r = first; r < last; r++)
         softmax_row((const float *)call->run->in[0] + r * width,
-                    (float *)call->run->out[0] + r * width, width);
+                    (float *)call->run->out[0] + r * width, width, &most);
 }
 
 static dl_status run_softmax(const void *state, const dl_run *run)
@@ -184,6 +186,12 @@ static void grad_cross_entropy(dl_grad *grad)
     dl_graph *graph = grad->graph;
     dl_value probability = grad->output + 1;
     dl_value from_loss = -1, from_probability = -1;
+    if (grad->need[1]) {
+        dl_graph_fail(graph, DL_BAD_JOB,
+                      "no gradient goes through the target of a crossentropy, but a trained weight lies "
+                      "before it: freeze it, or swap prediction and target");
+        return;
+    }
     if (grad->dy[0] >= 0)
         from_loss = dl_graph_add(graph, &dl_op_softmax_cross_entropy_gradient, grad->attributes,
                                  (dl_value[]){probability, grad->input[1], grad->dy[0]}, 3);
@@ -227,16 +235,17 @@ static void cross_entropy_rows(void *argument, int64_t first, int64_t last)
     float *loss = call->run->out[0];
     for (int64_t r = first; r < last; r++) {
         const float *x = (const float *)call->run->in[0] + r * s->width;
-        float log_sum = softmax_row(x, (float *)call->run->out[1] + r * s->width, s->width);
+        float most;
+        float log_sum = softmax_row(x, (float *)call->run->out[1] + r * s->width, s->width, &most);
         if (s->labels) {
-            loss[r] = log_sum - x[((const int32_t *)call->run->in[1])[r]];
+            loss[r] = log_sum + (most - x[((const int32_t *)call->run->in[1])[r]]);
             continue;
         }
         const float *target = (const float *)call->run->in[1] + r * s->width;
         double sum = 0;
         for (int64_t i = 0; i < s->width; i++)
             if (target[i] != 0.0f || s->smoothing != 0.0f)
-                sum += (double)(smooth(s, target[i]) * (log_sum - x[i]));
+                sum += (double)(smooth(s, target[i]) * (log_sum + (most - x[i])));
         loss[r] = (float)sum;
     }
 }

@@ -44,10 +44,23 @@ static inline float greater(float a, float b)
     return a != a || a > b ? a : b;
 }
 
+DL_CLONES static void lanes_max(const float *x, int64_t count, float *lane)
+{
+    for (int64_t i = 0; i + DL_SUM_LANES <= count; i += DL_SUM_LANES)
+        for (int l = 0; l < DL_SUM_LANES; l++)
+            lane[l] = greater(lane[l], x[i + l]);
+}
+
 float dl_block_max(const float *x, int64_t count)
 {
-    float most = x[0];
-    for (int64_t i = 1; i < count; i++)
+    float lane[DL_SUM_LANES];
+    for (int l = 0; l < DL_SUM_LANES; l++)
+        lane[l] = x[0];
+    lanes_max(x, count, lane);
+    float most = lane[0];
+    for (int l = 1; l < DL_SUM_LANES; l++)
+        most = greater(most, lane[l]);
+    for (int64_t i = count / DL_SUM_LANES * DL_SUM_LANES; i < count; i++)
         most = greater(most, x[i]);
     return most;
 }
