@@ -5,7 +5,7 @@
 #include "runtime/data/inner.h"
 
 extern const dl_source dl_source_idx, dl_source_npy, dl_source_npz, dl_source_csv, dl_source_values,
-    dl_source_synthetic;
+    dl_source_cifar, dl_source_synthetic;
 extern const dl_step dl_step_scale, dl_step_standardize, dl_step_reshape, dl_step_one_hot,
     dl_step_fill_missing;
 
@@ -32,6 +32,10 @@ static const dl_key csv_keys[] = {
 static const dl_key values_keys[] = {
     {"fields", "map of any", NULL, "a list with an element for each sample, for each field"},
 };
+static const dl_key cifar_keys[] = {
+    {"files", "list of path", NULL, "binary files of CIFAR-10 or CIFAR-100, in order"},
+    {"label", "word coarse|fine", "", "which label of CIFAR-100; fine unless given"},
+};
 static const dl_key synthetic_keys[] = {
     {"kind", "word digits|images|vectors|tokens|series", NULL,
      "digits are drawn, 28 x 28, with MNIST's fields"},
@@ -48,6 +52,8 @@ static const dl_word sources[] = {
     {"csv", NULL, DL_KEYS(csv_keys), "a table of text", &dl_source_csv},
     {"values", "fields", DL_KEYS(values_keys), "samples written in the job: {field: [...], ...}",
      &dl_source_values},
+    {"cifar", "files", DL_KEYS(cifar_keys), "CIFAR-10 and CIFAR-100, binary form",
+     &dl_source_cifar},
     {"synthetic", "kind", DL_KEYS(synthetic_keys), "samples made up from data.seed: no file needed",
      &dl_source_synthetic},
 };
