@@ -99,24 +99,6 @@ static void test_small_losses(void)
     CHECK_CLOSE(loss, want, 3, 0x1p-23, 0);
 }
 
-/* A target is data: a gradient that would have to pass through it is an error, not a silent 0. */
-static void test_target_has_no_gradient(void)
-{
-    dl_variables variables;
-    dl_graph graph;
-    dl_value out;
-    dl_variables_init(&variables);
-    dl_graph_init(&graph, dl_ops(), &variables, 2, true);
-    dl_value x = dl_graph_input(&graph, "x", DL_TYPE(DL_F32, 2, 3), false);
-    dl_value t = dl_graph_input(&graph, "t", DL_TYPE(DL_F32, 2, 3), false);
-    dl_value loss = dl_softmax_cross_entropy(&graph, x, t, 0);
-    CHECK_OK(dl_gradients(&graph, loss, -1, &x, 1, &out));
-    CU_ASSERT_TRUE(out >= 0);
-    CHECK_FAILS(dl_gradients(&graph, loss, -1, &t, 1, &out), DL_BAD_JOB, "target of a crossentropy");
-    dl_graph_fini(&graph);
-    dl_variables_fini(&variables);
-}
-
 static const int64_t sizes[] = {1, 15, 16, 17, 1000, 4095, 4096, 4097, LARGEST};
 
 /* A sum of n terms along 16 lanes, a tree, and blocks in double: at most 4096 / 16 + 4 + 1 roundings. */
@@ -191,7 +173,6 @@ void suite_ops_edges(void)
     CU_pSuite suite = CU_add_suite("ops_edges", NULL, NULL);
     CU_add_test(suite, "a label or number outside the classes is named", test_outside_the_classes);
     CU_add_test(suite, "small losses beside large logits", test_small_losses);
-    CU_add_test(suite, "a target has no gradient", test_target_has_no_gradient);
     CU_add_test(suite, "sums of every size", test_sums_of_every_size);
     CU_add_test(suite, "the greatest and a NaN at every place", test_max_at_every_place);
 }
