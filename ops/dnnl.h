@@ -29,7 +29,7 @@ typedef struct dl_dnnl_tensor {
 /* Arguments of each kind of call, in the order in which dl_dnnl_run takes their memory. */
 enum { DL_DNNL_A, DL_DNNL_B, DL_DNNL_PRODUCT, DL_DNNL_PRODUCT_BIAS }; /* matmul */
 enum { DL_DNNL_X, DL_DNNL_W, DL_DNNL_Y, DL_DNNL_BIAS };               /* convolution */
-enum { DL_DNNL_POOL_X, DL_DNNL_POOL_Y, DL_DNNL_POOL_INDEX };          /* pooling */
+enum { DL_DNNL_POOL_X, DL_DNNL_POOL_Y };                              /* pooling */
 enum { DL_DNNL_FROM, DL_DNNL_TO };                                    /* reorder */
 
 /* y [m, n] = a [m, k] · b [k, n] + bias [1, n] (NULL: none), then relu if asked. */
@@ -56,12 +56,10 @@ dl_status dl_dnnl_conv(dl_dnnl **out, int threads, dl_dnnl_direction direction,
                        const dl_dnnl_tensor *x, const dl_dnnl_tensor *w, const dl_dnnl_tensor *y,
                        const dl_dnnl_tensor *bias, const dl_dnnl_window *window, bool relu);
 
-/* Forward writes y, and with `index` (maximum alone) where each maximum came from, index_bytes in
- * all; backward writes x, the gradient, from y and for the maximum the index. Averages do not count
- * padding. */
-dl_status dl_dnnl_pool(dl_dnnl **out, int threads, dl_dnnl_direction direction, bool average,
-                       bool index, const dl_dnnl_tensor *x, const dl_dnnl_tensor *y,
-                       const dl_dnnl_window *window);
+/* Averages that do not count padding: forward writes y, backward (data) writes x, its gradient. */
+dl_status dl_dnnl_average_pool(dl_dnnl **out, int threads, dl_dnnl_direction direction,
+                               const dl_dnnl_tensor *x, const dl_dnnl_tensor *y,
+                               const dl_dnnl_window *window);
 
 /* Copies a tensor into the layout that `call` wants for an argument, or out of it. */
 dl_status dl_dnnl_reorder_to(dl_dnnl **out, const dl_dnnl_tensor *from, const dl_dnnl *call,
@@ -83,7 +81,8 @@ dl_status dl_dnnl_run(const dl_dnnl *call, void *const *memory, void *scratch);
  * weights. */
 void dl_dnnl_pack(const dl_dnnl *reorder, const void *from, void *to, size_t bytes);
 /* oneDNN takes inputs by pointers that are not const. */
-static inline void *dl_dnnl_input(const void *memory) {
+static inline void *dl_dnnl_input(const void *memory)
+{
     return (void *)(uintptr_t)memory;
 }
 void dl_dnnl_free(dl_dnnl *call); /* NULL is allowed */

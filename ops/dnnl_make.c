@@ -8,7 +8,8 @@
 #include "ops/dnnl_call.h"
 #include "runtime/base/memory.h"
 
-static dnnl_status_t make_layout(layout *out, const dl_dnnl_tensor *tensor) {
+static dnnl_status_t make_layout(layout *out, const dl_dnnl_tensor *tensor)
+{
 #if DNNL_VERSION_MAJOR >= 3
     if (tensor->any)
         return dnnl_memory_desc_create_with_tag(out, tensor->rank, tensor->dim, dnnl_f32,
@@ -24,7 +25,8 @@ static dnnl_status_t make_layout(layout *out, const dl_dnnl_tensor *tensor) {
 #endif
 }
 
-static void drop_layout(layout made) {
+static void drop_layout(layout made)
+{
 #if DNNL_VERSION_MAJOR >= 3
     dnnl_memory_desc_destroy(made);
 #else
@@ -38,13 +40,15 @@ typedef struct layouts {
     layout_ref ref[DL_DNNL_ARGUMENTS];
 } layouts;
 
-static void drop_layouts(layouts *all) {
+static void drop_layouts(layouts *all)
+{
     for (int i = 0; i < DL_DNNL_ARGUMENTS; i++)
         if (all->ref[i])
             drop_layout(all->made[i]);
 }
 
-static dnnl_status_t make_layouts(layouts *all, const dl_dnnl_tensor *const *tensors, int count) {
+static dnnl_status_t make_layouts(layouts *all, const dl_dnnl_tensor *const *tensors, int count)
+{
     memset(all, 0, sizeof *all);
     for (int i = 0; i < count; i++) {
         if (!tensors[i])
@@ -59,7 +63,8 @@ static dnnl_status_t make_layouts(layouts *all, const dl_dnnl_tensor *const *ten
     return dnnl_success;
 }
 
-bool dl_dnnl_lies_as(const dl_dnnl *call, int argument, const dl_dnnl_tensor *tensor) {
+bool dl_dnnl_lies_as(const dl_dnnl *call, int argument, const dl_dnnl_tensor *tensor)
+{
     layout made;
     if (make_layout(&made, tensor) != dnnl_success)
         return false;
@@ -73,7 +78,8 @@ typedef dnnl_status_t (*describe_fn)(dnnl_engine_t engine, const void *recipe, c
                                      dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t hint,
                                      dnnl_primitive_desc_t *out);
 
-static dnnl_status_t make_attributes(bool relu, dnnl_primitive_attr_t *out) {
+static dnnl_status_t make_attributes(bool relu, dnnl_primitive_attr_t *out)
+{
     *out = NULL;
     dnnl_status_t status = dnnl_primitive_attr_create(out);
     if (status == dnnl_success)
@@ -96,7 +102,8 @@ static dnnl_status_t make_attributes(bool relu, dnnl_primitive_attr_t *out) {
     return status;
 }
 
-static dl_status make_slots(dl_dnnl *call) {
+static dl_status make_slots(dl_dnnl *call)
+{
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     call->slots = processors > MAX_SLOTS / 2   ? MAX_SLOTS
                   : processors < MIN_SLOTS / 2 ? MIN_SLOTS
@@ -107,7 +114,8 @@ static dl_status make_slots(dl_dnnl *call) {
 
 /* From the primitive descriptor, which the call then owns, to a call that is ready. */
 static dl_status finish(dl_dnnl **out, const char *what, int threads, dnnl_primitive_desc_t desc,
-                        const int *id, int arguments) {
+                        const int *id, int arguments)
+{
     dl_status status = DL_OK;
     dl_dnnl *call = dl_alloc(sizeof *call);
     if (!call) {
@@ -150,7 +158,8 @@ failed_call:
  * the hint that oneDNN wants. */
 static dl_status make(dl_dnnl **out, const char *what, int threads, describe_fn describe,
                       describe_fn hint_of, const void *recipe, const dl_dnnl_tensor *const *tensors,
-                      bool relu, const int *id, int arguments) {
+                      bool relu, const int *id, int arguments)
+{
     *out = NULL;
     dnnl_engine_t engine;
     DL_TRY(dl_dnnl_engine(&engine));
@@ -186,7 +195,8 @@ restored:
 
 static dnnl_status_t describe_matmul(dnnl_engine_t engine, const void *recipe, const layouts *all,
                                      dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t hint,
-                                     dnnl_primitive_desc_t *out) {
+                                     dnnl_primitive_desc_t *out)
+{
     (void)recipe;
     (void)hint;
     layout_ref a = all->ref[DL_DNNL_A], b = all->ref[DL_DNNL_B];
@@ -204,7 +214,8 @@ static dnnl_status_t describe_matmul(dnnl_engine_t engine, const void *recipe, c
 
 dl_status dl_dnnl_matmul(dl_dnnl **out, int threads, const dl_dnnl_tensor *a,
                          const dl_dnnl_tensor *b, const dl_dnnl_tensor *bias,
-                         const dl_dnnl_tensor *y, bool relu) {
+                         const dl_dnnl_tensor *y, bool relu)
+{
     const dl_dnnl_tensor *tensors[DL_DNNL_ARGUMENTS] = {a, b, y, bias};
     const int id[] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, bias ? DNNL_ARG_BIAS : 0};
     return make(out, "a matrix product", threads, describe_matmul, NULL, NULL, tensors, relu, id,
@@ -219,7 +230,8 @@ typedef struct conv_recipe {
 
 static dnnl_status_t describe_conv(dnnl_engine_t engine, const void *recipe, const layouts *all,
                                    dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t hint,
-                                   dnnl_primitive_desc_t *out) {
+                                   dnnl_primitive_desc_t *out)
+{
     (void)hint;
     const conv_recipe *conv = recipe;
     const dl_dnnl_window *window = conv->window;
@@ -242,7 +254,8 @@ static dnnl_status_t describe_conv(dnnl_engine_t engine, const void *recipe, con
 
 static dnnl_status_t describe_conv_data(dnnl_engine_t engine, const void *recipe,
                                         const layouts *all, dnnl_primitive_attr_t attributes,
-                                        dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out) {
+                                        dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out)
+{
     const conv_recipe *conv = recipe;
     const dl_dnnl_window *window = conv->window;
     layout_ref x = all->ref[DL_DNNL_X], w = all->ref[DL_DNNL_W], y = all->ref[DL_DNNL_Y];
@@ -263,7 +276,8 @@ static dnnl_status_t describe_conv_data(dnnl_engine_t engine, const void *recipe
 
 static dnnl_status_t describe_conv_weights(dnnl_engine_t engine, const void *recipe,
                                            const layouts *all, dnnl_primitive_attr_t attributes,
-                                           dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out) {
+                                           dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out)
+{
     const conv_recipe *conv = recipe;
     const dl_dnnl_window *window = conv->window;
     layout_ref x = all->ref[DL_DNNL_X], w = all->ref[DL_DNNL_W], y = all->ref[DL_DNNL_Y];
@@ -284,7 +298,8 @@ static dnnl_status_t describe_conv_weights(dnnl_engine_t engine, const void *rec
 
 dl_status dl_dnnl_conv(dl_dnnl **out, int threads, dl_dnnl_direction direction,
                        const dl_dnnl_tensor *x, const dl_dnnl_tensor *w, const dl_dnnl_tensor *y,
-                       const dl_dnnl_tensor *bias, const dl_dnnl_window *window, bool relu) {
+                       const dl_dnnl_tensor *bias, const dl_dnnl_window *window, bool relu)
+{
     static const int ids[][3] = {
         [DL_DNNL_FORWARD] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST},
         [DL_DNNL_BACKWARD_DATA] = {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST},
@@ -304,29 +319,23 @@ dl_status dl_dnnl_conv(dl_dnnl **out, int threads, dl_dnnl_direction direction,
                 DL_DNNL_ARGUMENTS);
 }
 
-typedef struct pool_recipe {
-    const dl_dnnl_window *window;
-    dnnl_prop_kind_t kind;
-    dnnl_alg_kind_t algorithm;
-} pool_recipe;
-
 static dnnl_status_t describe_pool(dnnl_engine_t engine, const void *recipe, const layouts *all,
                                    dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t hint,
-                                   dnnl_primitive_desc_t *out) {
+                                   dnnl_primitive_desc_t *out)
+{
     (void)hint;
-    const pool_recipe *pool = recipe;
-    const dl_dnnl_window *window = pool->window;
+    const dl_dnnl_window *window = recipe;
     const dnnl_dims_t dilation = {0, 0};
     layout_ref x = all->ref[DL_DNNL_POOL_X], y = all->ref[DL_DNNL_POOL_Y];
 #if DNNL_VERSION_MAJOR >= 3
-    return dnnl_pooling_forward_primitive_desc_create(out, engine, pool->kind, pool->algorithm, x,
-                                                      y, window->stride, window->kernel, dilation,
-                                                      window->before, window->after, attributes);
+    return dnnl_pooling_forward_primitive_desc_create(
+        out, engine, dnnl_forward_training, dnnl_pooling_avg_exclude_padding, x, y, window->stride,
+        window->kernel, dilation, window->before, window->after, attributes);
 #else
     dnnl_pooling_v2_desc_t operation;
     dnnl_status_t status = dnnl_pooling_v2_forward_desc_init(
-        &operation, pool->kind, pool->algorithm, x, y, window->stride, window->kernel, dilation,
-        window->before, window->after);
+        &operation, dnnl_forward_training, dnnl_pooling_avg_exclude_padding, x, y, window->stride,
+        window->kernel, dilation, window->before, window->after);
     return status == dnnl_success
                ? dnnl_primitive_desc_create(out, &operation, attributes, engine, NULL)
                : status;
@@ -335,43 +344,40 @@ static dnnl_status_t describe_pool(dnnl_engine_t engine, const void *recipe, con
 
 static dnnl_status_t describe_pool_back(dnnl_engine_t engine, const void *recipe,
                                         const layouts *all, dnnl_primitive_attr_t attributes,
-                                        dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out) {
-    const pool_recipe *pool = recipe;
-    const dl_dnnl_window *window = pool->window;
+                                        dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out)
+{
+    const dl_dnnl_window *window = recipe;
     const dnnl_dims_t dilation = {0, 0};
     layout_ref x = all->ref[DL_DNNL_POOL_X], y = all->ref[DL_DNNL_POOL_Y];
 #if DNNL_VERSION_MAJOR >= 3
     return dnnl_pooling_backward_primitive_desc_create(
-        out, engine, pool->algorithm, x, y, window->stride, window->kernel, dilation,
-        window->before, window->after, hint, attributes);
+        out, engine, dnnl_pooling_avg_exclude_padding, x, y, window->stride, window->kernel,
+        dilation, window->before, window->after, hint, attributes);
 #else
     dnnl_pooling_v2_desc_t operation;
-    dnnl_status_t status =
-        dnnl_pooling_v2_backward_desc_init(&operation, pool->algorithm, x, y, window->stride,
-                                           window->kernel, dilation, window->before, window->after);
+    dnnl_status_t status = dnnl_pooling_v2_backward_desc_init(
+        &operation, dnnl_pooling_avg_exclude_padding, x, y, window->stride, window->kernel,
+        dilation, window->before, window->after);
     return status == dnnl_success
                ? dnnl_primitive_desc_create(out, &operation, attributes, engine, hint)
                : status;
 #endif
 }
 
-dl_status dl_dnnl_pool(dl_dnnl **out, int threads, dl_dnnl_direction direction, bool average,
-                       bool index, const dl_dnnl_tensor *x, const dl_dnnl_tensor *y,
-                       const dl_dnnl_window *window) {
+dl_status dl_dnnl_average_pool(dl_dnnl **out, int threads, dl_dnnl_direction direction,
+                               const dl_dnnl_tensor *x, const dl_dnnl_tensor *y,
+                               const dl_dnnl_window *window)
+{
     bool forward = direction == DL_DNNL_FORWARD;
     const dl_dnnl_tensor *tensors[DL_DNNL_ARGUMENTS] = {x, y};
     const int id[] = {forward ? DNNL_ARG_SRC : DNNL_ARG_DIFF_SRC,
-                      forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, index ? DNNL_ARG_WORKSPACE : 0};
-    pool_recipe recipe = {
-        .window = window,
-        .kind = forward && !index ? dnnl_forward_inference : dnnl_forward_training,
-        .algorithm = average ? dnnl_pooling_avg_exclude_padding : dnnl_pooling_max};
-    return make(out, average ? "an average pooling" : "a maximum pooling", threads,
-                forward ? describe_pool : describe_pool_back, forward ? NULL : describe_pool,
-                &recipe, tensors, false, id, 3);
+                      forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST};
+    return make(out, "an average pooling", threads, forward ? describe_pool : describe_pool_back,
+                forward ? NULL : describe_pool, window, tensors, false, id, 2);
 }
 
-static dl_status reorder_layouts(dl_dnnl **out, int threads, layout_ref from, layout_ref to) {
+static dl_status reorder_layouts(dl_dnnl **out, int threads, layout_ref from, layout_ref to)
+{
     *out = NULL;
     dnnl_engine_t engine;
     DL_TRY(dl_dnnl_engine(&engine));
@@ -395,7 +401,8 @@ static dl_status reorder_layouts(dl_dnnl **out, int threads, layout_ref from, la
 }
 
 dl_status dl_dnnl_reorder_to(dl_dnnl **out, const dl_dnnl_tensor *from, const dl_dnnl *call,
-                             int argument) {
+                             int argument)
+{
     layout made;
     dnnl_status_t status = make_layout(&made, from);
     if (status != dnnl_success)
@@ -406,7 +413,8 @@ dl_status dl_dnnl_reorder_to(dl_dnnl **out, const dl_dnnl_tensor *from, const dl
 }
 
 dl_status dl_dnnl_reorder_from(dl_dnnl **out, const dl_dnnl *call, int argument,
-                               const dl_dnnl_tensor *to) {
+                               const dl_dnnl_tensor *to)
+{
     layout made;
     dnnl_status_t status = make_layout(&made, to);
     if (status != dnnl_success)

@@ -61,7 +61,7 @@ int64_t dl_conv_size(int64_t size, int64_t kernel, int64_t stride, int64_t dilat
 void dl_same_padding(int64_t size, int64_t kernel, int64_t stride, int64_t dilation,
                      int64_t *before, int64_t *after);
 
-/* ---- pool.c: oneDNN ---- */
+/* ---- pool.c: the average on oneDNN, the maximum own ---- */
 
 typedef struct dl_pool_attributes {
     int spatial;

@@ -1,13 +1,14 @@
 /* Maximum and average pooling and their gradients: rows max_pool, average_pool, max_pool_gradient,
- * average_pool_gradient. The maximum has a second output that says where in its window it stood, in
- * the form that oneDNN wants: uint8 for windows of up to 255 cells, else int32. Kernels:
- * pool_cpu.c. */
+ * average_pool_gradient. The maximum has a second output that says which cell of its window it was:
+ * uint8 for windows of up to 255 cells, else int32. Kernels: pool_max_cpu.c (own),
+ * pool_average_cpu.c (oneDNN). */
 #include "ops/pool.h"
 
 #include <string.h>
 
 dl_status dl_pool_sizes(const dl_pool_attributes *attributes, const dl_type *x,
-                        dl_window_sizes *sizes) {
+                        dl_window_sizes *sizes)
+{
     int spatial = attributes->spatial;
     char shape[DL_SHAPE_TEXT];
     if (spatial != 1 && spatial != 2)
@@ -36,13 +37,15 @@ dl_status dl_pool_sizes(const dl_pool_attributes *attributes, const dl_type *x,
     return DL_OK;
 }
 
-static dl_type index_type(const dl_window_sizes *sizes, const dl_type *y) {
+static dl_type index_type(const dl_window_sizes *sizes, const dl_type *y)
+{
     dl_type type = *y;
     type.dtype = sizes->window.kernel[0] * sizes->window.kernel[1] < 256 ? DL_U8 : DL_I32;
     return type;
 }
 
-static dl_status infer_pool(const dl_infer *infer, bool average) {
+static dl_status infer_pool(const dl_infer *infer, bool average)
+{
     const dl_pool_attributes *attributes = infer->attributes;
     dl_window_sizes sizes;
     DL_TRY(dl_pool_sizes(attributes, infer->input[0], &sizes));
@@ -52,15 +55,18 @@ static dl_status infer_pool(const dl_infer *infer, bool average) {
     return DL_OK;
 }
 
-static dl_status infer_max(const dl_infer *infer) {
+static dl_status infer_max(const dl_infer *infer)
+{
     return infer_pool(infer, false);
 }
 
-static dl_status infer_average(const dl_infer *infer) {
+static dl_status infer_average(const dl_infer *infer)
+{
     return infer_pool(infer, true);
 }
 
-static dl_status infer_gradient(const dl_infer *infer) {
+static dl_status infer_gradient(const dl_infer *infer)
+{
     const dl_pool_gradient_attributes *attributes = infer->attributes;
     char have[DL_SHAPE_TEXT], want[DL_SHAPE_TEXT];
     dl_window_sizes sizes;
@@ -76,7 +82,8 @@ static dl_status infer_gradient(const dl_infer *infer) {
     return DL_OK;
 }
 
-static dl_value gradient(dl_grad *grad, const dl_op *op, dl_value dy, dl_value index, dl_type x) {
+static dl_value gradient(dl_grad *grad, const dl_op *op, dl_value dy, dl_value index, dl_type x)
+{
     dl_pool_gradient_attributes attributes;
     memset(&attributes, 0, sizeof attributes);
     memcpy(&attributes.pool, grad->attributes, sizeof attributes.pool);
@@ -85,46 +92,49 @@ static dl_value gradient(dl_grad *grad, const dl_op *op, dl_value dy, dl_value i
     return dl_graph_add(grad->graph, op, &attributes, inputs, index < 0 ? 1 : 2);
 }
 
-static void grad_max(dl_grad *grad) {
+static void grad_max(dl_grad *grad)
+{
     if (grad->need[0] && grad->dy[0] >= 0)
         grad->dx[0] = gradient(grad, &dl_op_max_pool_gradient, grad->dy[0], grad->output + 1,
                                *dl_type_of(grad->graph, grad->input[0]));
 }
 
-static void grad_average(dl_grad *grad) {
+static void grad_average(dl_grad *grad)
+{
     if (grad->need[0])
         grad->dx[0] = gradient(grad, &dl_op_average_pool_gradient, grad->dy[0], -1,
                                *dl_type_of(grad->graph, grad->input[0]));
 }
 
 /* Averaging is linear: the gradient of its gradient is itself. */
-static void grad_average_gradient(dl_grad *grad) {
+static void grad_average_gradient(dl_grad *grad)
+{
     const dl_pool_gradient_attributes *attributes = grad->attributes;
     if (grad->need[0])
         grad->dx[0] = dl_pool(grad->graph, grad->dy[0], &attributes->pool);
 }
 
-const dl_op dl_op_max_pool = {
-    .name = "max_pool",
-    .min_inputs = 1,
-    .max_inputs = 1,
-    .outputs = 2,
-    .attribute_bytes = sizeof(dl_pool_attributes),
-    .infer = infer_max,
-    .grad = grad_max,
-    .deterministic = true,
-    .cpu = {.prepare = dl_pool_prepare, .run = dl_pool_run, .release = dl_pool_release}};
+const dl_op dl_op_max_pool = {.name = "max_pool",
+                              .min_inputs = 1,
+                              .max_inputs = 1,
+                              .outputs = 2,
+                              .attribute_bytes = sizeof(dl_pool_attributes),
+                              .infer = infer_max,
+                              .grad = grad_max,
+                              .deterministic = true,
+                              .cpu = {.prepare = dl_max_pool_prepare, .run = dl_max_pool_run}};
 
-const dl_op dl_op_average_pool = {
-    .name = "average_pool",
-    .min_inputs = 1,
-    .max_inputs = 1,
-    .outputs = 1,
-    .attribute_bytes = sizeof(dl_pool_attributes),
-    .infer = infer_average,
-    .grad = grad_average,
-    .deterministic = true,
-    .cpu = {.prepare = dl_pool_prepare, .run = dl_pool_run, .release = dl_pool_release}};
+const dl_op dl_op_average_pool = {.name = "average_pool",
+                                  .min_inputs = 1,
+                                  .max_inputs = 1,
+                                  .outputs = 1,
+                                  .attribute_bytes = sizeof(dl_pool_attributes),
+                                  .infer = infer_average,
+                                  .grad = grad_average,
+                                  .deterministic = true,
+                                  .cpu = {.prepare = dl_average_pool_prepare,
+                                          .run = dl_average_pool_run,
+                                          .release = dl_average_pool_release}};
 
 const dl_op dl_op_max_pool_gradient = {
     .name = "max_pool_gradient",
@@ -134,20 +144,22 @@ const dl_op dl_op_max_pool_gradient = {
     .attribute_bytes = sizeof(dl_pool_gradient_attributes),
     .infer = infer_gradient,
     .deterministic = true,
-    .cpu = {.prepare = dl_pool_gradient_prepare, .run = dl_pool_run, .release = dl_pool_release}};
+    .cpu = {.prepare = dl_max_pool_gradient_prepare, .run = dl_max_pool_gradient_run}};
 
-const dl_op dl_op_average_pool_gradient = {
-    .name = "average_pool_gradient",
-    .min_inputs = 1,
-    .max_inputs = 1,
-    .outputs = 1,
-    .attribute_bytes = sizeof(dl_pool_gradient_attributes),
-    .infer = infer_gradient,
-    .grad = grad_average_gradient,
-    .deterministic = true,
-    .cpu = {.prepare = dl_pool_gradient_prepare, .run = dl_pool_run, .release = dl_pool_release}};
+const dl_op dl_op_average_pool_gradient = {.name = "average_pool_gradient",
+                                           .min_inputs = 1,
+                                           .max_inputs = 1,
+                                           .outputs = 1,
+                                           .attribute_bytes = sizeof(dl_pool_gradient_attributes),
+                                           .infer = infer_gradient,
+                                           .grad = grad_average_gradient,
+                                           .deterministic = true,
+                                           .cpu = {.prepare = dl_average_pool_gradient_prepare,
+                                                   .run = dl_average_pool_run,
+                                                   .release = dl_average_pool_release}};
 
-dl_value dl_pool(dl_graph *graph, dl_value x, const dl_pool_attributes *attributes) {
+dl_value dl_pool(dl_graph *graph, dl_value x, const dl_pool_attributes *attributes)
+{
     if (x < 0)
         return -1;
     dl_pool_attributes clean;

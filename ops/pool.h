@@ -12,9 +12,16 @@ typedef struct dl_pool_gradient_attributes {
 dl_status dl_pool_sizes(const dl_pool_attributes *attributes, const dl_type *x,
                         dl_window_sizes *sizes);
 
-dl_status dl_pool_prepare(const dl_prepare *what, dl_prepared *out);
-dl_status dl_pool_gradient_prepare(const dl_prepare *what, dl_prepared *out);
-dl_status dl_pool_run(const void *state, const dl_run *run);
-void dl_pool_release(void *state);
+/* pool_max_cpu.c */
+dl_status dl_max_pool_prepare(const dl_prepare *what, dl_prepared *out);
+dl_status dl_max_pool_gradient_prepare(const dl_prepare *what, dl_prepared *out);
+dl_status dl_max_pool_run(const void *state, const dl_run *run);
+dl_status dl_max_pool_gradient_run(const void *state, const dl_run *run);
+
+/* pool_average_cpu.c */
+dl_status dl_average_pool_prepare(const dl_prepare *what, dl_prepared *out);
+dl_status dl_average_pool_gradient_prepare(const dl_prepare *what, dl_prepared *out);
+dl_status dl_average_pool_run(const void *state, const dl_run *run);
+void dl_average_pool_release(void *state);
 
 #endif

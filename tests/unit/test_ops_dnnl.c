@@ -16,14 +16,16 @@ static const double near = 1e-3; /* of a kink */
  * products in any order is within n epsilon sum |a b| (Higham, "Accuracy and Stability of Numerical
  * Algorithms", section 3.1); `terms` is such an n. */
 static void add(double *const *out, double *const *bound, int64_t to, double a, double b,
-                double terms) {
+                double terms)
+{
     out[0][to] += a * b;
     if (bound)
         bound[0][to] += (terms + 2) * fabs(a * b);
 }
 
 static void finish_epilogue(const dl_type *type, dl_epilogue epilogue, double *const *out,
-                            bool *const *kink) {
+                            bool *const *kink)
+{
     if (epilogue != DL_EPILOGUE_RELU)
         return;
     for (int64_t e = 0; e < dl_type_count(type); e++) {
@@ -35,7 +37,8 @@ static void finish_epilogue(const dl_type *type, dl_epilogue epilogue, double *c
 }
 
 static void matmul_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                             double *const *out, double *const *bound, bool *const *kink) {
+                             double *const *out, double *const *bound, bool *const *kink)
+{
     const dl_matmul_attributes *attributes = sample->attributes;
     bool ta = attributes->transpose_a, tb = attributes->transpose_b;
     int64_t m = type[0].dim[0], n = type[0].dim[1], k = sample->input[0].dim[ta ? 0 : 1];
@@ -59,7 +62,8 @@ typedef struct triples {
 } triples;
 
 static triples triples_of(const dl_conv_attributes *a, const dl_type *x, const dl_type *w,
-                          const dl_type *y) {
+                          const dl_type *y)
+{
     int s = a->spatial;
     triples t = {.n = x->dim[0], .c = x->dim[s + 1], .o = w->dim[0], .group_in = w->dim[s + 1]};
     t.groups = a->groups;
@@ -84,7 +88,8 @@ typedef struct sums {
     double terms;
 } sums;
 
-static void sum_triple(const sums *s, int64_t x, int64_t w, int64_t y) {
+static void sum_triple(const sums *s, int64_t x, int64_t w, int64_t y)
+{
     if (!s->y)
         add(s->out, s->bound, y, s->x[x], s->w[w], s->terms);
     else if (!s->x)
@@ -93,7 +98,8 @@ static void sum_triple(const sums *s, int64_t x, int64_t w, int64_t y) {
         add(s->out, s->bound, w, s->x[x], s->y[y], s->terms);
 }
 
-static void sum_at(const triples *t, const sums *s, int64_t n, int64_t oy, int64_t ox, int64_t o) {
+static void sum_at(const triples *t, const sums *s, int64_t n, int64_t oy, int64_t ox, int64_t o)
+{
     int64_t group = o / (t->o / t->groups);
     for (int64_t ky = 0; ky < t->kh; ky++)
         for (int64_t kx = 0; kx < t->kw; kx++) {
@@ -108,7 +114,8 @@ static void sum_at(const triples *t, const sums *s, int64_t n, int64_t oy, int64
         }
 }
 
-static void sum_all(const triples *t, sums *s) {
+static void sum_all(const triples *t, sums *s)
+{
     s->terms = (double)(!s->y   ? t->kh * t->kw * t->group_in
                         : !s->x ? t->kh * t->kw * t->o / t->groups
                                 : t->n * t->oh * t->ow);
@@ -120,7 +127,8 @@ static void sum_all(const triples *t, sums *s) {
 }
 
 static void conv_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                           double *const *out, double *const *bound, bool *const *kink) {
+                           double *const *out, double *const *bound, bool *const *kink)
+{
     const dl_conv_attributes *attributes = sample->attributes;
     triples t = triples_of(attributes, &sample->input[0], &sample->input[1], &type[0]);
     sums s = {.out = out, .bound = bound, .x = in[0], .w = in[1]};
@@ -132,7 +140,8 @@ static void conv_reference(const op_sample *sample, const dl_type *type, const d
 
 static void conv_input_reference(const op_sample *sample, const dl_type *type,
                                  const double *const *in, double *const *out, double *const *bound,
-                                 bool *const *kink) {
+                                 bool *const *kink)
+{
     (void)kink;
     const dl_conv_input_attributes *attributes = sample->attributes;
     triples t = triples_of(&attributes->conv, &type[0], &sample->input[1], &sample->input[0]);
@@ -142,7 +151,8 @@ static void conv_input_reference(const op_sample *sample, const dl_type *type,
 
 static void conv_weight_reference(const op_sample *sample, const dl_type *type,
                                   const double *const *in, double *const *out, double *const *bound,
-                                  bool *const *kink) {
+                                  bool *const *kink)
+{
     (void)kink;
     const dl_conv_weight_attributes *attributes = sample->attributes;
     triples t = triples_of(&attributes->conv, &sample->input[0], &type[0], &sample->input[1]);
@@ -155,7 +165,8 @@ typedef struct pooling {
     int64_t n, ih, iw, c, oh, ow, kernel[2], stride[2], before[2];
 } pooling;
 
-static pooling pooling_of(const dl_pool_attributes *a, const dl_type *x, const dl_type *y) {
+static pooling pooling_of(const dl_pool_attributes *a, const dl_type *x, const dl_type *y)
+{
     int s = a->spatial;
     pooling p = {.n = x->dim[0], .c = x->dim[s + 1], .iw = x->dim[s], .ow = y->dim[s]};
     p.ih = s == 2 ? x->dim[1] : 1;
@@ -170,7 +181,8 @@ static pooling pooling_of(const dl_pool_attributes *a, const dl_type *x, const d
 }
 
 /* Index in x of cell (ky, kx) of the window of output element y; -1 in the padding. */
-static int64_t cell(const pooling *p, int64_t y, int64_t ky, int64_t kx) {
+static int64_t cell(const pooling *p, int64_t y, int64_t ky, int64_t kx)
+{
     int64_t c = y % p->c, ox = y / p->c % p->ow, oy = y / p->c / p->ow % p->oh;
     int64_t n = y / p->c / p->ow / p->oh;
     int64_t iy = oy * p->stride[0] + ky - p->before[0], ix = ox * p->stride[1] + kx - p->before[1];
@@ -181,7 +193,8 @@ static int64_t cell(const pooling *p, int64_t y, int64_t ky, int64_t kx) {
 
 static void max_pool_reference(const op_sample *sample, const dl_type *type,
                                const double *const *in, double *const *out, double *const *bound,
-                               bool *const *kink) {
+                               bool *const *kink)
+{
     (void)bound; /* a maximum is exact */
     pooling p = pooling_of(sample->attributes, &sample->input[0], &type[0]);
     for (int64_t y = 0; y < dl_type_count(&type[0]); y++) {
@@ -204,7 +217,8 @@ static void max_pool_reference(const op_sample *sample, const dl_type *type,
 
 /* Shares of each cell in its average, and back. */
 static void walk_average(const pooling *p, int64_t count, const double *x, const double *y,
-                         double *const *out, double *const *bound) {
+                         double *const *out, double *const *bound)
+{
     for (int64_t to = 0; to < count; to++) {
         int64_t cells = p->kernel[0] * p->kernel[1], inside = 0;
         for (int64_t k = 0; k < cells; k++)
@@ -220,7 +234,8 @@ static void walk_average(const pooling *p, int64_t count, const double *x, const
 
 static void average_pool_reference(const op_sample *sample, const dl_type *type,
                                    const double *const *in, double *const *out,
-                                   double *const *bound, bool *const *kink) {
+                                   double *const *bound, bool *const *kink)
+{
     (void)kink;
     pooling p = pooling_of(sample->attributes, &sample->input[0], &type[0]);
     walk_average(&p, dl_type_count(&type[0]), in[0], NULL, out, bound);
@@ -228,7 +243,8 @@ static void average_pool_reference(const op_sample *sample, const dl_type *type,
 
 static void average_gradient_reference(const op_sample *sample, const dl_type *type,
                                        const double *const *in, double *const *out,
-                                       double *const *bound, bool *const *kink) {
+                                       double *const *bound, bool *const *kink)
+{
     (void)kink;
     const dl_pool_gradient_attributes *attributes = sample->attributes;
     pooling p = pooling_of(&attributes->pool, &type[0], &sample->input[0]);
@@ -237,7 +253,8 @@ static void average_gradient_reference(const op_sample *sample, const dl_type *t
 
 static void max_gradient_reference(const op_sample *sample, const dl_type *type,
                                    const double *const *in, double *const *out,
-                                   double *const *bound, bool *const *kink) {
+                                   double *const *bound, bool *const *kink)
+{
     (void)kink;
     const dl_pool_gradient_attributes *attributes = sample->attributes;
     pooling p = pooling_of(&attributes->pool, &type[0], &sample->input[0]);
@@ -256,7 +273,9 @@ static const dl_matmul_attributes tab = {.transpose_a = true, .transpose_b = tru
 static const dl_matmul_attributes tb_relu = {.transpose_b = true, .epilogue = DL_EPILOGUE_RELU};
 
 #define ONES \
-    { 1, 1 }
+    {        \
+        1, 1 \
+    }
 static const dl_conv_attributes one_d = {1, {1, 1}, ONES, {0, 0}, {0, 0}, 1, 0};
 static const dl_conv_attributes causal = {1, {1, 1}, {2, 1}, {4, 0}, {0, 0}, 1, DL_EPILOGUE_RELU};
 static const dl_conv_attributes strided_1d = {1, {3, 1}, ONES, {1, 0}, {2, 0}, 2, 0};
@@ -310,6 +329,7 @@ static const dl_conv_weight_attributes dw_1d = {{1, {1, 1}, {2, 1}, {4, 0}, {0, 
 static const dl_pool_attributes max_2 = {2, false, {2, 2}, {2, 2}, {0, 0}, {0, 0}};
 static const dl_pool_attributes max_3 = {2, false, {3, 3}, {2, 2}, {0, 0}, {1, 1}};
 static const dl_pool_attributes max_wide = {2, false, {16, 16}, {1, 1}, {0, 0}, {0, 0}};
+static const dl_pool_attributes max_sparse = {2, false, {2, 1}, {3, 2}, {0, 0}, {0, 0}};
 static const dl_pool_attributes max_1d = {1, false, {3, 0}, {2, 0}, {1, 0}, {1, 0}};
 static const dl_pool_attributes average_2 = {2, true, {2, 2}, {2, 2}, {0, 0}, {0, 0}};
 static const dl_pool_attributes average_3 = {2, true, {3, 3}, {2, 2}, {0, 0}, {1, 1}};
@@ -418,6 +438,8 @@ static const op_sample samples[] = {
      .differentiable = 1},
     POOL("3x3, stride 2, same", max_pool, max_3, F32(2, 8, 6, 17), max_pool_reference),
     POOL("window of 256 cells", max_pool, max_wide, F32(1, 17, 16, 3), max_pool_reference),
+    POOL("3x3, stride 2, 70 channels", max_pool, max_3, F32(1, 7, 9, 70), max_pool_reference),
+    POOL("stride beyond the window", max_pool, max_sparse, F32(2, 9, 8, 3), max_pool_reference),
     POOL("1 dimension", max_pool, max_1d, F32(2, 9, 5), max_pool_reference),
     {.name = "by hand",
      .op = &dl_op_average_pool,
@@ -462,15 +484,18 @@ static const op_sample samples[] = {
 
 const op_sample_table op_samples_dnnl = {samples, DL_COUNT(samples)};
 
-static void test_forward(void) {
+static void test_forward(void)
+{
     op_samples_forward(&op_samples_dnnl);
 }
 
-static void test_gradient(void) {
+static void test_gradient(void)
+{
     op_samples_gradient(&op_samples_dnnl);
 }
 
-static void test_sizes(void) {
+static void test_sizes(void)
+{
     CU_ASSERT_EQUAL(dl_conv_size(28, 3, 1, 1, 0, 0), 26);
     CU_ASSERT_EQUAL(dl_conv_size(28, 3, 2, 1, 0, 1), 14);
     CU_ASSERT_EQUAL(dl_conv_size(10, 3, 1, 4, 0, 0), 2);
@@ -492,7 +517,8 @@ static void test_sizes(void) {
 }
 
 static dl_status infer(const dl_op *op, const void *attributes, int inputs, dl_type a, dl_type b,
-                       dl_type c) {
+                       dl_type c)
+{
     const dl_type *input[] = {&a, &b, &c};
     dl_type output[2];
     dl_infer request = {
@@ -500,7 +526,8 @@ static dl_status infer(const dl_op *op, const void *attributes, int inputs, dl_t
     return op->infer(&request);
 }
 
-static void test_messages(void) {
+static void test_messages(void)
+{
     const dl_type none = {0};
     CHECK_FAILS(
         infer(&dl_op_matmul, &tb, 2, DL_TYPE(DL_F32, 8, 784), DL_TYPE(DL_F32, 10, 512), none),
@@ -523,7 +550,8 @@ static void test_messages(void) {
 }
 
 /* A call made for one thread count refuses another instead of running with it. */
-static void test_thread_count(void) {
+static void test_thread_count(void)
+{
     dl_dnnl_tensor square = {.rank = 2, .dim = {4, 4}, .stride = {4, 1}};
     float a[16] = {0}, b[16] = {0}, y[16];
     dl_dnnl *call;
@@ -543,18 +571,52 @@ static void test_thread_count(void) {
     dl_dnnl_free(call);
 }
 
-static void test_library(void) {
+static void test_maximum_of_nan(void)
+{
+    const dl_type x_type = F32(1, 2, 4, 1), y_type = F32(1, 1, 2, 1), place_type = U8(1, 1, 2, 1);
+    const dl_type *input[] = {&x_type}, *output[] = {&y_type, &place_type};
+    const float x[] = {1, 2, NAN, 4, 3, 3, 5, 6};
+    float y[2];
+    uint8_t place[2];
+    dl_prepare what = {.attributes = &max_2,
+                       .inputs = 1,
+                       .outputs = 2,
+                       .input = input,
+                       .output = output,
+                       .threads = 1};
+    dl_prepared prepared = {0};
+    if (!CHECK_OK(dl_op_max_pool.cpu.prepare(&what, &prepared)))
+        return;
+    const void *in[] = {x};
+    void *out[] = {y, place};
+    dl_run run = {.in = in, .out = out};
+    CHECK_OK(dl_op_max_pool.cpu.run(prepared.state, &run));
+    CU_ASSERT_EQUAL(y[0], 3.0f);
+    CU_ASSERT_EQUAL(place[0], 2); /* of equal values the first */
+    CU_ASSERT_TRUE(isnan(y[1]));
+    CU_ASSERT_EQUAL(place[1], 0);
+    out[1] = NULL; /* evaluation: nobody reads the places */
+    y[0] = 0;
+    CHECK_OK(dl_op_max_pool.cpu.run(prepared.state, &run));
+    CU_ASSERT_EQUAL(y[0], 3.0f);
+    dl_free(prepared.state);
+}
+
+static void test_library(void)
+{
     CU_ASSERT_TRUE(dl_dnnl_version()[0] >= '2' && dl_dnnl_version()[1] == '.');
     CU_ASSERT_PTR_NOT_NULL(strstr(dl_dnnl_path(), "dnnl"));
 }
 
 void suite_ops_dnnl(void);
-void suite_ops_dnnl(void) {
+void suite_ops_dnnl(void)
+{
     CU_pSuite suite = CU_add_suite("ops_dnnl", NULL, NULL);
     CU_add_test(suite, "kernels against references", test_forward);
     CU_add_test(suite, "gradients against central differences", test_gradient);
     CU_add_test(suite, "output sizes and same padding", test_sizes);
     CU_add_test(suite, "shapes that do not fit", test_messages);
     CU_add_test(suite, "another thread count is refused", test_thread_count);
+    CU_add_test(suite, "a maximum over a NaN, over equal values", test_maximum_of_nan);
     CU_add_test(suite, "version and path", test_library);
 }
