@@ -33,13 +33,9 @@ static dl_status infer_gather(const dl_infer *infer)
     return DL_OK;
 }
 
-typedef struct gather_gradient_attributes {
-    dl_type table;
-} gather_gradient_attributes;
-
 static void grad_gather(dl_grad *grad)
 {
-    gather_gradient_attributes attributes;
+    dl_gather_gradient_attributes attributes;
     memset(&attributes, 0, sizeof attributes);
     attributes.table = *dl_type_of(grad->graph, grad->input[0]);
     if (grad->need[0])
@@ -85,7 +81,7 @@ const dl_op dl_op_gather = {.name = "gather",
 
 static dl_status infer_gather_gradient(const dl_infer *infer)
 {
-    *infer->output = ((const gather_gradient_attributes *)infer->attributes)->table;
+    *infer->output = ((const dl_gather_gradient_attributes *)infer->attributes)->table;
     return DL_OK;
 }
 
@@ -129,7 +125,7 @@ const dl_op dl_op_gather_gradient = {
     .min_inputs = 2,
     .max_inputs = 2,
     .outputs = 1,
-    .attribute_bytes = sizeof(gather_gradient_attributes),
+    .attribute_bytes = sizeof(dl_gather_gradient_attributes),
     .infer = infer_gather_gradient,
     .mixes_samples = true,
     .deterministic = true,

@@ -6,14 +6,9 @@
 #include "ops/norm.h"
 #include "ops/sums.h"
 
-typedef struct layer_norm_attributes {
-    float epsilon;
-    bool has_gamma, has_beta;
-} layer_norm_attributes;
-
 typedef struct layer_norm_state {
     dl_channels channels;
-    layer_norm_attributes attributes;
+    dl_layer_norm_attributes attributes;
 } layer_norm_state;
 
 static dl_status infer_layer_norm(const dl_infer *infer)
@@ -30,7 +25,7 @@ static dl_status infer_layer_norm(const dl_infer *infer)
 
 static void grad_layer_norm(dl_grad *grad)
 {
-    const layer_norm_attributes *a = grad->attributes;
+    const dl_layer_norm_attributes *a = grad->attributes;
     dl_graph *graph = grad->graph;
     int64_t channels = dl_type_of(graph, grad->input[0])->dim[dl_type_of(graph, grad->input[0])->rank - 1];
     dl_value in[3] = {grad->dy[0], grad->input[0], a->has_gamma ? grad->input[1] : -1};
@@ -50,7 +45,7 @@ static dl_status prepare_layer_norm(const dl_prepare *what, dl_prepared *out)
     if (!state)
         return dl_fail_memory(sizeof *state);
     const dl_type *x = what->input[0];
-    state->attributes = *(const layer_norm_attributes *)what->attributes;
+    state->attributes = *(const dl_layer_norm_attributes *)what->attributes;
     state->channels.channels = x->dim[x->rank - 1];
     state->channels.rows = dl_type_count(x) / state->channels.channels;
     state->channels.blocks = (state->channels.rows + DL_CHANNEL_ROWS - 1) / DL_CHANNEL_ROWS;
@@ -89,7 +84,7 @@ typedef struct layer_norm_call {
 static void normalise_rows(void *argument, int64_t first, int64_t last)
 {
     const layer_norm_call *call = argument;
-    const layer_norm_attributes *a = &call->state->attributes;
+    const dl_layer_norm_attributes *a = &call->state->attributes;
     int64_t channels = call->state->channels.channels;
     const float *gamma = a->has_gamma ? call->run->in[1] : NULL;
     const float *beta = a->has_beta ? call->run->in[1 + a->has_gamma] : NULL;
@@ -115,7 +110,7 @@ const dl_op dl_op_layer_norm = {.name = "layer_norm",
                                 .min_inputs = 1,
                                 .max_inputs = 3,
                                 .outputs = 1,
-                                .attribute_bytes = sizeof(layer_norm_attributes),
+                                .attribute_bytes = sizeof(dl_layer_norm_attributes),
                                 .infer = infer_layer_norm,
                                 .grad = grad_layer_norm,
                                 .deterministic = true,
@@ -190,7 +185,7 @@ const dl_op dl_op_layer_norm_gradient = {
     .min_inputs = 2,
     .max_inputs = 3,
     .outputs = 2,
-    .attribute_bytes = sizeof(layer_norm_attributes),
+    .attribute_bytes = sizeof(dl_layer_norm_attributes),
     .infer = infer_gradient,
     .mixes_samples = true,
     .deterministic = true,
@@ -198,7 +193,7 @@ const dl_op dl_op_layer_norm_gradient = {
 
 dl_value dl_layer_norm(dl_graph *graph, dl_value x, dl_value gamma, dl_value beta, float epsilon)
 {
-    layer_norm_attributes attributes;
+    dl_layer_norm_attributes attributes;
     memset(&attributes, 0, sizeof attributes);
     attributes.epsilon = epsilon;
     attributes.has_gamma = gamma >= 0;

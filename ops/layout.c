@@ -88,13 +88,9 @@ static dl_status run_box(const void *state, const dl_run *run)
 
 /* ---- transpose ---- */
 
-typedef struct transpose_attributes {
-    int permutation[DL_MAX_RANK]; /* axis of x for each axis of y */
-} transpose_attributes;
-
 static dl_status infer_transpose(const dl_infer *infer)
 {
-    const transpose_attributes *attributes = infer->attributes;
+    const dl_transpose_attributes *attributes = infer->attributes;
     const dl_type *x = infer->input[0];
     uint32_t seen = 0;
     *infer->output = *x;
@@ -111,7 +107,7 @@ static dl_status infer_transpose(const dl_infer *infer)
 
 static void grad_transpose(dl_grad *grad)
 {
-    const transpose_attributes *attributes = grad->attributes;
+    const dl_transpose_attributes *attributes = grad->attributes;
     int inverse[DL_MAX_RANK] = {0};
     for (int axis = 0; axis < dl_type_of(grad->graph, grad->input[0])->rank; axis++)
         inverse[attributes->permutation[axis]] = axis;
@@ -120,7 +116,7 @@ static void grad_transpose(dl_grad *grad)
 
 static dl_status prepare_transpose(const dl_prepare *what, dl_prepared *out)
 {
-    const transpose_attributes *attributes = what->attributes;
+    const dl_transpose_attributes *attributes = what->attributes;
     box b = {.rank = what->output[0]->rank, .bytes = dl_dtype_bytes(what->output[0]->dtype)};
     int64_t step[DL_MAX_RANK];
     steps_of(what->input[0], step);
@@ -136,7 +132,7 @@ const dl_op dl_op_transpose = {.name = "transpose",
                                .min_inputs = 1,
                                .max_inputs = 1,
                                .outputs = 1,
-                               .attribute_bytes = sizeof(transpose_attributes),
+                               .attribute_bytes = sizeof(dl_transpose_attributes),
                                .infer = infer_transpose,
                                .grad = grad_transpose,
                                .mixes_samples = true,
@@ -147,7 +143,7 @@ dl_value dl_transpose(dl_graph *graph, dl_value x, const int *permutation)
 {
     if (graph->status != DL_OK || x < 0)
         return -1;
-    transpose_attributes attributes;
+    dl_transpose_attributes attributes;
     memset(&attributes, 0, sizeof attributes);
     memcpy(attributes.permutation, permutation,
            sizeof *permutation * (size_t)dl_type_of(graph, x)->rank);
@@ -156,13 +152,9 @@ dl_value dl_transpose(dl_graph *graph, dl_value x, const int *permutation)
 
 /* ---- slice and pad: each other's gradient ---- */
 
-typedef struct slice_attributes {
-    int64_t begin[DL_MAX_RANK], size[DL_MAX_RANK];
-} slice_attributes;
-
 static dl_status infer_slice(const dl_infer *infer)
 {
-    const slice_attributes *attributes = infer->attributes;
+    const dl_slice_attributes *attributes = infer->attributes;
     *infer->output = *infer->input[0];
     for (int axis = 0; axis < infer->output->rank; axis++) {
         int64_t begin = attributes->begin[axis], size = attributes->size[axis];
@@ -177,7 +169,7 @@ static dl_status infer_slice(const dl_infer *infer)
 
 static void grad_slice(dl_grad *grad)
 {
-    const slice_attributes *attributes = grad->attributes;
+    const dl_slice_attributes *attributes = grad->attributes;
     dl_type x = *dl_type_of(grad->graph, grad->input[0]);
     int64_t after[DL_MAX_RANK];
     for (int axis = 0; axis < x.rank; axis++)
@@ -187,7 +179,7 @@ static void grad_slice(dl_grad *grad)
 
 static dl_status prepare_slice(const dl_prepare *what, dl_prepared *out)
 {
-    const slice_attributes *attributes = what->attributes;
+    const dl_slice_attributes *attributes = what->attributes;
     box b = {.rank = what->output[0]->rank, .bytes = dl_dtype_bytes(what->output[0]->dtype)};
     steps_of(what->input[0], b.from);
     steps_of(what->output[0], b.to);
@@ -202,7 +194,7 @@ const dl_op dl_op_slice = {.name = "slice",
                            .min_inputs = 1,
                            .max_inputs = 1,
                            .outputs = 1,
-                           .attribute_bytes = sizeof(slice_attributes),
+                           .attribute_bytes = sizeof(dl_slice_attributes),
                            .infer = infer_slice,
                            .grad = grad_slice,
                            .deterministic = true,
@@ -212,7 +204,7 @@ dl_value dl_slice(dl_graph *graph, dl_value x, const int64_t *begin, const int64
 {
     if (graph->status != DL_OK || x < 0)
         return -1;
-    slice_attributes attributes;
+    dl_slice_attributes attributes;
     memset(&attributes, 0, sizeof attributes);
     size_t bytes = sizeof *begin * (size_t)dl_type_of(graph, x)->rank;
     memcpy(attributes.begin, begin, bytes);
@@ -303,13 +295,9 @@ dl_value dl_pad(dl_graph *graph, dl_value x, const int64_t *before, const int64_
 
 /* ---- concatenate ---- */
 
-typedef struct concatenate_attributes {
-    int axis;
-} concatenate_attributes;
-
 static dl_status infer_concatenate(const dl_infer *infer)
 {
-    int axis = ((const concatenate_attributes *)infer->attributes)->axis;
+    int axis = ((const dl_concatenate_attributes *)infer->attributes)->axis;
     *infer->output = *infer->input[0];
     if (axis < 0 || axis >= infer->output->rank)
         return dl_fail(DL_BAD_JOB, "no axis %d to concatenate along", axis);
@@ -330,7 +318,7 @@ static dl_status infer_concatenate(const dl_infer *infer)
 
 static void grad_concatenate(dl_grad *grad)
 {
-    int axis = ((const concatenate_attributes *)grad->attributes)->axis;
+    int axis = ((const dl_concatenate_attributes *)grad->attributes)->axis;
     int64_t begin[DL_MAX_RANK] = {0};
     for (int i = 0; i < grad->inputs; i++) {
         dl_type x = *dl_type_of(grad->graph, grad->input[i]);
@@ -348,7 +336,7 @@ typedef struct concatenate_state {
 
 static dl_status prepare_concatenate(const dl_prepare *what, dl_prepared *out)
 {
-    int axis = ((const concatenate_attributes *)what->attributes)->axis;
+    int axis = ((const dl_concatenate_attributes *)what->attributes)->axis;
     size_t bytes = sizeof(concatenate_state) + sizeof(size_t) * (size_t)what->inputs;
     concatenate_state *state = dl_alloc(bytes);
     if (!state)
@@ -395,7 +383,7 @@ const dl_op dl_op_concatenate = {.name = "concatenate",
                                  .min_inputs = 1,
                                  .max_inputs = -1,
                                  .outputs = 1,
-                                 .attribute_bytes = sizeof(concatenate_attributes),
+                                 .attribute_bytes = sizeof(dl_concatenate_attributes),
                                  .infer = infer_concatenate,
                                  .grad = grad_concatenate,
                                  .deterministic = true,
@@ -403,6 +391,6 @@ const dl_op dl_op_concatenate = {.name = "concatenate",
 
 dl_value dl_concatenate(dl_graph *graph, const dl_value *x, int count, int axis)
 {
-    concatenate_attributes attributes = {axis};
+    dl_concatenate_attributes attributes = {axis};
     return dl_graph_add(graph, &dl_op_concatenate, &attributes, x, count);
 }

@@ -79,13 +79,25 @@ dl_value dl_broadcast(dl_graph *graph, dl_value x, dl_type type);
 
 /* ---- layout.c ---- */
 
+typedef struct dl_transpose_attributes {
+    int permutation[DL_MAX_RANK]; /* axis of x for each axis of y */
+} dl_transpose_attributes;
 dl_value dl_transpose(dl_graph *graph, dl_value x, const int *permutation);
+typedef struct dl_concatenate_attributes {
+    int axis;
+} dl_concatenate_attributes;
 dl_value dl_concatenate(dl_graph *graph, const dl_value *x, int count, int axis);
+typedef struct dl_slice_attributes {
+    int64_t begin[DL_MAX_RANK], size[DL_MAX_RANK];
+} dl_slice_attributes;
 dl_value dl_slice(dl_graph *graph, dl_value x, const int64_t *begin, const int64_t *size);
 dl_value dl_pad(dl_graph *graph, dl_value x, const int64_t *before, const int64_t *after, float value);
 dl_value dl_cast(dl_graph *graph, dl_value x, dl_dtype dtype); /* int32 or uint8 to float32; no gradient */
 /* rows: table [v, d], ids int32 [...] gives [..., d]; an id outside 0..v-1 is a run error that names it.
  * Its gradient adds in order of position, the same bits for any threads. */
+typedef struct dl_gather_gradient_attributes {
+    dl_type table;
+} dl_gather_gradient_attributes;
 dl_value dl_gather(dl_graph *graph, dl_value table, dl_value ids);
 
 /* ---- softmax.c ---- */
@@ -93,9 +105,15 @@ dl_value dl_gather(dl_graph *graph, dl_value table, dl_value ids);
 dl_value dl_softmax(dl_graph *graph, dl_value x); /* over the last axis */
 /* Outputs: loss [..] per row of logits [.., c], and the probabilities [.., c]. target: int32 [..] labels or float32
  * [.., c]; label_smoothing as Keras (float targets alone). A label outside 0..c-1 is a run error. */
+typedef struct dl_cross_entropy_attributes {
+    float smoothing;
+} dl_cross_entropy_attributes;
 dl_value dl_softmax_cross_entropy(dl_graph *graph, dl_value logits, dl_value target,
                                   float label_smoothing);
 /* 1 where the target's class is among the k greatest of prediction [.., c] (ties: lowest index first), else 0. */
+typedef struct dl_in_top_k_attributes {
+    int k;
+} dl_in_top_k_attributes;
 dl_value dl_in_top_k(dl_graph *graph, dl_value prediction, dl_value target, int k);
 
 /* ---- norm.c ---- */
@@ -113,6 +131,10 @@ typedef struct dl_batch_norm_attributes {
 dl_value dl_batch_norm(dl_graph *graph, dl_value x, dl_value mean, dl_value variance, dl_value gamma,
                        dl_value beta, dl_value count, const dl_batch_norm_attributes *attributes);
 /* Over the last axis of each row; gamma, beta [c] may be -1. */
+typedef struct dl_layer_norm_attributes {
+    float epsilon;
+    bool has_gamma, has_beta;
+} dl_layer_norm_attributes;
 dl_value dl_layer_norm(dl_graph *graph, dl_value x, dl_value gamma, dl_value beta, float epsilon);
 
 #endif

@@ -155,10 +155,6 @@ dl_value dl_softmax(dl_graph *graph, dl_value x)
 
 /* ---- cross-entropy of logits ---- */
 
-typedef struct cross_entropy_attributes {
-    float smoothing;
-} cross_entropy_attributes;
-
 static dl_status check_target(const dl_type *logits, const dl_type *target)
 {
     int64_t rows = dl_type_count(logits) / logits->dim[logits->rank - 1];
@@ -209,7 +205,7 @@ static dl_status prepare_cross_entropy(const dl_prepare *what, dl_prepared *out)
     rows_state *state = NULL;
     DL_TRY(give_rows(what->input[0], &state, out));
     state->labels = what->input[1]->dtype == DL_I32;
-    state->smoothing = ((const cross_entropy_attributes *)what->attributes)->smoothing;
+    state->smoothing = ((const dl_cross_entropy_attributes *)what->attributes)->smoothing;
     return DL_OK;
 }
 
@@ -264,7 +260,7 @@ const dl_op dl_op_softmax_cross_entropy = {
     .min_inputs = 2,
     .max_inputs = 2,
     .outputs = 2,
-    .attribute_bytes = sizeof(cross_entropy_attributes),
+    .attribute_bytes = sizeof(dl_cross_entropy_attributes),
     .infer = infer_cross_entropy,
     .grad = grad_cross_entropy,
     .deterministic = true,
@@ -313,7 +309,7 @@ const dl_op dl_op_softmax_cross_entropy_gradient = {
     .min_inputs = 3,
     .max_inputs = 3,
     .outputs = 1,
-    .attribute_bytes = sizeof(cross_entropy_attributes),
+    .attribute_bytes = sizeof(dl_cross_entropy_attributes),
     .infer = infer_cross_entropy_gradient,
     .deterministic = true,
     .cpu = {.prepare = prepare_cross_entropy, .run = run_cross_entropy_gradient}};
@@ -321,16 +317,12 @@ const dl_op dl_op_softmax_cross_entropy_gradient = {
 dl_value dl_softmax_cross_entropy(dl_graph *graph, dl_value logits, dl_value target,
                                   float label_smoothing)
 {
-    cross_entropy_attributes attributes = {label_smoothing};
+    dl_cross_entropy_attributes attributes = {label_smoothing};
     return dl_graph_add(graph, &dl_op_softmax_cross_entropy, &attributes,
                         (dl_value[]){logits, target}, 2);
 }
 
 /* ---- is the target among the k greatest? ---- */
-
-typedef struct in_top_k_attributes {
-    int k;
-} in_top_k_attributes;
 
 static dl_status infer_in_top_k(const dl_infer *infer)
 {
@@ -345,7 +337,7 @@ static dl_status prepare_in_top_k(const dl_prepare *what, dl_prepared *out)
     rows_state *state = NULL;
     DL_TRY(give_rows(what->input[0], &state, out));
     state->labels = what->input[1]->dtype == DL_I32;
-    state->k = ((const in_top_k_attributes *)what->attributes)->k;
+    state->k = ((const dl_in_top_k_attributes *)what->attributes)->k;
     return DL_OK;
 }
 
@@ -380,13 +372,13 @@ const dl_op dl_op_in_top_k = {.name = "in_top_k",
                               .min_inputs = 2,
                               .max_inputs = 2,
                               .outputs = 1,
-                              .attribute_bytes = sizeof(in_top_k_attributes),
+                              .attribute_bytes = sizeof(dl_in_top_k_attributes),
                               .infer = infer_in_top_k,
                               .deterministic = true,
                               .cpu = {.prepare = prepare_in_top_k, .run = run_in_top_k}};
 
 dl_value dl_in_top_k(dl_graph *graph, dl_value prediction, dl_value target, int k)
 {
-    in_top_k_attributes attributes = {k};
+    dl_in_top_k_attributes attributes = {k};
     return dl_graph_add(graph, &dl_op_in_top_k, &attributes, (dl_value[]){prediction, target}, 2);
 }
