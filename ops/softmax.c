@@ -2,6 +2,7 @@
  * exponential is that of runtime/expr/math.h, so that every instruction set gives the same bits. */
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "ops/ops.h"
@@ -177,17 +178,33 @@ static dl_status infer_cross_entropy(const dl_infer *infer)
     return DL_OK;
 }
 
+/* dloss * (1 - smoothing) * (log(sum(exp(x))) - x): for targets that a network makes. */
+static dl_value grad_target(const dl_grad *grad, float smoothing)
+{
+    dl_graph *graph = grad->graph;
+    dl_value x = grad->input[0];
+    dl_type rows = *dl_type_of(graph, x);
+    uint32_t last = 1u << (rows.rank - 1);
+    rows.dim[rows.rank - 1] = 1;
+    dl_value most = dl_reduce(graph, x, DL_REDUCE_MAX, last, true);
+    dl_value power = dl_map(graph, "exp(x0 - x1)", (dl_value[]){x, most}, 2);
+    dl_value sum = dl_reduce(graph, power, DL_REDUCE_SUM, last, true);
+    dl_value dloss = dl_reshape(graph, grad->dy[0], rows);
+    char text[80];
+    snprintf(text, sizeof text, "%.9g * x3 * (log(x2) - (x0 - x1))", 1.0 - (double)smoothing);
+    return dl_map(graph, text, (dl_value[]){x, most, sum, dloss}, 4);
+}
+
 static void grad_cross_entropy(dl_grad *grad)
 {
     dl_graph *graph = grad->graph;
     dl_value probability = grad->output + 1;
     dl_value from_loss = -1, from_probability = -1;
-    if (grad->need[1]) {
-        dl_graph_fail(graph, DL_BAD_JOB,
-                      "no gradient goes through the target of a crossentropy, but a trained weight lies "
-                      "before it: freeze it, or swap prediction and target");
+    if (grad->need[1] && grad->dy[0] >= 0)
+        grad->dx[1] = grad_target(
+            grad, ((const dl_cross_entropy_attributes *)grad->attributes)->smoothing);
+    if (!grad->need[0])
         return;
-    }
     if (grad->dy[0] >= 0)
         from_loss = dl_graph_add(graph, &dl_op_softmax_cross_entropy_gradient, grad->attributes,
                                  (dl_value[]){probability, grad->input[1], grad->dy[0]}, 3);
