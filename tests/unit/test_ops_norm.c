@@ -1,0 +1,477 @@
+/* Samples of batch and layer normalisation. Where the statistics are those of x, mean and variance
+ * are computed from x here, so that central differences go through them as the row's gradient does.
+ */
+#include <CUnit/Basic.h>
+#include <math.h>
+
+#include "ops/ops.h"
+#include "tests/unit/check.h"
+#include "tests/unit/op_samples.h"
+
+static int64_t width_of(const dl_type *type)
+{
+    return type->dim[type->rank - 1];
+}
+
+/* Rows of a block are added one after another, blocks in double. */
+static double terms(int64_t rows)
+{
+    return rows < 256 ? (double)rows + 4 : 260;
+}
+
+static bool whole(const double *x, int64_t count)
+{
+    bool all = true;
+    for (int64_t e = 0; e < count; e++)
+        all = all && x[e] == rint(x[e]) && fabs(x[e]) <= 8;
+    return all;
+}
+
+static void sum_reference(const op_sample *sample, const dl_type *type, const double *const *in,
+                          double *const *out, double *const *bound, bool *const *kink)
+{
+    (void)kink;
+    int64_t width = width_of(type), count = dl_type_count(&sample->input[0]);
+    bool exact = whole(in[0], count) && (sample->inputs == 1 || whole(in[1], width));
+    for (int64_t e = 0; e < count; e++) {
+        double v = sample->inputs == 2 ? in[0][e] - in[1][e % width] : in[0][e];
+        double term = sample->inputs == 2 ? v * v : v;
+        out[0][e % width] += term;
+        if (bound && !exact)
+            bound[0][e % width] += terms(count / width) * fabs(term);
+    }
+}
+
+/* Mean and variance of channel c as the row sees them. */
+static void statistics(const op_sample *sample, const double *const *in, int x, int64_t c,
+                       double *mean, double *variance)
+{
+    const dl_batch_norm_attributes *a = sample->attributes;
+    int64_t count = dl_type_count(&sample->input[x]), width = width_of(&sample->input[x]);
+    double rows = (double)(count / width);
+    *mean = in[x + 1][c];
+    *variance = in[x + 2][c];
+    if (!a->statistics_of_x)
+        return;
+    *mean = *variance = 0;
+    for (int64_t e = c; e < count; e += width)
+        *mean += in[x][e] / rows;
+    for (int64_t e = c; e < count; e += width)
+        *variance += (in[x][e] - *mean) * (in[x][e] - *mean) / rows;
+}
+
+static void batch_norm_reference(const op_sample *sample, const dl_type *type,
+                                 const double *const *in, double *const *out, double *const *bound,
+                                 bool *const *kink)
+{
+    (void)kink;
+    const dl_batch_norm_attributes *a = sample->attributes;
+    int64_t width = width_of(type);
+    for (int64_t c = 0; c < width; c++) {
+        double mean, variance, gamma = a->has_gamma ? in[3][c] : 1;
+        double beta = a->has_beta ? in[3 + a->has_gamma][c] : 0;
+        statistics(sample, in, 0, c, &mean, &variance);
+        double scale = gamma / sqrt(variance + (double)a->epsilon);
+        for (int64_t e = c; e < dl_type_count(type); e += width) {
+            out[0][e] = (in[0][e] - mean) * scale + beta;
+            if (bound)
+                bound[0][e] = 4 * fabs(scale) * (fabs(in[0][e] - mean) + fabs(mean)) + fabs(beta);
+        }
+    }
+}
+
+static void sums_reference(const op_sample *sample, const dl_type *type, const double *const *in,
+                           double *const *out, double *const *bound, bool *const *kink)
+{
+    (void)kink;
+    const dl_batch_norm_attributes *a = sample->attributes;
+    int64_t width = type->dim[0] / 2, count = dl_type_count(&sample->input[0]);
+    for (int64_t c = 0; c < width; c++) {
+        double scale = 1 / sqrt(in[3][c] + (double)a->epsilon), size = 0, product = 0;
+        for (int64_t e = c; e < count; e += width) {
+            out[0][c] += in[0][e];
+            out[0][width + c] += in[0][e] * (in[1][e] - in[2][c]) * scale;
+            size += fabs(in[0][e]);
+            product += fabs(in[0][e] * (in[1][e] - in[2][c]) * scale);
+        }
+        if (bound) {
+            bound[0][c] = whole(in[0], count) ? 0 : terms(count / width) * size;
+            bound[0][width + c] = (terms(count / width) + 4) * product;
+        }
+    }
+}
+
+static void input_gradient_reference(const op_sample *sample, const dl_type *type,
+                                     const double *const *in, double *const *out,
+                                     double *const *bound, bool *const *kink)
+{
+    (void)kink;
+    const dl_batch_norm_attributes *a = sample->attributes;
+    int64_t width = width_of(type);
+    for (int64_t c = 0; c < width; c++) {
+        double inverse = 1 / sqrt(in[3][c] + (double)a->epsilon), slope = 0, shift = 0;
+        double scale = inverse * (a->has_gamma ? in[4][c] : 1);
+        if (a->statistics_of_x) {
+            const double *sums = in[4 + a->has_gamma], count = in[5 + a->has_gamma][0];
+            shift = sums[c] / count;
+            slope = sums[width + c] / count;
+        }
+        for (int64_t e = c; e < dl_type_count(type); e += width) {
+            double xhat = (in[1][e] - in[2][c]) * inverse;
+            out[0][e] = scale * (in[0][e] - shift - slope * xhat);
+            if (bound)
+                bound[0][e] = 8 * fabs(scale) * (fabs(in[0][e]) + fabs(shift) + fabs(slope * xhat));
+        }
+    }
+}
+
+/* One row: xhat, and the factor; returns the allowed error of xhat in units of epsilon. */
+static double normalise(const double *x, int64_t width, double epsilon, double *xhat,
+                        double *inverse)
+{
+    double mean = 0, variance = 0, size = 0, most = 0;
+    for (int64_t i = 0; i < width; i++) {
+        mean += x[i] / (double)width;
+        size += fabs(x[i]) / (double)width;
+    }
+    for (int64_t i = 0; i < width; i++)
+        variance += (x[i] - mean) * (x[i] - mean) / (double)width;
+    *inverse = 1 / sqrt(variance + epsilon);
+    for (int64_t i = 0; i < width; i++) {
+        xhat[i] = (x[i] - mean) * *inverse;
+        most = fmax(most, fabs(xhat[i]));
+    }
+    double along = fmin((double)width / 16, 256) + 6; /* additions of a lane and of the tree */
+    return along * (size * *inverse + most) + 8 * most;
+}
+
+enum { WIDEST = 4097 };
+
+static void layer_norm_reference(const op_sample *sample, const dl_type *type,
+                                 const double *const *in, double *const *out, double *const *bound,
+                                 bool *const *kink)
+{
+    (void)kink;
+    const dl_layer_norm_attributes *a = sample->attributes;
+    int64_t width = width_of(type);
+    double xhat[WIDEST], inverse;
+    for (int64_t at = 0; at < dl_type_count(type); at += width) {
+        double error = normalise(in[0] + at, width, (double)a->epsilon, xhat, &inverse);
+        for (int64_t c = 0; c < width; c++) {
+            double gamma = a->has_gamma ? in[1][c] : 1;
+            out[0][at + c] = xhat[c] * gamma + (a->has_beta ? in[1 + a->has_gamma][c] : 0);
+            if (bound)
+                bound[0][at + c] = error * fabs(gamma) + fabs(out[0][at + c]);
+        }
+    }
+}
+
+static void layer_norm_gradient_reference(const op_sample *sample, const dl_type *type,
+                                          const double *const *in, double *const *out,
+                                          double *const *bound, bool *const *kink)
+{
+    (void)kink;
+    const dl_layer_norm_attributes *a = sample->attributes;
+    int64_t width = width_of(type), rows = dl_type_count(type) / width;
+    double xhat[WIDEST], inverse;
+    for (int64_t r = 0; r < rows; r++) {
+        const double *dy = in[0] + r * width;
+        double error = normalise(in[1] + r * width, width, (double)a->epsilon, xhat, &inverse);
+        double mean = 0, slope = 0, size = 0, most = 0;
+        for (int64_t c = 0; c < width; c++) {
+            double g = dy[c] * (a->has_gamma ? in[2][c] : 1);
+            mean += g / (double)width;
+            slope += g * xhat[c] / (double)width;
+            size += fabs(g) / (double)width;
+            most = fmax(most, fabs(xhat[c]));
+            out[1][c] += dy[c];
+            out[1][width + c] += dy[c] * xhat[c];
+            if (bound) {
+                bound[1][c] += terms(rows) * fabs(dy[c]);
+                bound[1][width + c] += fabs(dy[c]) * (terms(rows) * fabs(xhat[c]) + error);
+            }
+        }
+        for (int64_t c = 0; c < width; c++) {
+            double g = dy[c] * (a->has_gamma ? in[2][c] : 1);
+            out[0][r * width + c] = inverse * (g - mean - xhat[c] * slope);
+            if (bound)
+                bound[0][r * width + c] =
+                    inverse * (8 * fabs(g) + (1 + most) * size * (2 * error + 30));
+        }
+    }
+}
+
+enum { NUMBERS = 70000, ROWS = 300, CHANNELS = 19 };
+static float numbers[NUMBERS];                                               /* whole, -8 .. 8 */
+static float own[ROWS * CHANNELS], mean_of[CHANNELS], variance_of[CHANNELS]; /* fill makes them */
+
+#define NORM(epsilon_, of_x, gamma_, beta_)                                      \
+    &(const dl_batch_norm_attributes)                                            \
+    {                                                                            \
+        .epsilon = (epsilon_), .statistics_of_x = (of_x), .has_gamma = (gamma_), \
+        .has_beta = (beta_)                                                      \
+    }
+#define LAYER(epsilon_, gamma_, beta_) \
+    &(const dl_layer_norm_attributes)  \
+    {                                  \
+        epsilon_, gamma_, beta_        \
+    }
+#define SCALAR          \
+    {                   \
+        .dtype = DL_F32 \
+    }
+#define SUM(text, ...)                                                                    \
+    {                                                                                     \
+        .name = text, .op = &dl_op_channel_sum, .inputs = 1, .input = {F32(__VA_ARGS__)}, \
+        .reference = sum_reference, .differentiable = 1                                   \
+    }
+#define WHOLE_SUM(text, ...)                                                              \
+    {                                                                                     \
+        .name = text, .op = &dl_op_channel_sum, .inputs = 1, .input = {F32(__VA_ARGS__)}, \
+        .given = {numbers}, .reference = sum_reference                                    \
+    }
+#define SQUARES(text, x, c)                                                            \
+    {                                                                                  \
+        .name = text, .op = &dl_op_channel_squares, .inputs = 2, .input = {x, F32(c)}, \
+        .reference = sum_reference, .differentiable = 3                                \
+    }
+#define WHOLE_SQUARES(text, x, c)                                                      \
+    {                                                                                  \
+        .name = text, .op = &dl_op_channel_squares, .inputs = 2, .input = {x, F32(c)}, \
+        .given = {numbers, numbers}, .reference = sum_reference                        \
+    }
+#define FIXED(text, gamma_, beta_, x, c)                                                        \
+    {                                                                                           \
+        .name = text, .op = &dl_op_batch_norm, .attributes = NORM(1e-3f, false, gamma_, beta_), \
+        .inputs = 3 + (gamma_) + (beta_), .input = {x, F32(c), F32(c), F32(c), F32(c)},         \
+        .fill = {FILL_SIGNED, FILL_SIGNED, FILL_POSITIVE}, .reference = batch_norm_reference,   \
+        .differentiable = (gamma_) && (beta_)   ? 25                                            \
+                          : (gamma_) || (beta_) ? 9                                             \
+                                                : 1                                             \
+    }
+#define OWN(text, gamma_, beta_, x, ...)                                                           \
+    {                                                                                              \
+        .name = text, .op = &dl_op_batch_norm, .attributes = NORM(1e-3f, true, gamma_, beta_),     \
+        .inputs = 4 + (gamma_) + (beta_), .input = {x, F32(CHANNELS), F32(CHANNELS), __VA_ARGS__}, \
+        .given = {own, mean_of, variance_of, [3 + (gamma_) + (beta_)] = GIVEN(ROWS)},              \
+        .reference = batch_norm_reference,                                                         \
+        .differentiable = (gamma_) && (beta_)   ? 25                                               \
+                          : (gamma_) || (beta_) ? 9                                                \
+                                                : 1                                                \
+    }
+#define NORM_SUMS(text, x, c)                                                                    \
+    {                                                                                            \
+        .name = text, .op = &dl_op_batch_norm_sums, .attributes = NORM(1e-3f, true, true, true), \
+        .inputs = 4, .input = {x, x, F32(c), F32(c)},                                            \
+        .fill = {FILL_SIGNED, FILL_SIGNED, FILL_SIGNED, FILL_POSITIVE},                          \
+        .reference = sums_reference                                                              \
+    }
+#define INPUT_GRADIENT(text, of_x, x, c)                                                           \
+    {                                                                                              \
+        .name = text, .op = &dl_op_batch_norm_input_gradient,                                      \
+        .attributes = NORM(1e-3f, of_x, true, true), .inputs = (of_x) ? 7 : 5,                     \
+        .input = {x, x, F32(c), F32(c), F32(c), F32(2 * (c)), SCALAR},                             \
+        .fill = {FILL_SIGNED, FILL_SIGNED, FILL_SIGNED, FILL_POSITIVE}, .given = {[6] = GIVEN(7)}, \
+        .reference = input_gradient_reference                                                      \
+    }
+#define LAYER_NORM(text, gamma_, beta_, x, c)                                             \
+    {                                                                                     \
+        .name = text, .op = &dl_op_layer_norm, .attributes = LAYER(1e-3f, gamma_, beta_), \
+        .inputs = 1 + (gamma_) + (beta_), .input = {x, F32(c), F32(c)},                   \
+        .reference = layer_norm_reference,                                                \
+        .differentiable = (gamma_) && (beta_)   ? 7                                       \
+                          : (gamma_) || (beta_) ? 3                                       \
+                                                : 1                                       \
+    }
+#define LAYER_GRADIENT(text, gamma_, x, c)                                                        \
+    {                                                                                             \
+        .name = text, .op = &dl_op_layer_norm_gradient, .attributes = LAYER(1e-3f, gamma_, true), \
+        .inputs = 2 + (gamma_), .input = {x, x, F32(c)},                                          \
+        .reference = layer_norm_gradient_reference                                                \
+    }
+
+static const op_sample samples[] = {
+    {.name = "by hand",
+     .op = &dl_op_channel_sum,
+     .inputs = 1,
+     .input = {F32(2, 2, 2)},
+     .given = {GIVEN(1, 2, 3, 4, 5, 6, 7, -8)},
+     .expected = {GIVEN(16, 4)},
+     .reference = sum_reference,
+     .differentiable = 1},
+    SUM("one channel", 300, 1),
+    SUM("without rows", 5),
+    SUM("images", 2, 5, 4, 3),
+    WHOLE_SUM("70000 x 1", NUMBERS, 1),
+    WHOLE_SUM("23333 x 3", 23333, 3),
+    WHOLE_SUM("255 x 15", 255, 15),
+    WHOLE_SUM("256 x 16", 256, 16),
+    WHOLE_SUM("257 x 17", 257, 17),
+    WHOLE_SUM("513 x 130", 513, 130),
+    WHOLE_SUM("17 x 4097", 17, 4097),
+    WHOLE_SUM("4095 x 7", 4095, 7),
+    WHOLE_SUM("4097 x 12", 4097, 12),
+
+    {.name = "by hand",
+     .op = &dl_op_channel_squares,
+     .inputs = 2,
+     .input = {F32(3, 2), F32(2)},
+     .given = {GIVEN(1, 2, 3, 4, 5, 6), GIVEN(3, 0)},
+     .expected = {GIVEN(8, 56)},
+     .reference = sum_reference,
+     .differentiable = 3},
+    SQUARES("one channel", F32(300, 1), 1),
+    SQUARES("images", F32(2, 5, 4, 3), 3),
+    SQUARES("17 channels", F32(257, 17), 17),
+    WHOLE_SQUARES("70000 x 1, whole", F32(NUMBERS, 1), 1),
+    WHOLE_SQUARES("255 x 15, whole", F32(255, 15), 15),
+    WHOLE_SQUARES("257 x 16, whole", F32(257, 16), 16),
+    WHOLE_SQUARES("1023 x 68, whole", F32(1023, 68), 68),
+
+    {.name = "by hand",
+     .op = &dl_op_batch_norm,
+     .attributes = NORM(.25f, false, true, true),
+     .inputs = 5,
+     .input = {F32(2, 2), F32(2), F32(2), F32(2), F32(2)},
+     .given = {GIVEN(1, 2, 3, 4), GIVEN(1, 4), GIVEN(3.75f, .75f), GIVEN(2, 3), GIVEN(10, 20)},
+     .expected = {GIVEN(10, 14, 12, 20)},
+     .reference = batch_norm_reference,
+     .differentiable = 25},
+    FIXED("gamma and beta", true, true, F32(2, 3, 4, 5), 5),
+    FIXED("gamma alone", true, false, F32(33, 16), 16),
+    FIXED("beta alone", false, true, F32(33, 17), 17),
+    FIXED("neither", false, false, F32(33, 15), 15),
+    FIXED("one channel", true, true, F32(300, 1), 1),
+    FIXED("3 channels, 2 threads", true, true, F32(23333, 3), 3),
+    FIXED("67 channels, 2 threads", true, true, F32(1000, 67), 67),
+    FIXED("4097 channels", true, true, F32(17, 4097), 4097),
+    OWN("statistics of x, gamma and beta", true, true, F32(ROWS, CHANNELS), F32(CHANNELS),
+        F32(CHANNELS), SCALAR),
+    OWN("statistics of x, images", true, true, F32(3, 4, 25, CHANNELS), F32(CHANNELS),
+        F32(CHANNELS), SCALAR),
+    OWN("statistics of x, gamma alone", true, false, F32(ROWS, CHANNELS), F32(CHANNELS), SCALAR),
+    OWN("statistics of x, beta alone", false, true, F32(ROWS, CHANNELS), F32(CHANNELS), SCALAR),
+    OWN("statistics of x, neither", false, false, F32(ROWS, CHANNELS), SCALAR),
+
+    {.name = "by hand",
+     .op = &dl_op_batch_norm_sums,
+     .attributes = NORM(.25f, true, true, true),
+     .inputs = 4,
+     .input = {F32(2, 2), F32(2, 2), F32(2), F32(2)},
+     .given = {GIVEN(1, 2, 3, 4), GIVEN(5, 6, 7, 8), GIVEN(3, 7), GIVEN(3.75f, .75f)},
+     .expected = {GIVEN(4, 6, 7, 2)},
+     .reference = sums_reference},
+    NORM_SUMS("one channel", F32(300, 1), 1),
+    NORM_SUMS("images", F32(2, 5, 4, 3), 3),
+    NORM_SUMS("255 x 16", F32(255, 16), 16),
+    NORM_SUMS("257 x 17", F32(257, 17), 17),
+    NORM_SUMS("1100 x 67", F32(1100, 67), 67),
+
+    {.name = "by hand, statistics of x",
+     .op = &dl_op_batch_norm_input_gradient,
+     .attributes = NORM(.25f, true, true, true),
+     .inputs = 7,
+     .input = {F32(2, 1), F32(2, 1), F32(1), F32(1), F32(1), F32(2), SCALAR},
+     .given = {GIVEN(1, 2), GIVEN(3, 5), GIVEN(4), GIVEN(3.75f), GIVEN(8), GIVEN(3, 16), GIVEN(4)},
+     .expected = {GIVEN(9, -3)},
+     .reference = input_gradient_reference},
+    {.name = "by hand, statistics given, no gamma",
+     .op = &dl_op_batch_norm_input_gradient,
+     .attributes = NORM(.25f, false, false, true),
+     .inputs = 4,
+     .input = {F32(2, 1), F32(2, 1), F32(1), F32(1)},
+     .given = {GIVEN(1, 2), GIVEN(3, 5), GIVEN(4), GIVEN(3.75f)},
+     .expected = {GIVEN(.5f, 1)},
+     .reference = input_gradient_reference},
+    INPUT_GRADIENT("images", true, F32(2, 5, 4, 3), 3),
+    INPUT_GRADIENT("one channel", true, F32(70000, 1), 1),
+    INPUT_GRADIENT("257 x 17", true, F32(257, 17), 17),
+    INPUT_GRADIENT("1000 x 67", true, F32(1000, 67), 67),
+    INPUT_GRADIENT("statistics given", false, F32(255, 16), 16),
+
+    {.name = "by hand",
+     .op = &dl_op_layer_norm,
+     .attributes = LAYER(3, true, true),
+     .inputs = 3,
+     .input = {F32(2, 2), F32(2), F32(2)},
+     .given = {GIVEN(1, 3, 5, 3), GIVEN(2, 4), GIVEN(10, 20)},
+     .expected = {GIVEN(9, 22, 11, 18)},
+     .reference = layer_norm_reference,
+     .differentiable = 7},
+    LAYER_NORM("gamma and beta", true, true, F32(3, 4, 5), 5),
+    LAYER_NORM("gamma alone", true, false, F32(33, 16), 16),
+    LAYER_NORM("beta alone", false, true, F32(33, 17), 17),
+    LAYER_NORM("neither", false, false, F32(257, 15), 15),
+    LAYER_NORM("one channel", true, true, F32(20, 1), 1),
+    LAYER_NORM("300 rows of 257", true, true, F32(300, 257), 257),
+    LAYER_NORM("rows of 4095", true, true, F32(3, 4095), 4095),
+    LAYER_NORM("rows of 4097", true, true, F32(3, 4097), 4097),
+
+    {.name = "by hand",
+     .op = &dl_op_layer_norm_gradient,
+     .attributes = LAYER(3, false, true),
+     .inputs = 2,
+     .input = {F32(1, 2), F32(1, 2)},
+     .given = {GIVEN(1, 0), GIVEN(1, 3)},
+     .expected = {GIVEN(.1875f, -.1875f), GIVEN(1, 0, -.5f, 0)},
+     .reference = layer_norm_gradient_reference},
+    LAYER_GRADIENT("5 channels", true, F32(3, 4, 5), 5),
+    LAYER_GRADIENT("without gamma", false, F32(257, 17), 17),
+    LAYER_GRADIENT("600 rows of 16", true, F32(600, 16), 16),
+    LAYER_GRADIENT("300 rows of 255", true, F32(300, 255), 255),
+    LAYER_GRADIENT("rows of 4097", true, F32(3, 4097), 4097),
+};
+
+const op_sample_table op_samples_norm = {samples, DL_COUNT(samples)};
+
+static int fill(void)
+{
+    for (int i = 0; i < NUMBERS; i++)
+        numbers[i] = (float)((i * 37 + i / 11) % 17 - 8);
+    for (int i = 0; i < ROWS * CHANNELS; i++)
+        own[i] = (float)sin(i * 1.7) + (float)(i % CHANNELS) / 8;
+    for (int c = 0; c < CHANNELS; c++) {
+        double mean = 0, variance = 0;
+        for (int r = 0; r < ROWS; r++)
+            mean += (double)own[r * CHANNELS + c] / ROWS;
+        for (int r = 0; r < ROWS; r++)
+            variance += pow((double)own[r * CHANNELS + c] - mean, 2) / ROWS;
+        mean_of[c] = (float)mean;
+        variance_of[c] = (float)variance;
+    }
+    return 0;
+}
+
+static void test_forward(void)
+{
+    op_samples_forward(&op_samples_norm);
+}
+
+static void test_gradient(void)
+{
+    op_samples_gradient(&op_samples_norm);
+}
+
+static void test_messages(void)
+{
+    const dl_type x = DL_TYPE(DL_F32, 8, 5), c = DL_TYPE(DL_F32, 6), s = DL_SCALAR(DL_F32);
+    const dl_type *input[] = {&x, &c, &c}, *scalar[] = {&s};
+    dl_type output;
+    dl_infer infer = {
+        .attributes = NORM(1, false, false, false), .inputs = 3, .input = input, .output = &output};
+    CHECK_FAILS(dl_op_batch_norm.infer(&infer), DL_INTERNAL, "5 channels");
+    infer.input = scalar;
+    infer.inputs = 1;
+    CHECK_FAILS(dl_op_channel_sum.infer(&infer), DL_BAD_JOB, "at least one axis");
+    infer.attributes = LAYER(1, false, false);
+    CHECK_FAILS(dl_op_layer_norm.infer(&infer), DL_BAD_JOB, "at least one axis");
+}
+
+void suite_ops_norm(void);
+void suite_ops_norm(void)
+{
+    CU_pSuite suite = CU_add_suite("ops_norm", fill, NULL);
+    CU_add_test(suite, "kernels against references", test_forward);
+    CU_add_test(suite, "gradients against central differences", test_gradient);
+    CU_add_test(suite, "shapes that do not fit", test_messages);
+}
