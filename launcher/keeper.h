@@ -11,8 +11,7 @@
 #include "launcher/session.h"
 #include "launcher/state.h"
 #include "launcher/train.h"
-
-enum { DL_PATH_MAX = 4096 };
+#include "runtime/store/file.h"
 
 /* The run's folder: locked while held, the resolved job inside, an earlier run moved aside with fresh.
  * DL_BAD_JOB if it was begun with another job. */
@@ -31,14 +30,19 @@ void dl_keeper_close(dl_keeper *keeper); /* NULL is allowed */
 /* The newest checkpoint's weights alone, for eval and predict. DL_NO_INPUT: the run has none. */
 dl_status dl_keeper_restore_weights(dl_session *session, const char *folder);
 
-/* After each step: progress line, checkpoints that are due, and the stop: DL_STOPPED with a checkpoint. */
-dl_status dl_keeper_step(dl_keeper *keeper, int64_t batch, bool stop);
+/* What this rank has to say with the next step (dl_exec_notice): a signal has come, a checkpoint is due. */
+float dl_keeper_notice(const dl_keeper *keeper);
+/* After each step, with its metric sums and what all ranks said: progress line, checkpoint, and the
+ * stop: DL_STOPPED. */
+dl_status dl_keeper_step(dl_keeper *keeper, const float *metrics, int64_t batch, float noticed);
 /* At the end of an epoch, before progress moves on: logs. */
 dl_status dl_keeper_epoch(dl_keeper *keeper, const dl_values *values);
 /* Once progress has moved on: the checkpoint of the epoch if one is due, and the best one. */
 dl_status dl_keeper_checkpoint(dl_keeper *keeper, const dl_values *values);
 /* At the end: the last checkpoint; with checkpoint.best, the best weights in its place. */
 dl_status dl_keeper_last(dl_keeper *keeper);
+/* Whether the job asks for the best epoch's weights at the end. */
+bool dl_keeper_wants_best(const dl_node *job);
 /* model.h5 and the result. */
 dl_status dl_keeper_finish(dl_keeper *keeper, const dl_train_result *result);
 

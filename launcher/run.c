@@ -96,6 +96,8 @@ dl_status dl_run_job(dl_job *job, dl_comm *comm, const dl_run_options *options, 
             add_result(&all, &one.final);
             result->samples_per_second = one.samples_per_second;
             result->weights = one.weights;
+            result->epochs = one.epochs;
+            result->steps = one.steps;
         }
     if (status == DL_OK)
         summarise(&all, result);

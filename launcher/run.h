@@ -17,6 +17,7 @@ typedef struct dl_run_result {
     dl_values mean, spread; /* over trainings; spread: standard error of the mean, 0 for one */
     double samples_per_second; /* of the last one */
     uint64_t weights;          /* of the last one */
+    int64_t epochs, steps;     /* of the last one */
 } dl_run_result;
 
 /* Collective. `job` is the checked job (dl_job_root); text its resolved form. */

@@ -23,7 +23,7 @@ static dl_status count_leaves(dl_session *session)
                           "%d ranks cannot share %lld shards; set shards: %d or more (another number "
                           "of shards is another result), or start fewer ranks",
                           session->comm->size, (long long)pieces, session->comm->size);
-    int64_t micro = dl_int(job, "accumulate");
+    int64_t micro = dl_is(job, "accumulate", "auto") ? 1 : dl_int(job, "accumulate");
     if (pieces * micro > 1 << 20)
         return dl_fail_at(dl_get(job, "accumulate"), DL_BAD_JOB, "%lld pieces of a batch are too many",
                           (long long)(pieces * micro));

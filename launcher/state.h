@@ -23,6 +23,7 @@ typedef struct dl_progress {
     dl_callback_state callback[DL_MAX_CALLBACKS]; /* of the job's callbacks, in order */
     double best;          /* of checkpoint.best; NaN: none yet */
     int64_t best_epoch;
+    bool best_now; /* the epoch just closed is early stopping's best; not saved */
 } dl_progress;
 
 dl_status dl_progress_init(dl_progress *progress, int sum_count);

@@ -11,7 +11,6 @@
 #include "launcher/batches.h"
 #include "launcher/evaluation.h"
 #include "launcher/keeper.h"
-#include "launcher/signals.h"
 #include "launcher/state.h"
 #include "launcher/watch.h"
 #include "runtime/base/clock.h"
@@ -83,7 +82,7 @@ static dl_status train_step(trainer *t)
     t->batches.step = (float)(p->step + 1);
     t->batches.learning_rate =
         (float)dl_network_learning_rate(s->network, p->step, s->steps, p->learning_rate);
-    dl_exec_notice(t->step, dl_signals_stop() ? 1.0f : 0.0f);
+    dl_exec_notice(t->step, dl_keeper_notice(t->keeper));
     DL_TRY(dl_batches_run(&t->batches, &batch));
     const float *metrics = dl_exec_result(t->step, t->metrics_output);
     DL_TRY(loss_is_finite(t, metrics));
@@ -93,7 +92,7 @@ static dl_status train_step(trainer *t)
     t->trained_samples += (double)batch;
     p->step++;
     p->step_in_epoch++;
-    return dl_keeper_step(t->keeper, batch, dl_exec_noticed(t->step) != 0.0f);
+    return dl_keeper_step(t->keeper, metrics, batch, dl_exec_noticed(t->step));
 }
 
 static dl_status train_epoch(trainer *t)
@@ -156,6 +155,7 @@ static dl_status finish(trainer *t, dl_train_result *result)
     DL_TRY(dl_evaluate_parts(s, &t->values));
     double seconds = dl_seconds() - t->started;
     result->final = t->values;
+    result->epochs = t->progress.epoch;
     result->steps = t->progress.step;
     result->samples_per_second = seconds > 0 ? t->trained_samples / seconds : 0;
     result->weights = hash_weights(dl_network_variables(s->network));

@@ -25,7 +25,7 @@ typedef struct dl_train_options {
 typedef struct dl_train_result {
     dl_values final; /* of the last epoch and of the evaluation */
     double samples_per_second;
-    int64_t steps;
+    int64_t epochs, steps; /* that were trained */
     uint64_t weights; /* hash of all weights */
 } dl_train_result;
 

@@ -51,13 +51,15 @@ dl_status dl_watch_check(const dl_session *session)
 void dl_watch_epoch(const dl_node *job, const dl_values *values, dl_progress *progress)
 {
     int index = 0;
+    progress->best_now = false;
     for (DL_EACH(item, dl_get(job, "callbacks"))) {
         dl_callback_state *state = &progress->callback[index++];
         double value = dl_values_get(values, dl_text(item, "monitor"));
         bool best = false;
-        if (item->word->impl == dl_early_stopping_row)
+        if (item->word->impl == dl_early_stopping_row) {
             progress->finished |= dl_early_stopping(item, state, progress->epoch, value, &best);
-        else if (item->word->impl == dl_reduce_on_plateau_row)
+            progress->best_now |= best && dl_bool(item, "restore_best_weights");
+        } else if (item->word->impl == dl_reduce_on_plateau_row)
             progress->learning_rate = dl_reduce_on_plateau(item, state, progress->epoch, value,
                                                            progress->learning_rate);
     }

@@ -14,8 +14,7 @@
 
 enum { CHUNK = 1 << 30, GZIP_WINDOW = 15 + 16, RATIO = 1032 };
 
-dl_status dl_bytes_open(dl_bytes *bytes, const char *path, const char *name)
-{
+dl_status dl_bytes_open(dl_bytes *bytes, const char *path, const char *name) {
     struct stat info;
     dl_status status = DL_OK;
     *bytes = (dl_bytes){0};
@@ -35,8 +34,7 @@ dl_status dl_bytes_open(dl_bytes *bytes, const char *path, const char *name)
     return status;
 }
 
-void dl_bytes_close(dl_bytes *bytes)
-{
+void dl_bytes_close(dl_bytes *bytes) {
     if (bytes->mapped)
         munmap((void *)(uintptr_t)bytes->at, bytes->count);
     else
@@ -44,13 +42,11 @@ void dl_bytes_close(dl_bytes *bytes)
     *bytes = (dl_bytes){0};
 }
 
-bool dl_is_gzip(const uint8_t *at, size_t count)
-{
+bool dl_is_gzip(const uint8_t *at, size_t count) {
     return count >= 2 && at[0] == 0x1f && at[1] == 0x8b;
 }
 
-static uInt limited(size_t count)
-{
+static uInt limited(size_t count) {
     return count > CHUNK ? (uInt)CHUNK : (uInt)count;
 }
 
@@ -62,8 +58,7 @@ typedef struct unpacker {
 } unpacker;
 
 static dl_status unpack_begin(unpacker *u, const uint8_t *at, size_t count, int window,
-                              const char *name)
-{
+                              const char *name) {
     memset(u, 0, sizeof *u);
     u->z.next_in = (Bytef *)(uintptr_t)at;
     u->end = at + count;
@@ -72,8 +67,7 @@ static dl_status unpack_begin(unpacker *u, const uint8_t *at, size_t count, int 
 }
 
 /* Fills out[capacity]; stops early only at the end of the stream (u->code == Z_STREAM_END). */
-static dl_status unpack(unpacker *u, uint8_t *out, size_t capacity, size_t *produced)
-{
+static dl_status unpack(unpacker *u, uint8_t *out, size_t capacity, size_t *produced) {
     size_t done = 0;
     while (done < capacity && u->code != Z_STREAM_END) {
         u->z.avail_in = limited((size_t)(u->end - u->z.next_in));
@@ -101,8 +95,7 @@ static dl_status unpack(unpacker *u, uint8_t *out, size_t capacity, size_t *prod
 }
 
 dl_status dl_gunzip(const uint8_t *at, size_t count, uint8_t *out, size_t capacity,
-                    size_t *produced, bool *more, const char *name)
-{
+                    size_t *produced, bool *more, const char *name) {
     unpacker u;
     uint8_t one;
     size_t extra = 0;
@@ -117,8 +110,7 @@ dl_status dl_gunzip(const uint8_t *at, size_t count, uint8_t *out, size_t capaci
 }
 
 dl_status dl_gunzip_all(const uint8_t *at, size_t count, uint8_t **out, size_t *produced,
-                        const char *name)
-{
+                        const char *name) {
     size_t most = count > SIZE_MAX / 4 / RATIO ? SIZE_MAX / 4 : count * RATIO + 64;
     size_t capacity = count * 4 + 4096, done = 0;
     uint8_t *memory = NULL;
@@ -151,8 +143,7 @@ dl_status dl_gunzip_all(const uint8_t *at, size_t count, uint8_t **out, size_t *
     return DL_OK;
 }
 
-dl_status dl_inflate(const uint8_t *at, size_t count, uint8_t *out, size_t size, const char *name)
-{
+dl_status dl_inflate(const uint8_t *at, size_t count, uint8_t *out, size_t size, const char *name) {
     unpacker u;
     uint8_t one;
     size_t produced = 0, extra = 0;
@@ -167,8 +158,7 @@ dl_status dl_inflate(const uint8_t *at, size_t count, uint8_t *out, size_t size,
     return status;
 }
 
-void dl_swap_bytes(void *values, size_t count, size_t element)
-{
+void dl_swap_bytes(void *values, size_t count, size_t element) {
     uint8_t *at = values;
     for (size_t i = 0; i < count; i++, at += element)
         for (size_t j = 0; j < element / 2; j++) {

@@ -8,24 +8,21 @@
 
 #include "runtime/base/memory.h"
 
-void dl_csv_open(dl_csv *csv, const uint8_t *at, size_t count, char separator, const char *name)
-{
+void dl_csv_open(dl_csv *csv, const uint8_t *at, size_t count, char separator, const char *name) {
     *csv = (dl_csv){.at = at, .end = at + count, .name = name, .separator = separator, .line = 1};
     if (count >= 3 && memcmp(at, "\xef\xbb\xbf", 3) == 0) /* a byte order mark */
         csv->at += 3;
     csv->line_start = csv->at;
 }
 
-void dl_csv_close(dl_csv *csv)
-{
+void dl_csv_close(dl_csv *csv) {
     dl_free(csv->text);
     dl_free(csv->cell);
     csv->text = NULL;
     csv->cell = NULL;
 }
 
-static dl_status put(dl_csv *csv, char c)
-{
+static dl_status put(dl_csv *csv, char c) {
     if (csv->used == csv->capacity) {
         size_t capacity = csv->capacity ? csv->capacity * 2 : 1024;
         if (capacity > DL_CSV_ROW_BYTES)
@@ -41,8 +38,7 @@ static dl_status put(dl_csv *csv, char c)
     return DL_OK;
 }
 
-static dl_status begin_cell(dl_csv *csv)
-{
+static dl_status begin_cell(dl_csv *csv) {
     if (csv->cells == csv->cell_capacity) {
         int capacity = csv->cell_capacity ? csv->cell_capacity * 2 : 64;
         if (capacity > DL_CSV_CELLS)
@@ -59,20 +55,17 @@ static dl_status begin_cell(dl_csv *csv)
     return DL_OK;
 }
 
-static bool at_end_of_line(const dl_csv *csv)
-{
+static bool at_end_of_line(const dl_csv *csv) {
     return csv->at == csv->end || *csv->at == '\n' || *csv->at == '\r';
 }
 
-static bool at_separator(const dl_csv *csv)
-{
+static bool at_separator(const dl_csv *csv) {
     if (csv->separator == ' ')
         return *csv->at == ' ' || *csv->at == '\t';
     return *csv->at == (uint8_t)csv->separator;
 }
 
-static void next_line(dl_csv *csv)
-{
+static void next_line(dl_csv *csv) {
     if (csv->at < csv->end && *csv->at == '\r')
         csv->at++;
     if (csv->at < csv->end && *csv->at == '\n')
@@ -82,8 +75,7 @@ static void next_line(dl_csv *csv)
 }
 
 /* After the opening quote, to behind the closing one. */
-static dl_status read_quoted(dl_csv *csv)
-{
+static dl_status read_quoted(dl_csv *csv) {
     int line = csv->line;
     for (; csv->at < csv->end; csv->at++) {
         if (*csv->at == '"') {
@@ -102,8 +94,7 @@ static dl_status read_quoted(dl_csv *csv)
     return dl_fail(DL_NO_INPUT, "%s:%d: a quote begins here and never ends", csv->name, line);
 }
 
-static dl_status read_cell(dl_csv *csv)
-{
+static dl_status read_cell(dl_csv *csv) {
     DL_TRY(begin_cell(csv));
     if (csv->at < csv->end && *csv->at == '"') {
         csv->at++;
@@ -122,15 +113,13 @@ static dl_status read_cell(dl_csv *csv)
     return put(csv, '\0');
 }
 
-static void skip_blanks(dl_csv *csv)
-{
+static void skip_blanks(dl_csv *csv) {
     while (csv->at < csv->end && (*csv->at == ' ' || *csv->at == '\t'))
         csv->at++;
 }
 
 /* Whether nothing but blanks stands in this line. */
-static bool empty_line(const dl_csv *csv)
-{
+static bool empty_line(const dl_csv *csv) {
     const uint8_t *at = csv->at;
     while (at < csv->end && (*at == ' ' || *at == '\t') && (char)*at != csv->separator)
         at++;
@@ -140,8 +129,7 @@ static bool empty_line(const dl_csv *csv)
     return at == csv->end || *at == '\n' || *at == '\r';
 }
 
-dl_status dl_csv_next(dl_csv *csv, bool *found)
-{
+dl_status dl_csv_next(dl_csv *csv, bool *found) {
     csv->used = 0;
     csv->cells = 0;
     *found = false;
@@ -170,8 +158,7 @@ dl_status dl_csv_next(dl_csv *csv, bool *found)
     return DL_OK;
 }
 
-bool dl_csv_number(const char *text, double *number)
-{
+bool dl_csv_number(const char *text, double *number) {
     while (*text == ' ' || *text == '\t')
         text++;
     size_t digits = strspn(text, "+-.0123456789eE");

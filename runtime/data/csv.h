@@ -33,8 +33,7 @@ void dl_csv_close(dl_csv *csv);
 /* The next row that is not empty; *found = false at the end. DL_NO_INPUT: damaged (a quote that
  * never ends, zero bytes). */
 dl_status dl_csv_next(dl_csv *csv, bool *found);
-static inline const char *dl_csv_cell(const dl_csv *csv, int index)
-{
+static inline const char *dl_csv_cell(const dl_csv *csv, int index) {
     return csv->text + csv->cell[index].offset;
 }
 /* Decimal numbers, blanks around them allowed; no hexadecimal, no infinities. "nan" gives NaN. */

@@ -5,14 +5,12 @@
 
 #include "runtime/base/hash.h"
 
-const char *dl_part_text(dl_part_name part)
-{
+const char *dl_part_text(dl_part_name part) {
     static const char *const names[DL_PARTS] = {"train", "validation", "test"};
     return names[part];
 }
 
-static dl_status open_set(dl_data *data, const char *name)
-{
+static dl_status open_set(dl_data *data, const char *name) {
     const dl_node *node = dl_given(data->node, name);
     if (!node || node->kind != DL_NODE_ITEM)
         return DL_OK;
@@ -22,8 +20,7 @@ static dl_status open_set(dl_data *data, const char *name)
     return DL_OK;
 }
 
-static dl_status open_all(dl_data *data)
-{
+static dl_status open_all(dl_data *data) {
     /* train, if it is a source, comes first: it decides the order of the fields. */
     static const char *const names[] = {"source", "train", "validation", "test"};
     for (int i = 0; i < DL_COUNT(names); i++)
@@ -38,8 +35,7 @@ static dl_status open_all(dl_data *data)
     return dl_steps_plan(data);
 }
 
-dl_status dl_data_open(dl_data **out, const dl_node *node, const dl_data_options *options)
-{
+dl_status dl_data_open(dl_data **out, const dl_node *node, const dl_data_options *options) {
     dl_data *data = dl_alloc(sizeof *data);
     if (!data)
         return dl_fail_memory(sizeof *data);
@@ -57,8 +53,7 @@ dl_status dl_data_open(dl_data **out, const dl_node *node, const dl_data_options
     return DL_OK;
 }
 
-void dl_data_close(dl_data *data)
-{
+void dl_data_close(dl_data *data) {
     if (!data)
         return;
     for (int p = 0; p < DL_PARTS; p++)
@@ -69,8 +64,7 @@ void dl_data_close(dl_data *data)
     dl_free(data);
 }
 
-int dl_data_folds(const dl_node *node)
-{
+int dl_data_folds(const dl_node *node) {
     static const char *const names[] = {"validation", "test"};
     for (int i = 0; i < DL_COUNT(names); i++) {
         const dl_node *cut = dl_given(node, names[i]);
@@ -81,39 +75,33 @@ int dl_data_folds(const dl_node *node)
     return 1;
 }
 
-dl_order dl_data_order(const dl_node *node)
-{
+dl_order dl_data_order(const dl_node *node) {
     const dl_node *shuffle = dl_get(node, "shuffle");
     if (shuffle && shuffle->value == DL_VALUE_WORD)
         return DL_ORDER_REPLACED;
     return !shuffle || shuffle->number != 0 ? DL_ORDER_SHUFFLED : DL_ORDER_FILE;
 }
 
-int64_t dl_data_samples(const dl_data *data, dl_part_name part)
-{
+int64_t dl_data_samples(const dl_data *data, dl_part_name part) {
     return data->part[part].count;
 }
 
-int dl_data_field_count(const dl_data *data)
-{
+int dl_data_field_count(const dl_data *data) {
     return data->chains;
 }
 
-const dl_data_field *dl_data_field_at(const dl_data *data, int index)
-{
+const dl_data_field *dl_data_field_at(const dl_data *data, int index) {
     return &data->chain[index].field;
 }
 
-int dl_data_field_index(const dl_data *data, const char *name)
-{
+int dl_data_field_index(const dl_data *data, const char *name) {
     for (int i = 0; i < data->chains; i++)
         if (strcmp(data->chain[i].field.name, name) == 0)
             return i;
     return -1;
 }
 
-dl_status dl_data_add_note(dl_data *data, const dl_node *node, const char *text)
-{
+dl_status dl_data_add_note(dl_data *data, const dl_node *node, const char *text) {
     const char **note = DL_NEW_N(&data->arena, const char *, data->notes + 1);
     if (!note)
         return dl_fail_memory(sizeof *note);
@@ -129,18 +117,15 @@ dl_status dl_data_add_note(dl_data *data, const dl_node *node, const char *text)
     return DL_OK;
 }
 
-int dl_data_note_count(const dl_data *data)
-{
+int dl_data_note_count(const dl_data *data) {
     return data->notes;
 }
 
-const char *dl_data_note(const dl_data *data, int index)
-{
+const char *dl_data_note(const dl_data *data, int index) {
     return data->note[index];
 }
 
-uint64_t dl_data_hash(const dl_data *data)
-{
+uint64_t dl_data_hash(const dl_data *data) {
     uint64_t hash = 0;
     for (int i = 0; i < data->chains; i++) {
         const dl_data_field *field = &data->chain[i].field;

@@ -7,9 +7,8 @@
  * data.seed + seed_offset and the fold alone, so all ranks see the same.
  *
  * The way through: data.c (opening, in order), set.c and source_*.c (files to arrays), labels.c
- * (classes), parts.c and cut.c (train, validation, test), field.c and step_*.c (steps to chains),
- * read.c (samples through a chain), order.c and feed.c (batches). keys.c has the rows of the job.
- */
+ * (classes), parts.c (train, validation, test), field.c and step_*.c (steps to chains), read.c
+ * (samples through a chain), order.c and feed.c (batches). keys.c has the rows of the job. */
 #ifndef DL_DATA_DATA_H
 #define DL_DATA_DATA_H
 

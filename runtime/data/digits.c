@@ -66,15 +66,13 @@ typedef struct pen {
     uint32_t stream, sample, used;
 } pen;
 
-static float between(pen *p, float low, float high)
-{
+static float between(pen *p, float low, float high) {
     float u = dl_unit_float(dl_random_word(p->seed, p->stream, 0, p->sample, p->used++));
     return low + (high - low) * u;
 }
 
 /* Ink of one segment, kept where it is darker than what is there. */
-static void stroke(float *ink, const float a[2], const float b[2], float radius)
-{
+static void stroke(float *ink, const float a[2], const float b[2], float radius) {
     float reach = radius + 1, dx = b[0] - a[0], dy = b[1] - a[1], length = dx * dx + dy * dy;
     int left = (int)fmaxf(fminf(a[0], b[0]) - reach, 0),
         top = (int)fmaxf(fminf(a[1], b[1]) - reach, 0);
@@ -95,8 +93,7 @@ static void stroke(float *ink, const float a[2], const float b[2], float radius)
         }
 }
 
-void dl_digit_draw(uint8_t *image, int digit, uint64_t seed, uint32_t sample)
-{
+void dl_digit_draw(uint8_t *image, int digit, uint64_t seed, uint32_t sample) {
     float ink[DL_DIGIT_SIZE * DL_DIGIT_SIZE];
     pen p = {.seed = seed, .stream = dl_stream("synthetic digits"), .sample = sample};
     memset(ink, 0, sizeof ink);

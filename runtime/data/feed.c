@@ -35,16 +35,14 @@ struct dl_feed {
 };
 
 /* Positions of a batch of `batch` samples that this rank holds: whole leaves. */
-static void share_of(const dl_feed_options *o, int64_t batch, int64_t *first, int64_t *end)
-{
+static void share_of(const dl_feed_options *o, int64_t batch, int64_t *first, int64_t *end) {
     int64_t leaves = o->leaves < batch ? o->leaves : batch;
     int64_t leaf = leaves * o->rank / o->ranks, last = leaves * (o->rank + 1) / o->ranks;
     *first = leaf * batch / leaves;
     *end = last * batch / leaves;
 }
 
-static void order_pass(dl_feed *feed, int64_t pass)
-{
+static void order_pass(dl_feed *feed, int64_t pass) {
     if (feed->pass == pass)
         return;
     dl_permute(feed->order, feed->samples, feed->options.seed, dl_stream("data shuffle"),
@@ -52,8 +50,7 @@ static void order_pass(dl_feed *feed, int64_t pass)
     feed->pass = pass;
 }
 
-static void choose(dl_feed *feed, dl_batch *batch, uint32_t *sample)
-{
+static void choose(dl_feed *feed, dl_batch *batch, uint32_t *sample) {
     const dl_feed_options *o = &feed->options;
     int64_t pass = batch->step / feed->batches, start = batch->step % feed->batches * o->batch;
     if (o->order == DL_ORDER_REPLACED) {
@@ -72,8 +69,7 @@ static void choose(dl_feed *feed, dl_batch *batch, uint32_t *sample)
     }
 }
 
-static void make(dl_feed *feed, slot *s, int64_t step)
-{
+static void make(dl_feed *feed, slot *s, int64_t step) {
     const dl_feed_options *o = &feed->options;
     dl_batch *batch = &s->batch;
     int64_t end, left = feed->samples - step % feed->batches * o->batch;
@@ -87,14 +83,12 @@ static void make(dl_feed *feed, slot *s, int64_t step)
                      (void *)(uintptr_t)s->field[i]);
 }
 
-static bool may_make(const dl_feed *feed)
-{
+static bool may_make(const dl_feed *feed) {
     return feed->made < feed->released + DL_FEED_SLOTS &&
            (feed->options.end_step == 0 || feed->begin + feed->made < feed->options.end_step);
 }
 
-static void *read_ahead(void *argument)
-{
+static void *read_ahead(void *argument) {
     dl_feed *feed = argument;
     pthread_mutex_lock(&feed->lock);
     while (!feed->closing) {
@@ -116,8 +110,7 @@ static void *read_ahead(void *argument)
     return NULL;
 }
 
-static dl_status check(const dl_data *data, const dl_feed_options *o)
-{
+static dl_status check(const dl_data *data, const dl_feed_options *o) {
     int64_t samples = dl_data_samples(data, o->part);
     if (samples == 0 || o->batch < 1 || o->leaves < 1 || o->ranks < 1 || o->rank < 0 ||
         o->rank >= o->ranks || o->first_step < 0)
@@ -126,8 +119,7 @@ static dl_status check(const dl_data *data, const dl_feed_options *o)
     return DL_OK;
 }
 
-static dl_status allocate(dl_feed *feed, const dl_feed_options *options)
-{
+static dl_status allocate(dl_feed *feed, const dl_feed_options *options) {
     const dl_data *data = feed->data;
     dl_feed_options *o = &feed->options;
     int64_t first, end, most = 0;
@@ -167,8 +159,7 @@ static dl_status allocate(dl_feed *feed, const dl_feed_options *options)
     return DL_OK;
 }
 
-dl_status dl_feed_open(dl_feed **out, const dl_data *data, const dl_feed_options *options)
-{
+dl_status dl_feed_open(dl_feed **out, const dl_data *data, const dl_feed_options *options) {
     DL_TRY(check(data, options));
     dl_feed *feed = dl_alloc(sizeof *feed);
     if (!feed)
@@ -193,8 +184,7 @@ dl_status dl_feed_open(dl_feed **out, const dl_data *data, const dl_feed_options
     return DL_OK;
 }
 
-void dl_feed_close(dl_feed *feed)
-{
+void dl_feed_close(dl_feed *feed) {
     if (!feed)
         return;
     pthread_mutex_lock(&feed->lock);
@@ -216,8 +206,7 @@ void dl_feed_close(dl_feed *feed)
     dl_free(feed);
 }
 
-dl_status dl_feed_next(dl_feed *feed, dl_batch *batch)
-{
+dl_status dl_feed_next(dl_feed *feed, dl_batch *batch) {
     dl_status status = DL_OK;
     pthread_mutex_lock(&feed->lock);
     int64_t step = feed->begin + feed->taken;
@@ -234,8 +223,7 @@ dl_status dl_feed_next(dl_feed *feed, dl_batch *batch)
     return status;
 }
 
-void dl_feed_release(dl_feed *feed)
-{
+void dl_feed_release(dl_feed *feed) {
     pthread_mutex_lock(&feed->lock);
     if (feed->released < feed->taken)
         feed->released++;
@@ -243,8 +231,7 @@ void dl_feed_release(dl_feed *feed)
     pthread_mutex_unlock(&feed->lock);
 }
 
-dl_status dl_feed_seek(dl_feed *feed, int64_t step)
-{
+dl_status dl_feed_seek(dl_feed *feed, int64_t step) {
     dl_status status = DL_OK;
     pthread_mutex_lock(&feed->lock);
     if (feed->released != feed->taken || step < 0) {
@@ -259,7 +246,6 @@ dl_status dl_feed_seek(dl_feed *feed, int64_t step)
     return status;
 }
 
-int64_t dl_feed_batches(const dl_feed *feed)
-{
+int64_t dl_feed_batches(const dl_feed *feed) {
     return feed->batches;
 }

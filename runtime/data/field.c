@@ -7,8 +7,7 @@
 #include <string.h>
 
 /* "x, y" */
-static const char *names_of(dl_data *data)
-{
+static const char *names_of(dl_data *data) {
     const char *text = "";
     for (int i = 0; i < data->chains && text; i++)
         text =
@@ -16,8 +15,7 @@ static const char *names_of(dl_data *data)
     return text ? text : "";
 }
 
-static const dl_array *array_of(const dl_set *set, const char *name)
-{
+static const dl_array *array_of(const dl_set *set, const char *name) {
     for (int i = 0; i < set->arrays; i++)
         if (strcmp(set->array[i].name, name) == 0)
             return &set->array[i];
@@ -26,15 +24,13 @@ static const dl_array *array_of(const dl_set *set, const char *name)
 
 /* Whole numbers in a lone column, (None, 1), are one a sample as well: Keras's label files are so.
  */
-static dl_type sample_type(const dl_array *array)
-{
+static dl_type sample_type(const dl_array *array) {
     if (array->type.rank == 1 && array->type.dim[0] == 1 && dl_is_integer(array->type.dtype))
         return DL_SCALAR(array->type.dtype);
     return array->type;
 }
 
-static dl_status open_chain(dl_data *data, dl_chain *chain, const dl_array *first)
-{
+static dl_status open_chain(dl_data *data, dl_chain *chain, const dl_array *first) {
     char text[DL_SHAPE_TEXT], other[DL_SHAPE_TEXT];
     chain->field.name = first->name;
     chain->field.type = sample_type(first);
@@ -61,8 +57,7 @@ static dl_status open_chain(dl_data *data, dl_chain *chain, const dl_array *firs
     return DL_OK;
 }
 
-dl_status dl_fields_open(dl_data *data)
-{
+dl_status dl_fields_open(dl_data *data) {
     data->chains = data->set[0].arrays;
     data->chain = DL_NEW_N(&data->arena, dl_chain, data->chains);
     if (!data->chain)
@@ -78,8 +73,7 @@ dl_status dl_fields_open(dl_data *data)
     return DL_OK;
 }
 
-dl_status dl_chain_float(dl_chain *chain, const dl_node *node)
-{
+dl_status dl_chain_float(dl_chain *chain, const dl_node *node) {
     if (chain->array[0]->label && !chain->one_hot)
         return dl_fail_at(
             node, DL_BAD_JOB,
@@ -90,8 +84,7 @@ dl_status dl_chain_float(dl_chain *chain, const dl_node *node)
     return DL_OK;
 }
 
-dl_stage *dl_chain_stage(dl_data *data, dl_chain *chain, const dl_node *node)
-{
+dl_stage *dl_chain_stage(dl_data *data, dl_chain *chain, const dl_node *node) {
     if (chain->stages == DL_MAX_STAGES) {
         dl_fail_at(node, DL_BAD_JOB, "field '%s' has more than %d steps", chain->field.name,
                    DL_MAX_STAGES);
@@ -109,8 +102,7 @@ dl_stage *dl_chain_stage(dl_data *data, dl_chain *chain, const dl_node *node)
 }
 
 static dl_status fit_part(const dl_chain *chain, int set, const uint32_t *sample, int64_t count,
-                          dl_fit_fn fn, void *argument, float *values, int64_t block)
-{
+                          dl_fit_fn fn, void *argument, float *values, int64_t block) {
     for (int64_t first = 0; first < count; first += block) {
         int64_t here = count - first < block ? count - first : block;
         dl_chain_read(chain, set, sample ? sample + first : NULL, first, here, values);
@@ -120,8 +112,7 @@ static dl_status fit_part(const dl_chain *chain, int set, const uint32_t *sample
 }
 
 dl_status dl_chain_fit(dl_data *data, const dl_node *node, const dl_chain *chain, dl_fit_fn fn,
-                       void *argument, int64_t *samples)
-{
+                       void *argument, int64_t *samples) {
     const dl_part *train = &data->part[DL_PART_TRAIN];
     int64_t elements = dl_type_count(&chain->field.type), seen = 0;
     int64_t block = DL_BLOCK_FLOATS / elements > 0 ? DL_BLOCK_FLOATS / elements : 1;
@@ -155,8 +146,7 @@ dl_status dl_chain_fit(dl_data *data, const dl_node *node, const dl_chain *chain
     return DL_OK;
 }
 
-static dl_status plan(dl_data *data, const dl_node *node, const char *name)
-{
+static dl_status plan(dl_data *data, const dl_node *node, const char *name) {
     const dl_step *step = node->word->impl;
     int index = dl_data_field_index(data, name);
     const dl_node *place = dl_given(node, "field");
@@ -169,8 +159,7 @@ static dl_status plan(dl_data *data, const dl_node *node, const char *name)
 }
 
 /* No unknown value may reach the model: one of them makes the loss NaN. */
-static dl_status check_known(dl_data *data)
-{
+static dl_status check_known(dl_data *data) {
     for (int i = 0; i < data->chains; i++)
         for (int set = 0; set < data->sets; set++) {
             const dl_array *array = data->chain[i].array[set];
@@ -184,8 +173,7 @@ static dl_status check_known(dl_data *data)
     return DL_OK;
 }
 
-dl_status dl_steps_plan(dl_data *data)
-{
+dl_status dl_steps_plan(dl_data *data) {
     for (DL_EACH(node, dl_given(data->node, "prepare"))) {
         const dl_node *field = dl_get(node, "field");
         if (field && field->kind == DL_NODE_LIST) {

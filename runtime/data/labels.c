@@ -7,14 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_text(const dl_chain *chain)
-{
+static bool is_text(const dl_chain *chain) {
     return chain->array[0]->label != NULL;
 }
 
 /* Lowest and highest stored number of a field over all sets. */
-static void stored_range(const dl_data *data, const dl_chain *chain, int64_t *low, int64_t *high)
-{
+static void stored_range(const dl_data *data, const dl_chain *chain, int64_t *low, int64_t *high) {
     *low = INT64_MAX;
     *high = INT64_MIN;
     for (int set = 0; set < data->sets; set++) {
@@ -27,14 +25,12 @@ static void stored_range(const dl_data *data, const dl_chain *chain, int64_t *lo
     }
 }
 
-static int compare_texts(const void *a, const void *b)
-{
+static int compare_texts(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
 /* Text labels of all sets in one alphabetical list; maps from each set's own. */
-static dl_status join_texts(dl_data *data, dl_chain *chain)
-{
+static dl_status join_texts(dl_data *data, dl_chain *chain) {
     int total = 0, labels = 0;
     for (int set = 0; set < data->sets; set++) {
         if (!chain->array[set]->label)
@@ -69,8 +65,7 @@ static dl_status join_texts(dl_data *data, dl_chain *chain)
     return DL_OK;
 }
 
-dl_chain *dl_labels_chain(dl_data *data)
-{
+dl_chain *dl_labels_chain(dl_data *data) {
     dl_chain *only = NULL;
     int y = dl_data_field_index(data, "y");
     if (y >= 0)
@@ -91,8 +86,7 @@ typedef struct relabel {
     int32_t *to;       /* [high - low + 1], -1: in no list */
 } relabel;
 
-static dl_status give(relabel *r, const dl_node *old, int32_t class)
-{
+static dl_status give(relabel *r, const dl_node *old, int32_t class) {
     const dl_data_field *field = &r->chain->field;
     int64_t number = -1;
     if (is_text(r->chain)) {
@@ -125,8 +119,7 @@ static dl_status give(relabel *r, const dl_node *old, int32_t class)
     return DL_OK;
 }
 
-static dl_status read_classes(dl_data *data, const dl_node *classes, relabel *r)
-{
+static dl_status read_classes(dl_data *data, const dl_node *classes, relabel *r) {
     const char **name = DL_NEW_N(&data->arena, const char *, classes->count);
     const dl_node *others = NULL;
     int32_t class = 0, other_class = 0;
@@ -156,8 +149,7 @@ static dl_status read_classes(dl_data *data, const dl_node *classes, relabel *r)
 }
 
 /* Samples whose label has a class; composes the new numbers into the maps. */
-static dl_status filter(dl_data *data, relabel *r)
-{
+static dl_status filter(dl_data *data, relabel *r) {
     dl_chain *chain = r->chain;
     for (int s = 0; s < data->sets; s++) {
         dl_set *set = &data->set[s];
@@ -180,8 +172,7 @@ static dl_status filter(dl_data *data, relabel *r)
     return DL_OK;
 }
 
-static dl_status apply_classes(dl_data *data, const dl_node *classes)
-{
+static dl_status apply_classes(dl_data *data, const dl_node *classes) {
     relabel r = {.chain = NULL};
     for (int i = 0; i < data->chains && !r.chain; i++) {
         dl_chain *chain = &data->chain[i];
@@ -211,8 +202,7 @@ static dl_status apply_classes(dl_data *data, const dl_node *classes)
     return filter(data, &r);
 }
 
-dl_status dl_labels_open(dl_data *data)
-{
+dl_status dl_labels_open(dl_data *data) {
     for (int i = 0; i < data->chains; i++) {
         dl_chain *chain = &data->chain[i];
         bool integer = true;
@@ -243,8 +233,7 @@ dl_status dl_labels_open(dl_data *data)
     return classes ? apply_classes(data, classes) : DL_OK;
 }
 
-dl_status dl_labels_count(dl_data *data)
-{
+dl_status dl_labels_count(dl_data *data) {
     for (int i = 0; i < data->chains; i++) {
         dl_chain *chain = &data->chain[i];
         dl_data_field *field = &chain->field;

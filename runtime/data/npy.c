@@ -11,22 +11,19 @@ typedef struct reader {
     const char *name;
 } reader;
 
-static dl_status bad_header(const reader *r)
-{
+static dl_status bad_header(const reader *r) {
     return dl_fail(DL_NO_INPUT,
                    "%s is damaged: its NPY header is no dictionary of descr, "
                    "fortran_order and shape",
                    r->name);
 }
 
-static void skip_blanks(reader *r)
-{
+static void skip_blanks(reader *r) {
     while (r->at < r->end && (*r->at == ' ' || *r->at == '\n' || *r->at == '\t'))
         r->at++;
 }
 
-static bool accept(reader *r, char c)
-{
+static bool accept(reader *r, char c) {
     skip_blanks(r);
     if (r->at < r->end && *r->at == c) {
         r->at++;
@@ -35,8 +32,7 @@ static bool accept(reader *r, char c)
     return false;
 }
 
-static bool accept_word(reader *r, const char *word)
-{
+static bool accept_word(reader *r, const char *word) {
     size_t length = strlen(word);
     skip_blanks(r);
     if ((size_t)(r->end - r->at) < length || memcmp(r->at, word, length) != 0)
@@ -46,8 +42,7 @@ static bool accept_word(reader *r, const char *word)
 }
 
 /* A quoted text of at most size - 1 bytes, without escapes. */
-static bool read_text(reader *r, char *text, size_t size)
-{
+static bool read_text(reader *r, char *text, size_t size) {
     size_t length = 0;
     skip_blanks(r);
     if (r->at == r->end || (*r->at != '\'' && *r->at != '"'))
@@ -59,8 +54,7 @@ static bool read_text(reader *r, char *text, size_t size)
     return accept(r, quote);
 }
 
-static bool read_number(reader *r, int64_t *number)
-{
+static bool read_number(reader *r, int64_t *number) {
     skip_blanks(r);
     const char *start = r->at;
     *number = 0;
@@ -73,8 +67,7 @@ static bool read_number(reader *r, int64_t *number)
     return r->at > start;
 }
 
-static dl_status read_shape(reader *r, dl_npy *npy)
-{
+static dl_status read_shape(reader *r, dl_npy *npy) {
     npy->rank = 0;
     if (!accept(r, '('))
         return bad_header(r);
@@ -92,8 +85,7 @@ static dl_status read_shape(reader *r, dl_npy *npy)
     return DL_OK;
 }
 
-static dl_status read_descr(reader *r, dl_npy *npy)
-{
+static dl_status read_descr(reader *r, dl_npy *npy) {
     char text[16];
     int64_t size = 0;
     skip_blanks(r);
@@ -130,8 +122,7 @@ static dl_status read_descr(reader *r, dl_npy *npy)
                    r->name, text);
 }
 
-static dl_status read_dictionary(reader *r, dl_npy *npy)
-{
+static dl_status read_dictionary(reader *r, dl_npy *npy) {
     unsigned seen = 0;
     char key[32];
     if (!accept(r, '{'))
@@ -162,8 +153,7 @@ static dl_status read_dictionary(reader *r, dl_npy *npy)
     return seen == 7 ? DL_OK : bad_header(r);
 }
 
-dl_status dl_npy_read(const uint8_t *at, size_t count, dl_npy *npy, const char *name)
-{
+dl_status dl_npy_read(const uint8_t *at, size_t count, dl_npy *npy, const char *name) {
     *npy = (dl_npy){0};
     if (count < 10 || memcmp(at, "\x93NUMPY", 6) != 0)
         return dl_fail(DL_NO_INPUT, "%s is no NPY file: it does not begin with \\x93NUMPY", name);
@@ -197,8 +187,7 @@ dl_status dl_npy_read(const uint8_t *at, size_t count, dl_npy *npy, const char *
 }
 
 /* Elements of Fortran order to row-major order. */
-static void transpose(const dl_npy *npy, const uint8_t *from, uint8_t *to)
-{
+static void transpose(const dl_npy *npy, const uint8_t *from, uint8_t *to) {
     int64_t index[DL_MAX_RANK] = {0};
     size_t size = (size_t)npy->size;
     for (int64_t i = 0; i < npy->elements; i++) {
@@ -212,8 +201,7 @@ static void transpose(const dl_npy *npy, const uint8_t *from, uint8_t *to)
 }
 
 /* A text of at most `size` bytes, UTF-32 (U) or bytes (S), ended by zeros, as UTF-8. */
-static const char *text_at(dl_set *set, const dl_npy *npy, const uint8_t *from)
-{
+static const char *text_at(dl_set *set, const dl_npy *npy, const uint8_t *from) {
     size_t step = npy->kind == 'U' ? 4 : 1, most = (size_t)npy->size / step, length = 0;
     char *text = dl_arena_alloc(&set->arena, most * step + 1);
     for (size_t i = 0; text && i < most; i++, from += step) {
@@ -244,8 +232,7 @@ static const char *text_at(dl_set *set, const dl_npy *npy, const uint8_t *from)
     return text;
 }
 
-static dl_status text_labels(dl_set *set, const uint8_t *from, const dl_npy *npy, dl_array *array)
-{
+static dl_status text_labels(dl_set *set, const uint8_t *from, const dl_npy *npy, dl_array *array) {
     if (npy->rank != 1)
         return dl_fail(DL_BAD_JOB, "%s holds text, which can only be labels, one a sample",
                        array->file);
@@ -263,8 +250,7 @@ static dl_status text_labels(dl_set *set, const uint8_t *from, const dl_npy *npy
 }
 
 /* Unsigned numbers that have no type here become int64. */
-static dl_status widen(dl_set *set, const dl_npy *npy, dl_array *array)
-{
+static dl_status widen(dl_set *set, const dl_npy *npy, dl_array *array) {
     int64_t *wide = dl_set_take(set, npy->elements, sizeof *wide);
     if (!wide)
         return DL_NO_MEMORY;
@@ -280,8 +266,7 @@ static dl_status widen(dl_set *set, const dl_npy *npy, dl_array *array)
     return DL_OK;
 }
 
-static dl_dtype dtype_of(const dl_npy *npy)
-{
+static dl_dtype dtype_of(const dl_npy *npy) {
     if (npy->kind == 'f')
         return npy->size == 2 ? DL_F16 : npy->size == 4 ? DL_F32 : DL_F64;
     if (npy->size == 1)
@@ -292,8 +277,7 @@ static dl_dtype dtype_of(const dl_npy *npy)
 }
 
 dl_status dl_npy_array(dl_set *set, const uint8_t *at, const dl_npy *npy, dl_array *array,
-                       int64_t *samples)
-{
+                       int64_t *samples) {
     const uint8_t *from = at + npy->offset;
     size_t size = (size_t)npy->size, bytes = (size_t)npy->elements * size;
     *samples = npy->dim[0];

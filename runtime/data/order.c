@@ -3,8 +3,7 @@
 
 #include "runtime/base/philox.h"
 
-void dl_permute(uint32_t *out, int64_t count, uint64_t seed, uint32_t stream, uint32_t pass)
-{
+void dl_permute(uint32_t *out, int64_t count, uint64_t seed, uint32_t stream, uint32_t pass) {
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     uint32_t word[4] = {0};
     for (int64_t i = 0; i < count; i++) {

@@ -4,13 +4,11 @@
 
 #include <string.h>
 
-bool dl_is_integer(dl_dtype dtype)
-{
+bool dl_is_integer(dl_dtype dtype) {
     return dtype != DL_F32 && dtype != DL_F64 && dtype != DL_F16 && dtype != DL_BF16;
 }
 
-int64_t dl_whole_number(const dl_array *array, int64_t element)
-{
+int64_t dl_whole_number(const dl_array *array, int64_t element) {
     switch (array->type.dtype) {
     case DL_I8:
         return ((const int8_t *)array->values)[element];
@@ -29,18 +27,17 @@ int64_t dl_whole_number(const dl_array *array, int64_t element)
     }
 }
 
-int32_t dl_label_at(const dl_chain *chain, int set, int64_t sample)
-{
+int32_t dl_label_at(const dl_chain *chain, int set, int64_t sample) {
     int64_t number = dl_whole_number(chain->array[set], sample);
     return chain->map[set] ? chain->map[set][number - chain->map_low] : (int32_t)number;
 }
 
-#define CONVERT(type)                                                                              \
-    static void convert_##type(const void *from, float *to, int64_t count, float by, float offset) \
-    {                                                                                              \
-        const type *values = from;                                                                 \
-        for (int64_t i = 0; i < count; i++)                                                        \
-            to[i] = (float)values[i] * by + offset;                                                \
+#define CONVERT(type)                                                                \
+    static void convert_##type(const void *from, float *to, int64_t count, float by, \
+                               float offset) {                                       \
+        const type *values = from;                                                   \
+        for (int64_t i = 0; i < count; i++)                                          \
+            to[i] = (float)values[i] * by + offset;                                  \
     }
 CONVERT(int8_t)
 CONVERT(uint8_t)
@@ -51,8 +48,7 @@ CONVERT(int64_t)
 CONVERT(float)
 CONVERT(double)
 
-static float from_half(uint16_t half)
-{
+static float from_half(uint16_t half) {
     uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, bits;
     uint32_t fraction = half & 1023;
     float value;
@@ -65,8 +61,7 @@ static float from_half(uint16_t half)
     return value;
 }
 
-static void convert_half(const void *from, float *to, int64_t count, float by, float offset)
-{
+static void convert_half(const void *from, float *to, int64_t count, float by, float offset) {
     const uint16_t *values = from;
     for (int64_t i = 0; i < count; i++)
         to[i] = from_half(values[i]) * by + offset;
@@ -81,8 +76,7 @@ static const convert_fn converters[DL_DTYPE_COUNT] = {
 };
 
 /* The whole numbers of one sample. */
-static void whole(const dl_chain *chain, int set, int64_t sample, int64_t elements, int32_t *out)
-{
+static void whole(const dl_chain *chain, int set, int64_t sample, int64_t elements, int32_t *out) {
     const dl_array *array = chain->array[set];
     const int32_t *map = chain->map[set];
     for (int64_t i = 0; i < elements; i++) {
@@ -91,8 +85,7 @@ static void whole(const dl_chain *chain, int set, int64_t sample, int64_t elemen
     }
 }
 
-static void spread(const dl_chain *chain, int set, int64_t sample, int64_t elements, float *out)
-{
+static void spread(const dl_chain *chain, int set, int64_t sample, int64_t elements, float *out) {
     const dl_array *array = chain->array[set];
     const int32_t *map = chain->map[set];
     memset(out, 0, sizeof *out * (size_t)(elements * chain->one_hot));
@@ -102,8 +95,7 @@ static void spread(const dl_chain *chain, int set, int64_t sample, int64_t eleme
     }
 }
 
-static void numbers(const dl_chain *chain, int set, int64_t sample, int64_t elements, float *out)
-{
+static void numbers(const dl_chain *chain, int set, int64_t sample, int64_t elements, float *out) {
     const dl_array *array = chain->array[set];
     const int32_t *map = chain->map[set];
     if (map) {
@@ -117,8 +109,7 @@ static void numbers(const dl_chain *chain, int set, int64_t sample, int64_t elem
 }
 
 void dl_chain_read(const dl_chain *chain, int set, const uint32_t *sample, int64_t first,
-                   int64_t count, void *out)
-{
+                   int64_t count, void *out) {
     int64_t stored = dl_type_count(&chain->array[set]->type);
     int64_t elements = dl_type_count(&chain->field.type);
     if (chain->field.type.dtype == DL_I32) {
@@ -144,8 +135,7 @@ void dl_chain_read(const dl_chain *chain, int set, const uint32_t *sample, int64
 }
 
 void dl_data_read(const dl_data *data, dl_part_name part, int field, const uint32_t *sample,
-                  int64_t first, int64_t count, void *out)
-{
+                  int64_t first, int64_t count, void *out) {
     enum { NUMBERS = 256 };
     const dl_part *from = &data->part[part];
     const dl_chain *chain = &data->chain[field];

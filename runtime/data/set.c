@@ -14,8 +14,7 @@ typedef struct dl_block {
     dl_bytes bytes;
 } dl_block;
 
-static dl_block *new_block(dl_set *set)
-{
+static dl_block *new_block(dl_set *set) {
     dl_block *block = DL_NEW(&set->arena, dl_block);
     if (!block) {
         dl_fail_memory(sizeof *block);
@@ -26,8 +25,7 @@ static dl_block *new_block(dl_set *set)
     return block;
 }
 
-void *dl_set_take(dl_set *set, int64_t count, size_t element)
-{
+void *dl_set_take(dl_set *set, int64_t count, size_t element) {
     dl_block *block = new_block(set);
     if (!block)
         return NULL;
@@ -42,8 +40,7 @@ void *dl_set_take(dl_set *set, int64_t count, size_t element)
     return memory;
 }
 
-bool dl_product(const int64_t *dim, int rank, int64_t *out)
-{
+bool dl_product(const int64_t *dim, int rank, int64_t *out) {
     int64_t product = 1;
     for (int i = 0; i < rank; i++)
         if (dim[i] < 0 || __builtin_mul_overflow(product, dim[i], &product))
@@ -53,8 +50,7 @@ bool dl_product(const int64_t *dim, int rank, int64_t *out)
 }
 
 /* "data.root is '${DLTRAIN_DATA:-data}/mnist', DLTRAIN_DATA is not set" */
-static const char *root_text(dl_set *set)
-{
+static const char *root_text(dl_set *set) {
     const dl_node *root = dl_given(set->data, "root");
     if (!root || !root->given)
         return "";
@@ -76,8 +72,7 @@ static const char *root_text(dl_set *set)
 }
 
 /* The absolute path of a file named in the job. */
-static const char *full_path(dl_set *set, const dl_node *path)
-{
+static const char *full_path(dl_set *set, const dl_node *path) {
     char folder[PATH_MAX];
     const char *root = dl_text(set->data, "root");
     if (path->text[0] == '/')
@@ -91,8 +86,7 @@ static const char *full_path(dl_set *set, const dl_node *path)
     return dl_arena_format(&set->arena, "%s/%s%s%s", folder, root, *root ? "/" : "", path->text);
 }
 
-dl_status dl_set_file(dl_set *set, const dl_node *path, dl_bytes *bytes)
-{
+dl_status dl_set_file(dl_set *set, const dl_node *path, dl_bytes *bytes) {
     if (!path || path->kind != DL_NODE_SCALAR || !path->text[0])
         return dl_fail_at(path ? path : set->item, DL_BAD_JOB, "the name of a file belongs here");
     const char *full = full_path(set, path);
@@ -112,8 +106,7 @@ dl_status dl_set_file(dl_set *set, const dl_node *path, dl_bytes *bytes)
     return DL_OK;
 }
 
-dl_status dl_set_text(dl_set *set, const dl_node *path, dl_bytes *bytes)
-{
+dl_status dl_set_text(dl_set *set, const dl_node *path, dl_bytes *bytes) {
     DL_TRY(dl_set_file(set, path, bytes));
     if (!dl_is_gzip(bytes->at, bytes->count))
         return DL_OK;
@@ -127,8 +120,7 @@ dl_status dl_set_text(dl_set *set, const dl_node *path, dl_bytes *bytes)
     return DL_OK;
 }
 
-dl_status dl_set_add(dl_set *set, const dl_array *array, int64_t count, dl_array **out)
-{
+dl_status dl_set_add(dl_set *set, const dl_array *array, int64_t count, dl_array **out) {
     char text[DL_SHAPE_TEXT];
     int64_t elements;
     if (!dl_product(array->type.dim, array->type.rank, &elements) || elements < 1)
@@ -165,13 +157,11 @@ dl_status dl_set_add(dl_set *set, const dl_array *array, int64_t count, dl_array
     return DL_OK;
 }
 
-static int by_text(const void *a, const void *b)
-{
+static int by_text(const void *a, const void *b) {
     return strcmp(**(const char *const *const *)a, **(const char *const *const *)b);
 }
 
-dl_status dl_set_labels(dl_set *set, const char *const *text, int64_t count, dl_array *array)
-{
+dl_status dl_set_labels(dl_set *set, const char *const *text, int64_t count, dl_array *array) {
     int32_t *code = dl_set_take(set, count, sizeof *code);
     const char *const **order = dl_alloc(sizeof *order * (size_t)count);
     if (!code || !order) {
@@ -201,8 +191,7 @@ dl_status dl_set_labels(dl_set *set, const char *const *text, int64_t count, dl_
     return DL_OK;
 }
 
-dl_status dl_set_open(dl_set *set, const dl_node *item, const dl_node *data, uint64_t seed)
-{
+dl_status dl_set_open(dl_set *set, const dl_node *item, const dl_node *data, uint64_t seed) {
     *set = (dl_set){.item = item, .data = data, .seed = seed};
     const dl_source *source = item->word->impl;
     dl_status status = source->open(set, item);
@@ -216,8 +205,7 @@ dl_status dl_set_open(dl_set *set, const dl_node *item, const dl_node *data, uin
     return status;
 }
 
-void dl_set_close(dl_set *set)
-{
+void dl_set_close(dl_set *set) {
     for (dl_block *block = set->block; block; block = block->next)
         dl_bytes_close(&block->bytes);
     dl_free(set->kept);

@@ -42,14 +42,12 @@ typedef struct table {
     int64_t rows;
 } table;
 
-static bool same_cell(const char *a, const char *b)
-{
+static bool same_cell(const char *a, const char *b) {
     double x, y;
     return strcmp(a, b) == 0 || (dl_csv_number(a, &x) && dl_csv_number(b, &y) && x == y);
 }
 
-static bool is_missing(const table *t, const char *cell)
-{
+static bool is_missing(const table *t, const char *cell) {
     const dl_node *missing = dl_given(t->item, "missing");
     double number;
     if (!cell[strspn(cell, " \t")] || (dl_csv_number(cell, &number) && isnan(number)))
@@ -62,23 +60,20 @@ static bool is_missing(const table *t, const char *cell)
     return false;
 }
 
-static const char *place_of(const table *t, int column)
-{
+static const char *place_of(const table *t, int column) {
     const dl_cell *cell = &t->csv.cell[column];
     return dl_arena_format(&t->set->arena, "%s:%d:%d", t->file, cell->line, cell->column);
 }
 
 /* "'Location'" or "2" */
-static const char *name_of(const table *t, int column)
-{
+static const char *name_of(const table *t, int column) {
     if (t->columns.name)
         return dl_arena_format(&t->set->arena, "'%s'", t->columns.name[column]);
     return dl_arena_format(&t->set->arena, "%d", column);
 }
 
 /* What to write so that the column is left out: "fields: {x: {all_but: [Price, Location]}}". */
-static dl_status not_a_number(const table *t, const column_field *f, int column)
-{
+static dl_status not_a_number(const table *t, const column_field *f, int column) {
     const dl_node *others =
         f->pick.node->kind == DL_NODE_MAP ? dl_get(f->pick.node, "all_but") : NULL;
     const char *list = "", *name = name_of(t, column), *place = place_of(t, column);
@@ -104,8 +99,7 @@ static dl_status not_a_number(const table *t, const column_field *f, int column)
 }
 
 /* Texts of labels: few different ones are kept once. */
-static const char *keep_text(const table *t, column_field *f, const char *text)
-{
+static const char *keep_text(const table *t, column_field *f, const char *text) {
     for (int i = 0; i < f->distincts; i++)
         if (strcmp(f->distinct[i], text) == 0)
             return f->distinct[i];
@@ -115,8 +109,7 @@ static const char *keep_text(const table *t, column_field *f, const char *text)
     return copy;
 }
 
-static dl_status keep_lone(table *t, column_field *f, int64_t row, const char *cell, bool missing)
-{
+static dl_status keep_lone(table *t, column_field *f, int64_t row, const char *cell, bool missing) {
     double number = NAN;
     bool is_number = missing || dl_csv_number(cell, &number);
     if (!missing && f->form == UNKNOWN_YET)
@@ -135,8 +128,7 @@ static dl_status keep_lone(table *t, column_field *f, int64_t row, const char *c
     return DL_OK;
 }
 
-static dl_status keep_field(table *t, column_field *f, int64_t row)
-{
+static dl_status keep_field(table *t, column_field *f, int64_t row) {
     for (int i = 0; i < f->pick.count; i++) {
         int column = f->pick.column[i];
         const char *cell = dl_csv_cell(&t->csv, column);
@@ -159,8 +151,7 @@ static dl_status keep_field(table *t, column_field *f, int64_t row)
 }
 
 /* Whether `where` and drop_missing let the row through. */
-static bool wanted(const table *t)
-{
+static bool wanted(const table *t) {
     for (int i = 0; i < t->conditions; i++)
         if (!same_cell(dl_csv_cell(&t->csv, t->where[i]), t->where_text[i]))
             return false;
@@ -174,8 +165,7 @@ static bool wanted(const table *t)
 }
 
 /* One way through the file: counts the rows, or keeps them. */
-static dl_status pass(table *t, bool keep)
-{
+static dl_status pass(table *t, bool keep) {
     bool found = true;
     int64_t row = 0;
     dl_csv_close(&t->csv);
@@ -200,8 +190,7 @@ static dl_status pass(table *t, bool keep)
 }
 
 /* The first row: how many columns there are, and their names if it is a header. */
-static dl_status read_header(table *t)
-{
+static dl_status read_header(table *t) {
     const dl_node *header = dl_get(t->item, "header");
     bool found, numbers = false;
     double number;
@@ -224,8 +213,7 @@ static dl_status read_header(table *t)
     return t->columns.name ? DL_OK : dl_fail_memory(64);
 }
 
-static dl_status pick_all(table *t)
-{
+static dl_status pick_all(table *t) {
     const dl_node *fields = dl_get(t->item, "fields"), *where = dl_given(t->item, "where");
     t->field = DL_NEW_N(&t->set->arena, column_field, fields->count);
     t->where = DL_NEW_N(&t->set->arena, int, where ? where->count : 0);
@@ -243,8 +231,7 @@ static dl_status pick_all(table *t)
     return DL_OK;
 }
 
-static dl_status take_memory(table *t)
-{
+static dl_status take_memory(table *t) {
     if (t->rows > DL_MAX_SAMPLES)
         return dl_fail(DL_BAD_JOB, "%s has %" PRId64 " rows, more than %" PRId64, t->file, t->rows,
                        DL_MAX_SAMPLES);
@@ -259,8 +246,7 @@ static dl_status take_memory(table *t)
     return DL_OK;
 }
 
-static dl_status add_field(table *t, column_field *f)
-{
+static dl_status add_field(table *t, column_field *f) {
     dl_array array = {.name = f->key, .node = f->pick.node, .file = t->file, .missing = f->missing};
     if (f->pick.lone && f->form == TEXT) {
         if (f->missing)
@@ -284,8 +270,7 @@ static dl_status add_field(table *t, column_field *f)
     return dl_set_add(t->set, &array, t->rows, NULL);
 }
 
-static dl_status read_table(table *t)
-{
+static dl_status read_table(table *t) {
     DL_TRY(read_header(t));
     DL_TRY(pick_all(t));
     DL_TRY(pass(t, false));
@@ -296,8 +281,7 @@ static dl_status read_table(table *t)
     return DL_OK;
 }
 
-static dl_status open_csv(dl_set *set, const dl_node *item)
-{
+static dl_status open_csv(dl_set *set, const dl_node *item) {
     const dl_node *path = dl_get(item, "file"), *separator = dl_get(item, "separator");
     table t = {.set = set, .item = item, .file = path->text};
     t.separator = separator->text[0];

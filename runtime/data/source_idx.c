@@ -7,13 +7,11 @@
 #include <inttypes.h>
 #include <string.h>
 
-static uint32_t big32(const uint8_t *at)
-{
+static uint32_t big32(const uint8_t *at) {
     return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
-dl_status dl_idx_read(const uint8_t *at, size_t count, dl_idx *idx, const char *name)
-{
+dl_status dl_idx_read(const uint8_t *at, size_t count, dl_idx *idx, const char *name) {
     static const struct {
         uint8_t code;
         dl_dtype dtype;
@@ -45,20 +43,17 @@ dl_status dl_idx_read(const uint8_t *at, size_t count, dl_idx *idx, const char *
     return DL_OK;
 }
 
-static dl_status wrong_size(const dl_idx *idx, size_t have, bool more, const char *name)
-{
+static dl_status wrong_size(const dl_idx *idx, size_t have, bool more, const char *name) {
     return dl_fail(DL_NO_INPUT, "%s is %s: %zu samples need %zu bytes, but it has %s%zu", name,
                    have < idx->offset + idx->bytes ? "cut off" : "too long", (size_t)idx->samples,
                    idx->offset + idx->bytes, more ? "more than " : "", have);
 }
 
-dl_status dl_idx_check(const dl_idx *idx, size_t count, const char *name)
-{
+dl_status dl_idx_check(const dl_idx *idx, size_t count, const char *name) {
     return count == idx->offset + idx->bytes ? DL_OK : wrong_size(idx, count, false, name);
 }
 
-static dl_status unpack(dl_set *set, dl_bytes *bytes, dl_idx *idx, const char *name)
-{
+static dl_status unpack(dl_set *set, dl_bytes *bytes, dl_idx *idx, const char *name) {
     uint8_t head[4 + 4 * 255];
     size_t produced = 0;
     bool more = false;
@@ -83,8 +78,7 @@ static dl_status unpack(dl_set *set, dl_bytes *bytes, dl_idx *idx, const char *n
     return DL_OK;
 }
 
-static dl_status read_field(dl_set *set, dl_bytes bytes, dl_array *array, int64_t *samples)
-{
+static dl_status read_field(dl_set *set, dl_bytes bytes, dl_array *array, int64_t *samples) {
     dl_idx idx;
     if (dl_is_gzip(bytes.at, bytes.count))
         DL_TRY(unpack(set, &bytes, &idx, array->file));
@@ -106,8 +100,7 @@ static dl_status read_field(dl_set *set, dl_bytes bytes, dl_array *array, int64_
     return DL_OK;
 }
 
-static dl_status open_idx(dl_set *set, const dl_node *item)
-{
+static dl_status open_idx(dl_set *set, const dl_node *item) {
     for (DL_EACH(path, dl_get(item, "fields"))) {
         dl_array array = {.name = path->key, .node = path, .file = path->text};
         dl_bytes bytes;

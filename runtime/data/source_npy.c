@@ -7,8 +7,7 @@
 
 /* Adds the array in bytes as the field of `node`. */
 static dl_status add(dl_set *set, const dl_node *node, const char *file, const uint8_t *at,
-                     size_t count)
-{
+                     size_t count) {
     dl_array array = {.name = node->key, .node = node, .file = file};
     dl_npy npy;
     int64_t samples = 0;
@@ -20,8 +19,7 @@ static dl_status add(dl_set *set, const dl_node *node, const char *file, const u
     return dl_set_add(set, &array, samples, NULL);
 }
 
-static dl_status open_npy(dl_set *set, const dl_node *item)
-{
+static dl_status open_npy(dl_set *set, const dl_node *item) {
     for (DL_EACH(path, dl_get(item, "fields"))) {
         dl_bytes bytes;
         DL_TRY(dl_set_text(set, path, &bytes));
@@ -33,8 +31,7 @@ static dl_status open_npy(dl_set *set, const dl_node *item)
 const dl_source dl_source_npy = {open_npy};
 
 /* The entry for array `name`, "NAME.npy"; else a message with the names there are. */
-static dl_status find(dl_set *set, const dl_zip *zip, const dl_node *node, dl_zip_entry *entry)
-{
+static dl_status find(dl_set *set, const dl_zip *zip, const dl_node *node, dl_zip_entry *entry) {
     enum { NAMES = 64 };
     const char *names[NAMES], *list = "";
     int count = 0;
@@ -68,8 +65,7 @@ static dl_status find(dl_set *set, const dl_zip *zip, const dl_node *node, dl_zi
 }
 
 static dl_status open_entry(dl_set *set, const dl_zip *zip, const dl_node *node, uint8_t **out,
-                            size_t *count)
-{
+                            size_t *count) {
     dl_zip_entry entry;
     DL_TRY(find(set, zip, node, &entry));
     *count = entry.size;
@@ -77,8 +73,7 @@ static dl_status open_entry(dl_set *set, const dl_zip *zip, const dl_node *node,
     return *out ? dl_zip_read(zip, &entry, *out) : DL_NO_MEMORY;
 }
 
-static dl_status open_npz(dl_set *set, const dl_node *item)
-{
+static dl_status open_npz(dl_set *set, const dl_node *item) {
     const dl_node *path = dl_get(item, "file");
     dl_bytes bytes;
     dl_zip zip;

@@ -17,8 +17,7 @@ typedef struct draws {
     uint32_t stream, step, sample, used, word[4];
 } draws;
 
-static uint32_t draw(draws *d)
-{
+static uint32_t draw(draws *d) {
     if (d->used % 4 == 0) {
         const uint32_t counter[4] = {d->stream, d->step, d->sample, d->used / 4};
         const uint32_t key[2] = {(uint32_t)d->seed, (uint32_t)(d->seed >> 32)};
@@ -28,14 +27,12 @@ static uint32_t draw(draws *d)
 }
 
 /* In [-1, 1). */
-static float draw_signed(draws *d)
-{
+static float draw_signed(draws *d) {
     return 2 * dl_unit_float(draw(d)) - 1;
 }
 
 /* Nearly normal, mean 0, variance 1: twelve uniform bytes. */
-static float draw_normal(draws *d)
-{
+static float draw_normal(draws *d) {
     int sum = 0;
     for (int i = 0; i < 3; i++) {
         uint32_t word = draw(d);
@@ -56,8 +53,7 @@ typedef struct wish {
 
 /* A class's part of an element: the same for all samples of the class. */
 static void fill_vector(const wish *w, uint64_t seed, uint32_t stream, int64_t sample,
-                        int32_t class, float *out)
-{
+                        int32_t class, float *out) {
     draws center = {.seed = seed, .stream = stream, .step = 1, .sample = (uint32_t) class};
     draws noise = {.seed = seed, .stream = stream, .step = 2, .sample = (uint32_t)sample};
     int64_t count = dl_type_count(&w->type);
@@ -68,8 +64,7 @@ static void fill_vector(const wish *w, uint64_t seed, uint32_t stream, int64_t s
 /* Images in 0 .. 1: each class has a few soft spots of its own in each channel; they move and
  * change strength, and there is noise. */
 static void fill_image(const wish *w, uint64_t seed, uint32_t stream, int64_t sample, int32_t class,
-                       float *out)
-{
+                       float *out) {
     enum { SPOTS = 4 };
     int64_t height = w->type.dim[0], width = w->type.dim[1];
     int64_t channels = w->type.rank > 2 ? w->type.dim[2] : 1;
@@ -105,8 +100,7 @@ static void fill_image(const wish *w, uint64_t seed, uint32_t stream, int64_t sa
 /* Tokens: a third of them from the class's own eighth of the vocabulary, the others from all of it.
  */
 static void fill_tokens(const wish *w, uint64_t seed, uint32_t stream, int64_t sample,
-                        int32_t class, int32_t *out)
-{
+                        int32_t class, int32_t *out) {
     draws d = {.seed = seed, .stream = stream, .step = 2, .sample = (uint32_t)sample};
     uint32_t words = (uint32_t)w->vocabulary, few = words / 8 + 1;
     uint32_t start = dl_bounded(dl_random_word(seed, stream, 1, (uint32_t) class, 0), words);
@@ -120,8 +114,7 @@ static void fill_tokens(const wish *w, uint64_t seed, uint32_t stream, int64_t s
 
 /* Series: a rotation at the class's own speed from a phase of the sample's own, with noise. */
 static void fill_series(const wish *w, uint64_t seed, uint32_t stream, int64_t sample,
-                        int32_t class, float *out)
-{
+                        int32_t class, float *out) {
     int64_t steps = w->type.dim[0], features = dl_type_count(&w->type) / steps;
     draws own = {.seed = seed, .stream = stream, .step = 1, .sample = (uint32_t) class};
     draws noise = {.seed = seed, .stream = stream, .step = 2, .sample = (uint32_t)sample};
@@ -139,14 +132,12 @@ static void fill_series(const wish *w, uint64_t seed, uint32_t stream, int64_t s
     }
 }
 
-static int32_t label_of(const wish *w, uint64_t seed, uint32_t stream, int64_t sample)
-{
+static int32_t label_of(const wish *w, uint64_t seed, uint32_t stream, int64_t sample) {
     return (int32_t)dl_bounded(dl_random_word(seed, stream, 0, (uint32_t)sample, 0),
                                (uint32_t)w->classes);
 }
 
-static dl_status make_field(dl_set *set, const wish *w, const wish *label, int64_t samples)
-{
+static dl_status make_field(dl_set *set, const wish *w, const wish *label, int64_t samples) {
     bool digits = strcmp(w->kind, "digits") == 0;
     dl_array array = {.name = w->name, .node = w->node, .type = w->type};
     int64_t count = dl_type_count(&w->type), total;
@@ -175,8 +166,7 @@ static dl_status make_field(dl_set *set, const wish *w, const wish *label, int64
     return dl_set_add(set, &array, samples, NULL);
 }
 
-static dl_status read_shape(const dl_node *shape, dl_type *type)
-{
+static dl_status read_shape(const dl_node *shape, dl_type *type) {
     int64_t elements;
     if (shape->kind != DL_NODE_LIST || shape->count >= DL_MAX_RANK)
         return dl_fail_at(shape, DL_BAD_JOB, "a shape is a list of at most %d sizes: [28, 28, 1]",
@@ -193,8 +183,7 @@ static dl_status read_shape(const dl_node *shape, dl_type *type)
     return DL_OK;
 }
 
-static dl_status read_count(const dl_node *node, const char *what, int64_t most, int64_t *out)
-{
+static dl_status read_count(const dl_node *node, const char *what, int64_t most, int64_t *out) {
     if (node->value != DL_VALUE_NUMBER || node->number < 1 || node->number > (double)most ||
         node->number != (double)(int64_t)node->number)
         return dl_fail_at(node, DL_BAD_JOB, "%s is a whole number from 1 to %" PRId64, what, most);
@@ -202,8 +191,7 @@ static dl_status read_count(const dl_node *node, const char *what, int64_t most,
     return DL_OK;
 }
 
-static dl_status read_wish(const dl_node *node, wish *w)
-{
+static dl_status read_wish(const dl_node *node, wish *w) {
     static const char *const known[] = {"shape", "classes", "vocabulary", "length"};
     int64_t length = 0;
     if (node->kind != DL_NODE_MAP)
@@ -239,8 +227,7 @@ static dl_status read_wish(const dl_node *node, wish *w)
     return DL_OK;
 }
 
-static int default_wishes(const char *kind, const dl_node *item, wish *w)
-{
+static int default_wishes(const char *kind, const dl_node *item, wish *w) {
     w[0] = (wish){.name = "x", .kind = kind, .node = item};
     w[1] =
         (wish){.name = "y", .kind = kind, .node = item, .type = DL_SCALAR(DL_I32), .classes = 10};
@@ -259,8 +246,7 @@ static int default_wishes(const char *kind, const dl_node *item, wish *w)
     return 2;
 }
 
-static dl_status open_synthetic(dl_set *set, const dl_node *item)
-{
+static dl_status open_synthetic(dl_set *set, const dl_node *item) {
     wish wishes[MAX_FIELDS];
     const wish *label = NULL;
     const char *kind = dl_text(item, "kind");

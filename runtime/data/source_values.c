@@ -7,8 +7,7 @@
 #include <string.h>
 
 /* Dimensions from the first element of every level. */
-static dl_status shape_of(const dl_node *node, dl_type *type, int64_t *samples)
-{
+static dl_status shape_of(const dl_node *node, dl_type *type, int64_t *samples) {
     int depth = 0;
     for (const dl_node *at = node; at && at->kind == DL_NODE_LIST; at = at->first, depth++) {
         if (depth == DL_MAX_RANK)
@@ -32,8 +31,7 @@ typedef struct filler {
     bool whole; /* all of them whole numbers that int32 holds */
 } filler;
 
-static dl_status fill(filler *f, const dl_node *node, int depth)
-{
+static dl_status fill(filler *f, const dl_node *node, int depth) {
     if (depth <= f->type->rank) {
         int64_t want = depth == 0 ? node->count : f->type->dim[depth - 1];
         if (node->kind != DL_NODE_LIST || node->count != want)
@@ -59,8 +57,7 @@ static dl_status fill(filler *f, const dl_node *node, int depth)
     return DL_OK;
 }
 
-static dl_status finish(dl_set *set, const filler *f, int64_t count, dl_array *array)
-{
+static dl_status finish(dl_set *set, const filler *f, int64_t count, dl_array *array) {
     if (f->text)
         return dl_set_labels(set, f->text, count, array);
     array->type.dtype = f->whole && array->type.rank == 0 ? DL_I32 : DL_F32;
@@ -76,8 +73,7 @@ static dl_status finish(dl_set *set, const filler *f, int64_t count, dl_array *a
     return DL_OK;
 }
 
-static dl_status add(dl_set *set, const dl_node *node)
-{
+static dl_status add(dl_set *set, const dl_node *node) {
     dl_array array = {.name = node->key, .node = node, .type.dtype = DL_F32};
     int64_t samples = 0, elements, count;
     DL_TRY(shape_of(node, &array.type, &samples));
@@ -101,8 +97,7 @@ static dl_status add(dl_set *set, const dl_node *node)
     return status == DL_OK ? dl_set_add(set, &array, samples, NULL) : status;
 }
 
-static dl_status open_values(dl_set *set, const dl_node *item)
-{
+static dl_status open_values(dl_set *set, const dl_node *item) {
     for (DL_EACH(node, dl_get(item, "fields")))
         DL_TRY(add(set, node));
     return DL_OK;

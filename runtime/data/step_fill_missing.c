@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void run_fill(const dl_stage *stage, float *values, int64_t samples)
-{
+static void run_fill(const dl_stage *stage, float *values, int64_t samples) {
     for (int64_t i = 0; i < samples; i++, values += stage->elements)
         for (int64_t j = 0; j < stage->elements; j++)
             if (isnan(values[j]))
@@ -23,8 +22,7 @@ typedef struct table {
     int64_t *known;
 } table;
 
-static void add_rows(void *argument, const float *values, int64_t samples)
-{
+static void add_rows(void *argument, const float *values, int64_t samples) {
     table *t = argument;
     for (int64_t i = 0; i < samples; i++, values += t->elements)
         for (int64_t j = 0; j < t->elements; j++)
@@ -32,14 +30,12 @@ static void add_rows(void *argument, const float *values, int64_t samples)
                 t->value[j * t->capacity + t->known[j]++] = values[j];
 }
 
-static int compare(const void *a, const void *b)
-{
+static int compare(const void *a, const void *b) {
     float x = *(const float *)a, y = *(const float *)b;
     return (x > y) - (x < y);
 }
 
-static float summary(float *value, int64_t count, const char *by)
-{
+static float summary(float *value, int64_t count, const char *by) {
     double sum = 0;
     if (strcmp(by, "mean") == 0) {
         for (int64_t i = 0; i < count; i++)
@@ -62,8 +58,7 @@ static float summary(float *value, int64_t count, const char *by)
 }
 
 static dl_status learn(dl_data *data, const dl_node *node, dl_chain *chain, dl_stage *stage,
-                       table *t)
-{
+                       table *t) {
     int64_t samples = 0;
     DL_TRY(dl_chain_fit(data, node, chain, add_rows, t, &samples));
     for (int64_t j = 0; j < t->elements; j++) {
@@ -76,8 +71,7 @@ static dl_status learn(dl_data *data, const dl_node *node, dl_chain *chain, dl_s
     return DL_OK;
 }
 
-static dl_status plan_fill(dl_data *data, const dl_node *node, dl_chain *chain)
-{
+static dl_status plan_fill(dl_data *data, const dl_node *node, dl_chain *chain) {
     const dl_node *by = dl_get(node, "by");
     DL_TRY(dl_chain_float(chain, node));
     dl_stage *stage = dl_chain_stage(data, chain, node);

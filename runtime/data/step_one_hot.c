@@ -5,8 +5,7 @@
 
 /* The first number outside 0 .. classes-1 in any part, by file and sample. */
 static dl_status check_inside(const dl_data *data, const dl_node *place, const dl_chain *chain,
-                              int64_t classes)
-{
+                              int64_t classes) {
     int64_t elements = dl_type_count(&chain->array[0]->type);
     for (int p = 0; p < DL_PARTS; p++) {
         const dl_part *part = &data->part[p];
@@ -27,8 +26,7 @@ static dl_status check_inside(const dl_data *data, const dl_node *place, const d
     return DL_OK;
 }
 
-static int64_t seen(const dl_data *data, const dl_chain *chain)
-{
+static int64_t seen(const dl_data *data, const dl_chain *chain) {
     int64_t elements = dl_type_count(&chain->array[0]->type), highest = 0;
     for (int p = 0; p < DL_PARTS; p++)
         for (int64_t i = 0; i < data->part[p].count * elements; i++) {
@@ -40,8 +38,7 @@ static int64_t seen(const dl_data *data, const dl_chain *chain)
     return highest + 1;
 }
 
-static dl_status plan_one_hot(dl_data *data, const dl_node *node, dl_chain *chain)
-{
+static dl_status plan_one_hot(dl_data *data, const dl_node *node, dl_chain *chain) {
     const dl_node *given = dl_given(node, "classes");
     dl_type *type = &chain->field.type;
     if (type->dtype != DL_I32)

@@ -1,8 +1,7 @@
 /* Step `reshape`: new dimensions for the same elements; nothing moves. */
 #include "runtime/data/inner.h"
 
-static dl_status plan_reshape(dl_data *data, const dl_node *node, dl_chain *chain)
-{
+static dl_status plan_reshape(dl_data *data, const dl_node *node, dl_chain *chain) {
     const dl_node *shape = dl_get(node, "shape");
     dl_type from = chain->field.type, to = {.dtype = from.dtype};
     int64_t count = dl_type_count(&from), known;

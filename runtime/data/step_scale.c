@@ -7,8 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-static void run_affine(const dl_stage *stage, float *values, int64_t samples)
-{
+static void run_affine(const dl_stage *stage, float *values, int64_t samples) {
     const float *by = stage->by, *offset = stage->offset;
     for (int64_t i = 0; i < samples; i++, values += stage->elements)
         for (int64_t j = 0; j < stage->elements; j++)
@@ -16,16 +15,14 @@ static void run_affine(const dl_stage *stage, float *values, int64_t samples)
 }
 
 /* Subtracts first: a large mean must not cost the digits of a small deviation. */
-static void run_standardize(const dl_stage *stage, float *values, int64_t samples)
-{
+static void run_standardize(const dl_stage *stage, float *values, int64_t samples) {
     const float *by = stage->by, *mean = stage->offset;
     for (int64_t i = 0; i < samples; i++, values += stage->elements)
         for (int64_t j = 0; j < stage->elements; j++)
             values[j] = (values[j] - mean[j]) * by[j];
 }
 
-static dl_status plan_scale(dl_data *data, const dl_node *node, dl_chain *chain)
-{
+static dl_status plan_scale(dl_data *data, const dl_node *node, dl_chain *chain) {
     float by = (float)dl_number(node, "by"), offset = (float)dl_number(node, "offset");
     DL_TRY(dl_chain_float(chain, node));
     chain->field.classes = chain->one_hot ? chain->field.classes : 0;
@@ -53,8 +50,7 @@ typedef struct moments {
     double samples, *mean, *squares;
 } moments;
 
-static void add_moments(void *argument, const float *values, int64_t samples)
-{
+static void add_moments(void *argument, const float *values, int64_t samples) {
     moments *m = argument;
     for (int64_t i = 0; i < samples; i++, values += m->elements) {
         m->samples++;
@@ -68,8 +64,7 @@ static void add_moments(void *argument, const float *values, int64_t samples)
 }
 
 /* Numbers given in the job, one for all elements or one each. */
-static dl_status given_numbers(const dl_node *node, int64_t elements, double *out)
-{
+static dl_status given_numbers(const dl_node *node, int64_t elements, double *out) {
     if (node->kind != DL_NODE_LIST) {
         for (int64_t i = 0; i < elements; i++)
             out[i] = node->number;
@@ -86,8 +81,7 @@ static dl_status given_numbers(const dl_node *node, int64_t elements, double *ou
 
 /* Which elements `columns` means. */
 static dl_status wanted_columns(const dl_node *node, const dl_chain *chain, int64_t elements,
-                                bool *wanted)
-{
+                                bool *wanted) {
     const dl_node *columns = dl_given(node, "columns");
     memset(wanted, !columns, (size_t)elements);
     for (DL_EACH(column, columns)) {
@@ -115,8 +109,7 @@ static dl_status wanted_columns(const dl_node *node, const dl_chain *chain, int6
     return DL_OK;
 }
 
-static dl_status learn(dl_data *data, const dl_node *node, const dl_chain *chain, moments *m)
-{
+static dl_status learn(dl_data *data, const dl_node *node, const dl_chain *chain, moments *m) {
     int64_t samples = 0;
     const dl_node *mean = dl_given(node, "mean"), *std = dl_given(node, "std");
     if (!mean != !std)
@@ -134,8 +127,7 @@ static dl_status learn(dl_data *data, const dl_node *node, const dl_chain *chain
 }
 
 static dl_status set_constants(dl_data *data, const dl_node *node, dl_chain *chain, dl_stage *stage,
-                               moments *m, bool *wanted)
-{
+                               moments *m, bool *wanted) {
     double epsilon = dl_number(node, "epsilon");
     DL_TRY(wanted_columns(node, chain, m->elements, wanted));
     DL_TRY(learn(data, node, chain, m));
@@ -153,8 +145,7 @@ static dl_status set_constants(dl_data *data, const dl_node *node, dl_chain *cha
     return DL_OK;
 }
 
-static dl_status plan_standardize(dl_data *data, const dl_node *node, dl_chain *chain)
-{
+static dl_status plan_standardize(dl_data *data, const dl_node *node, dl_chain *chain) {
     DL_TRY(dl_chain_float(chain, node));
     chain->field.classes = chain->one_hot ? chain->field.classes : 0;
     dl_stage *stage = dl_chain_stage(data, chain, node);

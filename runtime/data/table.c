@@ -6,8 +6,7 @@
 #include <string.h>
 
 /* "It has 40: Price, Area, Location, No. of Bedrooms, ..." */
-static const char *some_names(const dl_columns *c)
-{
+static const char *some_names(const dl_columns *c) {
     enum { SHOWN = 4 };
     const char *text = dl_arena_format(c->arena, "It has %d: ", c->count);
     for (int i = 0; text && i < c->count && i < SHOWN; i++)
@@ -18,8 +17,7 @@ static const char *some_names(const dl_columns *c)
 }
 
 dl_status dl_column_find(const dl_columns *c, const dl_node *node, const char *text, bool number,
-                         int *out)
-{
+                         int *out) {
     if (number) {
         double index = node->number;
         if (index != floor(index) || index < 0 || index >= c->count)
@@ -47,8 +45,7 @@ dl_status dl_column_find(const dl_columns *c, const dl_node *node, const char *t
 }
 
 /* "2..31" or "2.." */
-static bool is_range(const dl_node *node, long *low, long *high)
-{
+static bool is_range(const dl_node *node, long *low, long *high) {
     char *end;
     if (node->quoted || node->text[0] < '0' || node->text[0] > '9')
         return false;
@@ -62,8 +59,7 @@ static bool is_range(const dl_node *node, long *low, long *high)
     return *end == '\0';
 }
 
-static dl_status pick_scalar(const dl_columns *c, const dl_node *node, dl_pick *pick)
-{
+static dl_status pick_scalar(const dl_columns *c, const dl_node *node, dl_pick *pick) {
     long low, high;
     if (node->kind != DL_NODE_SCALAR)
         return dl_fail_at(
@@ -90,8 +86,7 @@ static dl_status pick_scalar(const dl_columns *c, const dl_node *node, dl_pick *
     return DL_OK;
 }
 
-static dl_status pick_others(const dl_columns *c, const dl_node *list, dl_pick *pick)
-{
+static dl_status pick_others(const dl_columns *c, const dl_node *list, dl_pick *pick) {
     bool *left_out = DL_NEW_N(c->arena, bool, c->count);
     dl_pick out = {.column = DL_NEW_N(c->arena, int, c->count)};
     if (!left_out || !out.column)
@@ -110,8 +105,7 @@ static dl_status pick_others(const dl_columns *c, const dl_node *list, dl_pick *
     return DL_OK;
 }
 
-dl_status dl_columns_pick(const dl_columns *c, const dl_node *node, dl_pick *pick)
-{
+dl_status dl_columns_pick(const dl_columns *c, const dl_node *node, dl_pick *pick) {
     long low, high;
     *pick = (dl_pick){.node = node, .column = DL_NEW_N(c->arena, int, c->count + 1)};
     if (!pick->column)

@@ -6,28 +6,24 @@
 #include <string.h>
 #include <zlib.h>
 
-static uint32_t little(const uint8_t *at, int bytes)
-{
+static uint32_t little(const uint8_t *at, int bytes) {
     uint32_t number = 0;
     for (int i = bytes - 1; i >= 0; i--)
         number = number << 8 | at[i];
     return number;
 }
 
-static uint64_t little64(const uint8_t *at)
-{
+static uint64_t little64(const uint8_t *at) {
     return (uint64_t)little(at + 4, 4) << 32 | little(at, 4);
 }
 
-static dl_status damaged(const dl_zip *zip, const char *why)
-{
+static dl_status damaged(const dl_zip *zip, const char *why) {
     return dl_fail(DL_NO_INPUT, "%s is damaged or cut off: %s", zip->name, why);
 }
 
 enum { END = 22, END64 = 56, LOCATOR = 20, ENTRY = 46, LOCAL = 30 };
 
-dl_status dl_zip_open(dl_zip *zip, const uint8_t *at, size_t count, const char *name)
-{
+dl_status dl_zip_open(dl_zip *zip, const uint8_t *at, size_t count, const char *name) {
     *zip = (dl_zip){.at = at, .count = count, .name = name};
     if (count < END || little(at, 2) != 0x4b50)
         return dl_fail(DL_NO_INPUT, "%s is no ZIP archive: it does not begin with PK", name);
@@ -59,8 +55,7 @@ dl_status dl_zip_open(dl_zip *zip, const uint8_t *at, size_t count, const char *
 
 /* Sizes that do not fit 32 bits stand in extra field 1, in this order, those alone that were ~0. */
 static bool read_extra(const uint8_t *at, size_t count, uint64_t *size, uint64_t *packed,
-                       uint64_t *offset)
-{
+                       uint64_t *offset) {
     uint64_t *wide[3] = {size, packed, offset};
     while (count >= 4) {
         uint32_t id = little(at, 2), length = little(at + 2, 2);
@@ -86,8 +81,7 @@ static bool read_extra(const uint8_t *at, size_t count, uint64_t *size, uint64_t
     return true;
 }
 
-dl_status dl_zip_next(const dl_zip *zip, size_t *next, dl_zip_entry *entry, bool *found)
-{
+dl_status dl_zip_next(const dl_zip *zip, size_t *next, dl_zip_entry *entry, bool *found) {
     size_t at = *next ? *next : zip->directory;
     *found = false;
     if (at == zip->directory_end || zip->entries == 0)
@@ -130,8 +124,7 @@ dl_status dl_zip_next(const dl_zip *zip, size_t *next, dl_zip_entry *entry, bool
     return DL_OK;
 }
 
-dl_status dl_zip_read(const dl_zip *zip, const dl_zip_entry *entry, uint8_t *out)
-{
+dl_status dl_zip_read(const dl_zip *zip, const dl_zip_entry *entry, uint8_t *out) {
     if (entry->deflated)
         DL_TRY(dl_inflate(entry->at, entry->packed, out, entry->size, zip->name));
     else

@@ -124,7 +124,7 @@ static dl_status full(const text *line, const char *path)
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(((const dl_value *)a)->name, ((const dl_value *)b)->name);
+    return strcmp(((const dl_report_value *)a)->name, ((const dl_report_value *)b)->name);
 }
 
 static bool in_header(const char *header, size_t length, const char *name)
@@ -169,9 +169,9 @@ static dl_status widen(const char *path, const char *old, const text *header, in
     return status;
 }
 
-dl_status dl_log_csv_write(const char *path, int64_t epoch, const dl_value *values, int count)
+dl_status dl_log_csv_write(const char *path, int64_t epoch, const dl_report_value *values, int count)
 {
-    dl_value sorted[DL_REPORT_VALUES];
+    dl_report_value sorted[DL_REPORT_VALUES];
     char *old;
     size_t size;
     text header = {.used = 0}, row = {.used = 0};
@@ -200,7 +200,7 @@ dl_status dl_log_csv_write(const char *path, int64_t epoch, const dl_value *valu
         size_t field = 0;
         while (at + field < end && header.bytes[at + field] != ',')
             field++;
-        const dl_value *found = NULL;
+        const dl_report_value *found = NULL;
         for (int i = 0; i < count; i++)
             if (strlen(sorted[i].name) == field &&
                 memcmp(sorted[i].name, header.bytes + at, field) == 0)
@@ -220,7 +220,7 @@ out:
 }
 
 dl_status dl_log_jsonl_write(const char *path, int64_t epoch, int64_t step, double seconds,
-                             const dl_value *values, int count)
+                             const dl_report_value *values, int count)
 {
     text line = {.used = 0};
     char piece[600];

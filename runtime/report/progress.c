@@ -69,7 +69,7 @@ void dl_progress_begin(dl_progress *progress, int64_t epoch, int64_t done)
     progress->shown = progress->begun;
 }
 
-static void gather(dl_progress *progress, const dl_value *values, int count)
+static void gather(dl_progress *progress, const dl_report_value *values, int count)
 {
     for (int i = 0; i < count; i++) {
         int at = i;
@@ -80,7 +80,7 @@ static void gather(dl_progress *progress, const dl_value *values, int count)
         if (at == DL_REPORT_VALUES)
             continue;
         if (at == progress->count)
-            progress->sum[progress->count++] = (dl_value){.name = values[i].name};
+            progress->sum[progress->count++] = (dl_report_value){.name = values[i].name};
         progress->sum[at].value += values[i].value * values[i].count;
         progress->sum[at].count += values[i].count;
     }
@@ -139,7 +139,7 @@ static dl_status show(dl_progress *progress, double now)
     return put(progress, &what, "\r", "\033[K");
 }
 
-dl_status dl_progress_step(dl_progress *progress, double samples, const dl_value *values, int count)
+dl_status dl_progress_step(dl_progress *progress, double samples, const dl_report_value *values, int count)
 {
     gather(progress, values, count);
     progress->done++;
@@ -161,13 +161,13 @@ dl_status dl_progress_step(dl_progress *progress, double samples, const dl_value
     return show(progress, now);
 }
 
-static void add_values(line *to, const dl_value *values, int count)
+static void add_values(line *to, const dl_report_value *values, int count)
 {
     for (int i = 0; i < count; i++)
         add_value(to, values[i].name, values[i].value);
 }
 
-dl_status dl_progress_epoch(dl_progress *progress, const dl_value *values, int count)
+dl_status dl_progress_epoch(dl_progress *progress, const dl_report_value *values, int count)
 {
     progress->all_epochs++;
     if (!progress->out)
@@ -183,7 +183,7 @@ dl_status dl_progress_epoch(dl_progress *progress, const dl_value *values, int c
     return put(progress, &what, drawn ? "\r\033[K" : "", "\n");
 }
 
-dl_status dl_progress_final(dl_progress *progress, const dl_value *values, int count)
+dl_status dl_progress_final(dl_progress *progress, const dl_report_value *values, int count)
 {
     if (!progress->out)
         return DL_OK;

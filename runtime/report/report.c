@@ -76,12 +76,12 @@ dl_status dl_report_begin(dl_report *report, int64_t epoch, int64_t done)
     return DL_OK;
 }
 
-dl_status dl_report_step(dl_report *report, double samples, const dl_value *values, int count)
+dl_status dl_report_step(dl_report *report, double samples, const dl_report_value *values, int count)
 {
     return report ? dl_progress_step(&report->progress, samples, values, count) : DL_OK;
 }
 
-static dl_status write_events(dl_report *report, int64_t epoch, const dl_value *values, int count)
+static dl_status write_events(dl_report *report, int64_t epoch, const dl_report_value *values, int count)
 {
     double wall = dl_wall_seconds();
     for (int i = 0; i < count; i++) {
@@ -94,7 +94,7 @@ static dl_status write_events(dl_report *report, int64_t epoch, const dl_value *
     return DL_OK;
 }
 
-dl_status dl_report_epoch(dl_report *report, int64_t epoch, int64_t step, const dl_value *values,
+dl_status dl_report_epoch(dl_report *report, int64_t epoch, int64_t step, const dl_report_value *values,
                           int count)
 {
     if (!report)
@@ -111,7 +111,7 @@ dl_status dl_report_epoch(dl_report *report, int64_t epoch, int64_t step, const 
     return dl_progress_epoch(&report->progress, values, count);
 }
 
-dl_status dl_report_final(dl_report *report, const dl_value *values, int count)
+dl_status dl_report_final(dl_report *report, const dl_report_value *values, int count)
 {
     return report ? dl_progress_final(&report->progress, values, count) : DL_OK;
 }

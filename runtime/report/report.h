@@ -17,11 +17,11 @@
 
 #include "runtime/base/status.h"
 
-typedef struct dl_value {
+typedef struct dl_report_value {
     const char *name; /* "loss", "val_accuracy", "learning_rate"; must outlive the report */
     double value;
     double count; /* samples that a step's value is the mean of: its weight in the epoch's mean */
-} dl_value;
+} dl_report_value;
 
 typedef struct dl_report_options {
     const char *folder;      /* the run folder, which is there; NULL: no files */
@@ -41,13 +41,13 @@ void dl_report_close(dl_report *report); /* NULL is allowed */
 /* Epoch `epoch` (from 0) begins, with `done` of its steps behind it (after a resume). */
 dl_status dl_report_begin(dl_report *report, int64_t epoch, int64_t done);
 /* A step of `samples` samples is done; values of this step alone (count 0: nothing to show). */
-dl_status dl_report_step(dl_report *report, double samples, const dl_value *values, int count);
+dl_status dl_report_step(dl_report *report, double samples, const dl_report_value *values, int count);
 /* The epoch is done; `values` are those of the whole epoch (train, then val_..., learning_rate);
  * `step` counts from the start of the run. */
-dl_status dl_report_epoch(dl_report *report, int64_t epoch, int64_t step, const dl_value *values,
+dl_status dl_report_epoch(dl_report *report, int64_t epoch, int64_t step, const dl_report_value *values,
                           int count);
 /* The last line: "done: 5 epochs in 12.3 s, 26000 samples/s - test_accuracy: 0.9812". */
-dl_status dl_report_final(dl_report *report, const dl_value *values, int count);
+dl_status dl_report_final(dl_report *report, const dl_report_value *values, int count);
 /* A line of text between the others (warnings, a checkpoint saved). */
 dl_status dl_report_line(dl_report *report, const char *text);
 

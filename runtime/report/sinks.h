@@ -12,11 +12,11 @@ int dl_repr(char *text, size_t room, double value);
 
 /* log.csv: path; columns as in the header line (without "epoch"), NUL-separated. */
 dl_status dl_log_csv_open(const char *path, int64_t first_epoch);
-dl_status dl_log_csv_write(const char *path, int64_t epoch, const dl_value *values, int count);
+dl_status dl_log_csv_write(const char *path, int64_t epoch, const dl_report_value *values, int count);
 
 dl_status dl_log_jsonl_open(const char *path, int64_t first_step);
 dl_status dl_log_jsonl_write(const char *path, int64_t epoch, int64_t step, double seconds,
-                             const dl_value *values, int count);
+                             const dl_report_value *values, int count);
 
 /* An event file of TensorBoard: opened on the first value. */
 typedef struct dl_events {
@@ -44,13 +44,13 @@ typedef struct dl_progress {
     int stride, left; /* steps from one look at the clock to the next */
     double looked;
     int count;
-    dl_value sum[DL_REPORT_VALUES]; /* weighted sums and weights */
+    dl_report_value sum[DL_REPORT_VALUES]; /* weighted sums and weights */
 } dl_progress;
 void dl_progress_begin(dl_progress *progress, int64_t epoch, int64_t done);
-dl_status dl_progress_step(dl_progress *progress, double samples, const dl_value *values,
+dl_status dl_progress_step(dl_progress *progress, double samples, const dl_report_value *values,
                            int count);
-dl_status dl_progress_epoch(dl_progress *progress, const dl_value *values, int count);
-dl_status dl_progress_final(dl_progress *progress, const dl_value *values, int count);
+dl_status dl_progress_epoch(dl_progress *progress, const dl_report_value *values, int count);
+dl_status dl_progress_final(dl_progress *progress, const dl_report_value *values, int count);
 dl_status dl_progress_line(dl_progress *progress, const char *text);
 
 #endif

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -238,7 +239,7 @@ void dl_run_folder_close(dl_run_folder *folder)
 
 dl_status dl_run_folder_status(const dl_run_folder *folder, const dl_run_status *status)
 {
-    char file[DL_PATH_MAX], text[6144], host[256], quoted_host[600], state[128], message[4400],
+    char file[DL_PATH_MAX], text[16384], host[256], quoted_host[600], state[128], message[4400],
         when[32];
     DL_TRY(dl_path_join(file, folder->path, "status.json"));
     host_name(host);
@@ -249,8 +250,19 @@ dl_status dl_run_folder_status(const dl_run_folder *folder, const dl_run_status 
     int length = snprintf(text, sizeof text,
                           "{\n \"state\": %s,\n \"epoch\": %" PRId64 ",\n \"step\": %" PRId64
                           ",\n \"exit_code\": %d,\n \"message\": %s,\n \"time\": \"%s\",\n "
-                          "\"host\": %s,\n \"process\": %ld\n}\n",
+                          "\"host\": %s,\n \"process\": %ld",
                           state, status->epoch, status->step, status->exit_code, message, when,
                           quoted_host, (long)getpid());
+    if (status->weights)
+        length += snprintf(text + length, sizeof text - (size_t)length, ",\n \"weights\": \"%s\"",
+                           status->weights);
+    for (int i = 0; i < status->value_count; i++) {
+        char name[128];
+        dl_json_quote(name, sizeof name, status->name[i]);
+        const char *quote = isfinite(status->value[i]) ? "" : "\"";
+        length += snprintf(text + length, sizeof text - (size_t)length, ",\n %s: %s%.9g%s", name, quote,
+                           status->value[i], quote);
+    }
+    length += snprintf(text + length, sizeof text - (size_t)length, "\n}\n");
     return dl_file_replace(file, 0666, text, (size_t)length);
 }

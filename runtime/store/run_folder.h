@@ -37,6 +37,10 @@ typedef struct dl_run_status {
     int64_t epoch, step;
     int exit_code;       /* meaningful unless running */
     const char *message; /* for a person; NULL: none */
+    const char *weights; /* digest of the final weights; NULL: not yet */
+    const char *const *name; /* [value_count] final values */
+    const double *value;
+    int value_count;
 } dl_run_status;
 dl_status dl_run_folder_status(const dl_run_folder *folder, const dl_run_status *status);
 

@@ -5,8 +5,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count);
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count) {
     static const char separators[] = {',', ' ', '\t', ';'};
     dl_csv csv;
     bool found = true;

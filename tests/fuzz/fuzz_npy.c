@@ -4,8 +4,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count);
 
-static void read_array(const uint8_t *bytes, size_t count)
-{
+static void read_array(const uint8_t *bytes, size_t count) {
     dl_set set = {.count = 0};
     dl_array array = {.name = "x", .file = "fuzz"};
     dl_npy npy;
@@ -20,8 +19,7 @@ static void read_array(const uint8_t *bytes, size_t count)
     dl_set_close(&set);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count) {
     dl_zip zip;
     dl_zip_entry entry;
     size_t next = 0;

@@ -376,45 +376,6 @@ def graphs(run):
 """, frozen, {"x": ref.draw(random, 4, 4), "y": ref.draw(random, 4, 2)},
              job_rest="freeze: [still, norm]\n")
 
-    def integers():
-        x = keras.Input((3,))
-        return keras.Model(x, L.Dense(2, activation="tanh", name="dense")(x))
-
-    run.case("integer_input", "- dense: {units: 2, activation: tanh}", integers,
-             {"x": random.integers(-3, 4, (4, 3)).astype(np.int32), "y": ref.draw(random, 4, 2)})
-
-    def repeated():
-        x = y = keras.Input((3,))
-        for name in ("hidden", "hidden_1", "hidden_2"):
-            y = L.Dense(3, activation="elu", name=name)(y)
-        return keras.Model(x, L.Dense(2, name="out")(y))
-
-    run.case("times", """
-- {dense: {units: 3, activation: elu}, name: hidden, times: 3}
-- {dense: 2, name: out}
-""", repeated, {"x": ref.draw(random, 4, 3), "y": ref.draw(random, 4, 2)})
-
-    def penalised():
-        r = keras.regularizers
-        x = keras.Input((4, 4, 2))
-        y = L.Conv2D(3, 2, kernel_regularizer=r.l2(0.05), bias_regularizer=r.l1(0.02), name="c")(x)
-        y = L.DepthwiseConv2D(2, depthwise_regularizer=r.l2(0.03), name="d")(y)
-        y = L.SeparableConv2D(2, 2, depthwise_regularizer=r.l1(0.01),
-                              pointwise_regularizer=r.l1_l2(0.01, 0.02), name="s")(y)
-        y = L.LayerNormalization(gamma_regularizer=r.l2(0.04), beta_regularizer=r.l2(0.01),
-                                 name="n")(y)
-        return keras.Model(x, y)
-
-    run.case("penalties", """
-- conv2d: {filters: 3, kernel_size: 2, kernel_regularizer: {l2: 0.05}, bias_regularizer: {l1: 0.02}}
-  name: c
-- {depthwise_conv2d: {kernel_size: 2, depthwise_regularizer: {l2: 0.03}}, name: d}
-- separable_conv2d: {filters: 2, kernel_size: 2, depthwise_regularizer: {l1: 0.01},
-                     pointwise_regularizer: {l1_l2: {l1: 0.01, l2: 0.02}}}
-  name: s
-- {layer_normalization: {gamma_regularizer: {l2: 0.04}, beta_regularizer: {l2: 0.01}}, name: n}
-""", penalised, {"x": ref.draw(random, 3, 4, 4, 2), "y": ref.draw(random, 3, 1, 1, 2)})
-
     def convnet():
         x = keras.Input((8, 7, 1))
         y = L.Conv2D(2, 3, activation="relu", padding="same", name="c1")(x)

@@ -129,10 +129,6 @@ def penalties(run):
     network(run, "l2_clipvalue_adam", lambda: legacy.Adam(0.05, clipvalue=0.2), "adam",
             dict(learning_rate=0.05, clipvalue=0.2),
             dict(kernel_regularizer=r.l2(0.1)), ", kernel_regularizer: {l2: 0.1}")
-    network(run, "l1_global_clipnorm_decay",
-            lambda: new.SGD(0.05, momentum=0.9, global_clipnorm=0.4, weight_decay=0.1), "sgd",
-            dict(learning_rate=0.05, momentum=0.9, global_clipnorm=0.4, weight_decay=0.1),
-            dict(kernel_regularizer=r.l1(0.1)), ", kernel_regularizer: {l1: 0.1}")
     network(run, "l2_clipnorm", lambda: legacy.SGD(0.05, clipnorm=0.3), "sgd",
             dict(learning_rate=0.05, clipnorm=0.3),
             dict(kernel_regularizer=r.l2(0.1)), ", kernel_regularizer: {l2: 0.1}")

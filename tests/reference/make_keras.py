@@ -44,7 +44,7 @@ class Keras:
         random = ref.generator(name)
         model = build()
         optimizer = optimizer() if optimizer else keras.optimizers.legacy.SGD(RATE)
-        model.compile(loss=loss, optimizer=optimizer, metrics=metrics or None,
+        model.compile(loss=loss, optimizer=optimizer, metrics=list(metrics),
                       loss_weights=loss_weights, run_eagerly=False)
         first = {v.name[:-2]: ref.first_weight(random, v.name[:-2], tuple(v.shape))
                  for v in model.weights}

@@ -29,8 +29,7 @@ typedef struct data_job {
 
 /* `text` is what stands under "data:". */
 static inline dl_status data_job_open_with(data_job *d, const char *text,
-                                           const dl_data_options *options)
-{
+                                           const dl_data_options *options) {
     char all[8192];
     memset(d, 0, sizeof *d);
     int length = snprintf(all, sizeof all, "data:\n%s", text);
@@ -42,21 +41,18 @@ static inline dl_status data_job_open_with(data_job *d, const char *text,
     return dl_data_open(&d->data, d->node, options);
 }
 
-static inline dl_status data_job_open(data_job *d, const char *text)
-{
+static inline dl_status data_job_open(data_job *d, const char *text) {
     return data_job_open_with(d, text, &(dl_data_options){0});
 }
 
-static inline void data_job_close(data_job *d)
-{
+static inline void data_job_close(data_job *d) {
     dl_data_close(d->data);
     dl_job_close(d->job);
     memset(d, 0, sizeof *d);
 }
 
 /* Opening fails with the status, and the message contains `part`. */
-static inline void data_job_fails(const char *text, dl_status want, const char *part, int line)
-{
+static inline void data_job_fails(const char *text, dl_status want, const char *part, int line) {
     data_job d;
     dl_status status = data_job_open(&d, text);
     check_status(status, want, part, text, __FILE__, line);
@@ -66,8 +62,7 @@ static inline void data_job_fails(const char *text, dl_status want, const char *
 
 /* A folder of its own for each process; data_job_file puts a file there and is the working folder's
  * business: jobs name it by absolute path. */
-static inline const char *data_job_folder(void)
-{
+static inline const char *data_job_folder(void) {
     static char folder[64];
     if (!*folder) {
         snprintf(folder, sizeof folder, "/tmp/dltests-data-XXXXXX");
@@ -77,8 +72,7 @@ static inline const char *data_job_folder(void)
     return folder;
 }
 
-static inline const char *data_job_file(const char *name, const void *bytes, size_t count)
-{
+static inline const char *data_job_file(const char *name, const void *bytes, size_t count) {
     static char path[256];
     snprintf(path, sizeof path, "%s/%s", data_job_folder(), name);
     FILE *file = fopen(path, "wb");
@@ -88,16 +82,14 @@ static inline const char *data_job_file(const char *name, const void *bytes, siz
     return path;
 }
 
-static inline int data_job_clean(void)
-{
+static inline int data_job_clean(void) {
     char command[128];
     snprintf(command, sizeof command, "rm -rf %s", data_job_folder());
     return system(command);
 }
 
 /* The folder of real data, or NULL with a line that says so. */
-static inline const char *data_job_real(const char *test)
-{
+static inline const char *data_job_real(const char *test) {
     const char *folder = getenv("DLTRAIN_DATA"), *require = getenv("DLTRAIN_REQUIRE");
     if (folder && *folder)
         return folder;

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "launcher/verbs.h"
-
 enum { WORDS = 16 };
 
 typedef struct reading {
@@ -217,15 +215,4 @@ const reference_entry *reference_find(const reference_case *c, reference_key key
         if (c->entry[i].key == key && strcmp(c->entry[i].name, name) == 0)
             return &c->entry[i];
     return NULL;
-}
-
-/* What a job cannot do without and no network reads. */
-dl_status reference_job(const reference_case *c, const char *set, dl_job **out) {
-    char text[8192];
-    int length = snprintf(text, sizeof text, "data: {train: {idx: {x: none}}}\nsteps: %d\n%s",
-                          REFERENCE_STEPS, c->job);
-    if (length < 0 || (size_t)length >= sizeof text)
-        return dl_fail(DL_INTERNAL, "the job of '%s' is too long", c->name);
-    return dl_job_read_text(out, c->name, text, (size_t)length, dl_job_vocabulary(), &set,
-                            set != NULL);
 }

@@ -3,14 +3,9 @@
 #ifndef DL_TESTS_REFERENCE_H
 #define DL_TESTS_REFERENCE_H
 
-#include "launcher/job.h"
 #include "runtime/base/memory.h"
 #include "runtime/base/status.h"
 #include "runtime/base/type.h"
-
-#define REFERENCE_KERAS DL_SOURCE_DIR "/tests/reference/keras"
-#define REFERENCE_TORCH DL_SOURCE_DIR "/tests/reference/torch"
-enum { REFERENCE_STEPS = 10 };
 
 typedef enum reference_key {
     REFERENCE_INPUT,
@@ -46,7 +41,5 @@ typedef struct reference_case {
 dl_status reference_read(dl_arena *arena, const char *stem, reference_case **out, int *count);
 /* NULL: the case has none of that key and name. */
 const reference_entry *reference_find(const reference_case *c, reference_key key, const char *name);
-/* The case's job, checked; set: one --set, or NULL. Close it in any case. */
-dl_status reference_job(const reference_case *c, const char *set, dl_job **out);
 
 #endif

@@ -12,8 +12,7 @@ static const uint8_t images[] = {0,  0,  8,  3,  0,  0,  0,  6,  0,  0,  0,  2, 
                                  12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
 static const uint8_t labels[] = {0, 0, 8, 1, 0, 0, 0, 6, 0, 1, 2, 0, 1, 2};
 
-static void write_small(void)
-{
+static void write_small(void) {
     data_job_file("images", images, sizeof images);
     data_job_file("labels", labels, sizeof labels);
     char path[256];
@@ -25,8 +24,7 @@ static void write_small(void)
 
 static const char *job_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-static const char *job_text(const char *format, ...)
-{
+static const char *job_text(const char *format, ...) {
     static char text[4096];
     va_list arguments;
     int length = snprintf(text, sizeof text, "  root: %s\n", data_job_folder());
@@ -36,8 +34,7 @@ static const char *job_text(const char *format, ...)
     return text;
 }
 
-static void test_idx(void)
-{
+static void test_idx(void) {
     data_job d;
     float x[8];
     int32_t y[6];
@@ -68,14 +65,12 @@ static void test_idx(void)
 
 /* A file with a header of our choice. */
 static void write_header(const char *name, uint8_t type, uint8_t rank, uint8_t samples,
-                         size_t bytes)
-{
+                         size_t bytes) {
     uint8_t file[64] = {0, 0, type, rank, 0, 0, 0, samples};
     data_job_file(name, file, 4 + 4 * (size_t)rank + bytes);
 }
 
-static void test_idx_damaged(void)
-{
+static void test_idx_damaged(void) {
     write_small();
     data_job_file("short", images, sizeof images - 1);
     data_job_file("magic", "\x89PNG\r\n", 6);
@@ -121,8 +116,7 @@ static void test_idx_damaged(void)
     CU_ASSERT_EQUAL(refused, (int)count - 10);
 }
 
-static void test_missing_file(void)
-{
+static void test_missing_file(void) {
     unsetenv("DLTRAIN_TEST_ROOT");
     DATA_FAILS(
         "  root: ${DLTRAIN_TEST_ROOT:-nowhere}/mnist\n"
@@ -135,8 +129,7 @@ static void test_missing_file(void)
     DATA_FAILS("  train: {idx: {x: /dev/null}}\n", DL_NO_INPUT, "not a file that can be read");
 }
 
-static void test_cuts(void)
-{
+static void test_cuts(void) {
     data_job d;
     float x[12];
     write_small();
@@ -181,15 +174,12 @@ static void test_cuts(void)
                DL_BAD_JOB, "1 of these samples are in another part already");
     DATA_FAILS(job_text("  train: {idx: {x: images}}\n  test: {random: 2, stratify: true}\n"),
                DL_BAD_JOB, "stratify needs labels");
-    DATA_FAILS(job_text("  train: {idx: {x: images}}\n  test: {rows: 0..1, stratify: true}\n"),
-               DL_BAD_JOB, "stratify goes with first, last, random or folds");
     DATA_FAILS(job_text("  test: {first: 2}\n"), DL_BAD_JOB, "data has no samples");
     DATA_FAILS(job_text("  test: {idx: {x: images}}\n  validation: {first: 2}\n"), DL_BAD_JOB,
                "there is no source or train to cut validation from");
 }
 
-static void test_folds(void)
-{
+static void test_folds(void) {
     int seen[569] = {0}, total = 0;
     for (int form = 0; form < 4; form++) {
         memset(seen, 0, sizeof seen);
@@ -238,8 +228,7 @@ static void test_folds(void)
     }
 }
 
-static void test_classes(void)
-{
+static void test_classes(void) {
     data_job d;
     int32_t y[6];
     write_small();
@@ -271,8 +260,7 @@ static void test_classes(void)
                "classes needs labels");
 }
 
-static void test_steps(void)
-{
+static void test_steps(void) {
     data_job d;
     write_small();
     CHECK_OK(data_job_open(&d, job_text("  train: {idx: {x: images, y: labels}}\n"
@@ -313,8 +301,7 @@ static void test_steps(void)
 }
 
 /* Nearest centroid on the drawn digits: a problem that is neither trivial nor hopeless. */
-static void test_digits(void)
-{
+static void test_digits(void) {
     enum { N = 3000, TRAIN = 2000, PIXELS = 784 };
     data_job d, e;
     float *x = dl_alloc(sizeof *x * N * PIXELS);
@@ -365,8 +352,7 @@ static void test_digits(void)
     dl_free(x);
 }
 
-static void test_synthetic(void)
-{
+static void test_synthetic(void) {
     data_job d;
     CHECK_OK(data_job_open(
         &d,
@@ -400,8 +386,7 @@ static void test_synthetic(void)
                DL_BAD_JOB, "did you mean 'shape'?");
 }
 
-static void test_mnist(void)
-{
+static void test_mnist(void) {
     const char *folder = data_job_real("real MNIST");
     if (!folder)
         return;
@@ -433,8 +418,7 @@ static void test_mnist(void)
 }
 
 /* Every allocation fails once; nothing leaks or crashes, and the status is no memory. */
-static void test_no_memory(void)
-{
+static void test_no_memory(void) {
     write_small();
     char text[1024];
     snprintf(text, sizeof text, "%s",
@@ -461,8 +445,7 @@ static void test_no_memory(void)
     data_job_close(&d);
 }
 
-void suite_data(void)
-{
+void suite_data(void) {
     CU_pSuite suite = CU_add_suite("data", NULL, data_job_clean);
     CU_add_test(suite, "idx files", test_idx);
     CU_add_test(suite, "damaged idx files", test_idx_damaged);

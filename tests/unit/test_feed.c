@@ -2,8 +2,7 @@
 #include "runtime/base/hash.h"
 #include "tests/unit/data_job.h"
 
-static void open_numbers(data_job *d, int samples, const char *shuffle)
-{
+static void open_numbers(data_job *d, int samples, const char *shuffle) {
     char text[512];
     snprintf(
         text, sizeof text,
@@ -13,8 +12,7 @@ static void open_numbers(data_job *d, int samples, const char *shuffle)
     CHECK_OK(data_job_open(d, text));
 }
 
-static void test_each_once(void)
-{
+static void test_each_once(void) {
     enum { N = 10001, B = 64 };
     static const int rank_counts[] = {1, 3, 8};
     static uint8_t seen[N];
@@ -66,8 +64,7 @@ static void test_each_once(void)
     data_job_close(&d);
 }
 
-static void test_small_batches(void)
-{
+static void test_small_batches(void) {
     data_job d;
     open_numbers(&d, 5, "false");
     for (int rank = 0; rank < 8; rank++) { /* more ranks than samples: some hold none */
@@ -106,8 +103,7 @@ static void test_small_batches(void)
 }
 
 /* The same stream of samples whether read in one go or resumed at any step; without allocations. */
-static void test_resume(void)
-{
+static void test_resume(void) {
     static const char *const orders[] = {"true", "false", "with_replacement"};
     for (int o = 0; o < 3; o++) {
         data_job d;
@@ -152,8 +148,7 @@ static void test_resume(void)
     }
 }
 
-static void test_no_memory(void)
-{
+static void test_no_memory(void) {
     data_job d;
     open_numbers(&d, 10, "true");
     for (uint64_t n = 1;; n++) {
@@ -172,8 +167,7 @@ static void test_no_memory(void)
     data_job_close(&d);
 }
 
-void suite_feed(void)
-{
+void suite_feed(void) {
     CU_pSuite suite = CU_add_suite("feed", NULL, NULL);
     CU_add_test(suite, "each sample once on 1, 3 and 8 ranks", test_each_once);
     CU_add_test(suite, "small batches", test_small_batches);

@@ -1,7 +1,7 @@
 /* Networks against Keras 2 and PyTorch: every layer, activation, loss, metric, optimizer, schedule
  * and regularizer of the vocabulary, through the job reader, the network's programs and their
  * execution. The cases and the scripts that made them are in tests/reference/; reference.c reads
- * them, test_reference_cases.c sees that no word lacks one.
+ * them.
  *
  * The references were computed in float64 (but for a few of batch normalisation, said below) and
  * rounded, so a difference is float32 rounding here: a sum of n terms is off by about sqrt(n) 6e-8
@@ -12,10 +12,13 @@
  */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "comm/single.h"
 #include "launcher/job.h"
+#include "launcher/verbs.h"
 #include "models/initializers.h"
 #include "models/network.h"
 #include "ops/ops.h"
@@ -23,7 +26,7 @@
 #include "tests/unit/check.h"
 #include "tests/unit/reference.h"
 
-enum { STEPS = REFERENCE_STEPS, MAX_FIELDS = 8, MAX_METRICS = 16 };
+enum { STEPS = 10, MAX_FIELDS = 8, MAX_METRICS = 16 };
 static const double tolerance = 1e-5;
 
 /* A gradient is read from a step of plain descent: so long a step that the weight itself does not
@@ -106,7 +109,10 @@ static bool fails(const trial *t, dl_status status, const char *what)
 
 static dl_status open_trial(trial *t, const char *set)
 {
-    DL_TRY(reference_job(t->c, set, &t->job));
+    char text[8192];
+    snprintf(text, sizeof text, "data: {train: {idx: {x: none}}}\nsteps: %d\n%s", STEPS, t->c->job);
+    DL_TRY(dl_job_read_text(&t->job, t->c->name, text, strlen(text), dl_job_vocabulary(), &set,
+                            set != NULL));
     t->fields = 0;
     for (int i = 0; i < t->c->entries; i++) {
         const reference_entry *entry = &t->c->entry[i];
@@ -354,34 +360,150 @@ static void run_file(const char *stem, const manner *how)
     dl_arena_free(&arena);
 }
 
+#define REFERENCES DL_SOURCE_DIR "/tests/reference/"
+static const char *const stems[] = {REFERENCES "keras", REFERENCES "torch"};
 static const manner one_thread = {"one thread", DL_TEAM_LONE, 1, 1},
                     two_threads = {"two threads", DL_TEAM_LONE, 2, 1},
                     in_pieces = {"in pieces", DL_TEAM_SIDE, 2, 3};
 
 static void test_keras(void)
 {
-    run_file(REFERENCE_KERAS, &one_thread);
+    run_file(stems[0], &one_thread);
 }
 static void test_keras_two_threads(void)
 {
-    run_file(REFERENCE_KERAS, &two_threads);
+    run_file(stems[0], &two_threads);
 }
 static void test_keras_in_pieces(void)
 {
-    run_file(REFERENCE_KERAS, &in_pieces);
+    run_file(stems[0], &in_pieces);
 }
 static void test_torch(void)
 {
-    run_file(REFERENCE_TORCH, &one_thread);
+    run_file(stems[1], &one_thread);
 }
 static void test_torch_in_pieces(void)
 {
-    run_file(REFERENCE_TORCH, &in_pieces);
+    run_file(stems[1], &in_pieces);
+}
+
+/* Marks the words that a job uses. */
+static void mark(const dl_node *node, const dl_word **used, int *count, int capacity)
+{
+    for (; node; node = node->next) {
+        bool known = !node->word || *count == capacity;
+        for (int i = 0; i < *count && !known; i++)
+            known = used[i] == node->word;
+        if (!known)
+            used[(*count)++] = node->word;
+        mark(node->first, used, count, capacity);
+        mark(node->args, used, count, capacity);
+        mark(node->beside, used, count, capacity);
+    }
+}
+
+/* A word without a case fails, so that a new one brings its reference along. */
+static void test_every_word_has_a_case(void)
+{
+    static const char *const families[] = {"layer",     "activation", "loss",       "metric",
+                                           "optimizer", "schedule",   "regularizer"};
+    enum { CAPACITY = 512 };
+    const dl_word *used[CAPACITY];
+    int marked = 0, checked = 0;
+    for (int s = 0; s < DL_COUNT(stems); s++) {
+        dl_arena arena = {0};
+        reference_case *list = NULL;
+        int count = 0;
+        CHECK_OK(reference_read(&arena, stems[s], &list, &count));
+        for (int i = 0; i < count; i++) {
+            trial t = {.c = &list[i], .manner = &one_thread};
+            if (open_trial(&t, NULL) == DL_OK) {
+                const dl_node *root = dl_job_root(t.job);
+                static const char *const keys[] = {"model", "models", "loss", "metrics",
+                                                   "optimizer"};
+                for (int k = 0; k < DL_COUNT(keys); k++)
+                    if (dl_given(root, keys[k])) {
+                        dl_node one = *dl_given(root, keys[k]);
+                        one.next = NULL;
+                        mark(&one, used, &marked, CAPACITY);
+                    }
+            }
+            close_trial(&t);
+        }
+        dl_arena_free(&arena);
+    }
+    const dl_vocabulary *vocabulary = dl_job_vocabulary();
+    for (int f = 0; f < vocabulary->family_count; f++) {
+        const dl_family *family = vocabulary->families[f];
+        bool wanted = false;
+        for (int i = 0; i < DL_COUNT(families) && !wanted; i++)
+            wanted = strcmp(families[i], family->name) == 0;
+        for (int w = 0; wanted && w < family->word_count; w++, checked++) {
+            bool found = false;
+            for (int i = 0; i < marked && !found; i++)
+                found = used[i] == &family->words[w];
+            if (!found)
+                printf("\n    no case for %s %s", family->name, family->words[w].name);
+            CU_ASSERT(found);
+        }
+    }
+    CU_ASSERT(checked > 80); /* the families were there under these names */
+}
+
+static void write_file(const char *path, const char *text, size_t length)
+{
+    FILE *file = fopen(path, "wb");
+    if (file) {
+        fwrite(text, 1, length, file);
+        fclose(file);
+    }
+}
+
+/* The reader refuses what it does not know, and numbers too few or too many. */
+static void test_reader_refuses(void)
+{
+    static const struct {
+        const char *text, *part;
+        size_t bytes;
+    } list[] = {
+        {"#\ncase a\njob 1\nloss: mse\ninput x float32 0 2 1\nweihgt w 1\nend\n", "'weihgt'", 12},
+        {"#\ncase a\njob 1\nloss: mse\ninput x float32 0 2 1\nend\n", "left over", 12},
+        {"#\ncase a\njob 1\nloss: mse\ninput x float32 0 2 2\nend\n", "not enough", 12},
+        {"#\ncase a\njob 1\nloss: mse\ninput x float32 0 3 1\n", "too early", 12},
+        {"#\ncase a\njob 1\nloss: mse\nend\n", "no job or no input", 0},
+        {"#\ncase a\njob 1\nloss: mse\ntraining loss nan\n", "no number", 0},
+        {"#\nend\n", "unknown", 0},
+        {"#\ncase a\njob 2\nloss: mse\n", "ends inside", 0},
+        {"#\ncase a\njob 1\nloss: mse\ninput x float32 0 3 1\nend\n", "", 12},
+    };
+    char stem[] = "/tmp/dltrain_reference_XXXXXX", path[64];
+    int file = mkstemp(stem);
+    CU_ASSERT_FATAL(file >= 0);
+    close(file);
+    for (int i = 0; i < DL_COUNT(list); i++) {
+        dl_arena arena = {0};
+        reference_case *cases = NULL;
+        int count = 0;
+        static const char zeros[16];
+        snprintf(path, sizeof path, "%s.txt", stem);
+        write_file(path, list[i].text, strlen(list[i].text));
+        snprintf(path, sizeof path, "%s.f32", stem);
+        write_file(path, zeros, list[i].bytes);
+        dl_status want = *list[i].part ? DL_NO_INPUT : DL_OK;
+        CHECK_FAILS(reference_read(&arena, stem, &cases, &count), want, list[i].part);
+        dl_arena_free(&arena);
+    }
+    unlink(path);
+    snprintf(path, sizeof path, "%s.txt", stem);
+    unlink(path);
+    unlink(stem);
 }
 
 void suite_reference(void)
 {
     CU_pSuite suite = CU_add_suite("reference", NULL, NULL);
+    CU_add_test(suite, "reader refuses", test_reader_refuses);
+    CU_add_test(suite, "every word has a case", test_every_word_has_a_case);
     CU_add_test(suite, "keras", test_keras);
     CU_add_test(suite, "keras, two threads", test_keras_two_threads);
     CU_add_test(suite, "keras, in pieces", test_keras_in_pieces);

@@ -107,7 +107,7 @@ static void test_files(void)
 {
     enter();
     dl_report *report = open_report(0, 0, NULL);
-    dl_value values[] = {{"loss", 0.5, 0}, {"accuracy", 0.25, 0}, {"val_loss", NAN, 0}};
+    dl_report_value values[] = {{"loss", 0.5, 0}, {"accuracy", 0.25, 0}, {"val_loss", NAN, 0}};
     CHECK_OK(dl_report_epoch(report, 0, 10, values, 3));
     values[0].value = 0.375;
     CHECK_OK(dl_report_epoch(report, 1, 20, values, 2));
@@ -126,7 +126,7 @@ static void test_files(void)
     fputs("3,0.2", torn);
     fclose(torn);
     report = open_report(2, 20, NULL);
-    dl_value other[] = {{"loss", 0.125, 0}, {"accuracy", 0.75, 0}, {"val_accuracy", 1, 0}};
+    dl_report_value other[] = {{"loss", 0.125, 0}, {"accuracy", 0.75, 0}, {"val_accuracy", 1, 0}};
     CHECK_OK(dl_report_epoch(report, 2, 30, other, 3));
     dl_report_close(report);
     text = slurp("log.csv");
@@ -158,7 +158,7 @@ static void test_files(void)
 static void test_events(void)
 {
     enter();
-    dl_value values[] = {{"loss", 0.5, 0}, {"val_loss", 0.75, 0}};
+    dl_report_value values[] = {{"loss", 0.5, 0}, {"val_loss", 0.75, 0}};
     for (int round = 0; round < 2; round++) {
         dl_report *report = open_report(round, 10 * round, NULL);
         CHECK_OK(dl_report_epoch(report, round, 10 * round + 10, values, 2));
@@ -208,14 +208,14 @@ static void test_progress(void)
     FILE *out = open_memstream(&shown, &size);
     CU_ASSERT_PTR_NOT_NULL_FATAL(out);
     dl_report *report = open_report(0, 0, out);
-    dl_value step = {"loss", 2, 32};
+    dl_report_value step = {"loss", 2, 32};
     CHECK_OK(dl_report_begin(report, 0, 0));
     uint64_t before = dl_alloc_count();
     for (int i = 0; i < 1000; i++)
         CHECK_OK(dl_report_step(report, 32, &step, 1));
     CU_ASSERT_EQUAL(dl_alloc_count(), before);
     CHECK_OK(dl_report_line(report, "a checkpoint is saved"));
-    dl_value end[] = {{"loss", 0.25654, 0}, {"learning_rate", 1e-5, 0}};
+    dl_report_value end[] = {{"loss", 0.25654, 0}, {"learning_rate", 1e-5, 0}};
     CHECK_OK(dl_report_epoch(report, 0, 10, end, 2));
     CHECK_OK(dl_report_final(report, end, 1));
     dl_report_close(report);
@@ -239,12 +239,12 @@ static void test_terminal(void)
     static dl_progress progress;
     progress = (dl_progress){.out = out, .terminal = true, .epochs = 2, .steps = 4};
     dl_progress_begin(&progress, 1, 0);
-    dl_value values[] = {{"loss", 1, 30}, {"accuracy", 0.5, 30}};
+    dl_report_value values[] = {{"loss", 1, 30}, {"accuracy", 0.5, 30}};
     CHECK_OK(dl_progress_step(&progress, 30, values, 2));
     progress.shown = -1e9; /* long ago */
     progress.left = 1;
-    values[0] = (dl_value){"loss", 2, 10};
-    values[1] = (dl_value){"accuracy", 0.5, 10};
+    values[0] = (dl_report_value){"loss", 2, 10};
+    values[1] = (dl_report_value){"accuracy", 0.5, 10};
     CHECK_OK(dl_progress_step(&progress, 10, values, 2));
     fflush(out);
     CU_ASSERT_PTR_NOT_NULL(strstr(shown, "\rEpoch 2/2 - 2/4 [===============>..............] - "));
@@ -262,7 +262,7 @@ static void test_faults(void)
 {
     enter();
     dl_report *report = open_report(0, 0, NULL);
-    dl_value values[] = {{"loss", 0.5, 0}};
+    dl_report_value values[] = {{"loss", 0.5, 0}};
     dl_file_fail_after(2, ENOSPC, true);
     CHECK_FAILS(dl_report_epoch(report, 0, 10, values, 1), DL_NO_WRITE, "No space left");
     dl_file_fail_after(0, 0, false);
