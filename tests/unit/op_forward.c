@@ -37,7 +37,7 @@ static void complain(const trial *run, const char *text)
     CU_FAIL("a row's kernel");
 }
 
-static bool prepare(trial *run, int threads, bool constant)
+static dl_status call_prepare(trial *run, int threads, bool constant)
 {
     const op_sample *sample = run->values->sample;
     const dl_kernel *kernel = &sample->op->cpu;
@@ -57,7 +57,14 @@ static bool prepare(trial *run, int threads, bool constant)
     }
     for (int o = 0; o < run->values->outputs; o++)
         output[o] = &run->values->type[o];
-    if (kernel->prepare && kernel->prepare(&what, &run->prepared) != DL_OK) {
+    return kernel->prepare ? kernel->prepare(&what, &run->prepared) : DL_OK;
+}
+
+static bool prepare(trial *run, int threads, bool constant)
+{
+    const op_sample *sample = run->values->sample;
+    const dl_kernel *kernel = &sample->op->cpu;
+    if (call_prepare(run, threads, constant) != DL_OK) {
         complain(run, dl_message());
         return false;
     }
@@ -206,6 +213,27 @@ void op_samples_forward(const op_sample_table *table)
         try_form(&values, "2 threads", THREADS, false, false);
         try_form(&values, "2 threads, inputs constant", THREADS, false, true);
         try_form(&values, "side by side", THREADS, true, false);
+        op_values_fini(&values);
+    }
+}
+
+void op_samples_no_memory(const op_sample_table *table)
+{
+    for (int i = 0; i < table->count; i++) {
+        op_values values;
+        op_values_init(&values, &table->sample[i]);
+        dl_status status = DL_NO_MEMORY;
+        for (uint64_t n = 1; n < 100 && status != DL_OK; n++) {
+            trial run = {.values = &values, .form = "without memory"};
+            dl_alloc_fail_after(n);
+            status = call_prepare(&run, 1, true);
+            dl_alloc_fail_after(0);
+            if (status == DL_OK)
+                finish(&run);
+            else
+                CU_ASSERT_EQUAL(status, DL_NO_MEMORY);
+        }
+        CU_ASSERT_EQUAL(status, DL_OK);
         op_values_fini(&values);
     }
 }

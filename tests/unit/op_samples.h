@@ -83,5 +83,7 @@ extern const op_sample_table op_samples_norm;    /* test_ops_norm.c */
 /* Run the checks of one table's samples as CUnit assertions: the tests of a family's suite. */
 void op_samples_forward(const op_sample_table *table);
 void op_samples_gradient(const op_sample_table *table);
+/* prepare with its 1st, 2nd, ... allocation failing (leaks show under ASan). */
+void op_samples_no_memory(const op_sample_table *table);
 
 #endif

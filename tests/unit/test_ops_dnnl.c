@@ -494,6 +494,11 @@ static void test_gradient(void)
     op_samples_gradient(&op_samples_dnnl);
 }
 
+static void test_no_memory(void)
+{
+    op_samples_no_memory(&op_samples_dnnl);
+}
+
 static void test_sizes(void)
 {
     CU_ASSERT_EQUAL(dl_conv_size(28, 3, 1, 1, 0, 0), 26);
@@ -614,6 +619,7 @@ void suite_ops_dnnl(void)
     CU_pSuite suite = CU_add_suite("ops_dnnl", NULL, NULL);
     CU_add_test(suite, "kernels against references", test_forward);
     CU_add_test(suite, "gradients against central differences", test_gradient);
+    CU_add_test(suite, "kernels without memory", test_no_memory);
     CU_add_test(suite, "output sizes and same padding", test_sizes);
     CU_add_test(suite, "shapes that do not fit", test_messages);
     CU_add_test(suite, "another thread count is refused", test_thread_count);
