@@ -1,5 +1,5 @@
-/* Samples of the rows on oneDNN (matrix product, convolution, pooling) with references that walk
- * over their definitions, and what those rows say to shapes that do not fit. */
+/* Samples of matrix product, convolution and pooling (their references: op_references.c), what those
+ * rows say to shapes that do not fit, and oneDNN's calls themselves. */
 #include <CUnit/Basic.h>
 #include <math.h>
 #include <omp.h>
@@ -8,264 +8,7 @@
 #include "ops/dnnl.h"
 #include "ops/pool.h"
 #include "tests/unit/check.h"
-#include "tests/unit/op_samples.h"
-
-static const double near = 1e-3; /* of a kink */
-
-/* Sums of products: element `to` of output 0 grows by a * b, its allowed error by |a b|. A sum of n
- * products in any order is within n epsilon sum |a b| (Higham, "Accuracy and Stability of Numerical
- * Algorithms", section 3.1); `terms` is such an n. */
-static void add(double *const *out, double *const *bound, int64_t to, double a, double b,
-                double terms)
-{
-    out[0][to] += a * b;
-    if (bound)
-        bound[0][to] += (terms + 2) * fabs(a * b);
-}
-
-static void finish_epilogue(const dl_type *type, dl_epilogue epilogue, double *const *out,
-                            bool *const *kink)
-{
-    if (epilogue != DL_EPILOGUE_RELU)
-        return;
-    for (int64_t e = 0; e < dl_type_count(type); e++) {
-        if (kink)
-            kink[0][e] = fabs(out[0][e]) < near;
-        if (out[0][e] < 0)
-            out[0][e] = 0;
-    }
-}
-
-static void matmul_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                             double *const *out, double *const *bound, bool *const *kink)
-{
-    const dl_matmul_attributes *attributes = sample->attributes;
-    bool ta = attributes->transpose_a, tb = attributes->transpose_b;
-    int64_t m = type[0].dim[0], n = type[0].dim[1], k = sample->input[0].dim[ta ? 0 : 1];
-    for (int64_t row = 0; row < m; row++)
-        for (int64_t column = 0; column < n; column++) {
-            int64_t to = row * n + column;
-            for (int64_t i = 0; i < k; i++)
-                add(out, bound, to, in[0][ta ? i * m + row : row * k + i],
-                    in[1][tb ? column * k + i : i * n + column], (double)k);
-            if (sample->inputs == 3)
-                add(out, bound, to, in[2][column], 1, (double)k);
-        }
-    finish_epilogue(type, attributes->epilogue, out, kink);
-}
-
-/* A convolution is the set of triples (x, w, y) in y = sum x w; forward and both gradients sum over
- * the same set. */
-typedef struct triples {
-    int64_t n, ih, iw, c, oh, ow, o, kh, kw, group_in, groups;
-    int64_t stride[2], dilation[2], before[2];
-} triples;
-
-static triples triples_of(const dl_conv_attributes *a, const dl_type *x, const dl_type *w,
-                          const dl_type *y)
-{
-    int s = a->spatial;
-    triples t = {.n = x->dim[0], .c = x->dim[s + 1], .o = w->dim[0], .group_in = w->dim[s + 1]};
-    t.groups = a->groups;
-    t.ih = s == 2 ? x->dim[1] : 1;
-    t.iw = x->dim[s];
-    t.kh = s == 2 ? w->dim[1] : 1;
-    t.kw = w->dim[s];
-    t.oh = s == 2 ? y->dim[1] : 1;
-    t.ow = y->dim[s];
-    for (int i = 0; i < 2; i++) {
-        int from = i - (2 - s);
-        t.stride[i] = from < 0 ? 1 : a->stride[from];
-        t.dilation[i] = from < 0 ? 1 : a->dilation[from];
-        t.before[i] = from < 0 ? 0 : a->before[from];
-    }
-    return t;
-}
-
-typedef struct sums {
-    double *const *out, *const *bound;
-    const double *x, *w, *y; /* the one that is NULL is the output */
-    double terms;
-} sums;
-
-static void sum_triple(const sums *s, int64_t x, int64_t w, int64_t y)
-{
-    if (!s->y)
-        add(s->out, s->bound, y, s->x[x], s->w[w], s->terms);
-    else if (!s->x)
-        add(s->out, s->bound, x, s->y[y], s->w[w], s->terms);
-    else
-        add(s->out, s->bound, w, s->x[x], s->y[y], s->terms);
-}
-
-static void sum_at(const triples *t, const sums *s, int64_t n, int64_t oy, int64_t ox, int64_t o)
-{
-    int64_t group = o / (t->o / t->groups);
-    for (int64_t ky = 0; ky < t->kh; ky++)
-        for (int64_t kx = 0; kx < t->kw; kx++) {
-            int64_t iy = oy * t->stride[0] + ky * t->dilation[0] - t->before[0];
-            int64_t ix = ox * t->stride[1] + kx * t->dilation[1] - t->before[1];
-            if (iy < 0 || iy >= t->ih || ix < 0 || ix >= t->iw)
-                continue;
-            for (int64_t i = 0; i < t->group_in; i++)
-                sum_triple(s, ((n * t->ih + iy) * t->iw + ix) * t->c + group * t->group_in + i,
-                           ((o * t->kh + ky) * t->kw + kx) * t->group_in + i,
-                           ((n * t->oh + oy) * t->ow + ox) * t->o + o);
-        }
-}
-
-static void sum_all(const triples *t, sums *s)
-{
-    s->terms = (double)(!s->y   ? t->kh * t->kw * t->group_in
-                        : !s->x ? t->kh * t->kw * t->o / t->groups
-                                : t->n * t->oh * t->ow);
-    for (int64_t n = 0; n < t->n; n++)
-        for (int64_t oy = 0; oy < t->oh; oy++)
-            for (int64_t ox = 0; ox < t->ow; ox++)
-                for (int64_t o = 0; o < t->o; o++)
-                    sum_at(t, s, n, oy, ox, o);
-}
-
-static void conv_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                           double *const *out, double *const *bound, bool *const *kink)
-{
-    const dl_conv_attributes *attributes = sample->attributes;
-    triples t = triples_of(attributes, &sample->input[0], &sample->input[1], &type[0]);
-    sums s = {.out = out, .bound = bound, .x = in[0], .w = in[1]};
-    sum_all(&t, &s);
-    for (int64_t e = 0; sample->inputs == 3 && e < dl_type_count(type); e++)
-        add(out, bound, e, in[2][e % t.o], 1, s.terms);
-    finish_epilogue(type, attributes->epilogue, out, kink);
-}
-
-static void conv_input_reference(const op_sample *sample, const dl_type *type,
-                                 const double *const *in, double *const *out, double *const *bound,
-                                 bool *const *kink)
-{
-    (void)kink;
-    const dl_conv_input_attributes *attributes = sample->attributes;
-    triples t = triples_of(&attributes->conv, &type[0], &sample->input[1], &sample->input[0]);
-    sums s = {.out = out, .bound = bound, .y = in[0], .w = in[1]};
-    sum_all(&t, &s);
-}
-
-static void conv_weight_reference(const op_sample *sample, const dl_type *type,
-                                  const double *const *in, double *const *out, double *const *bound,
-                                  bool *const *kink)
-{
-    (void)kink;
-    const dl_conv_weight_attributes *attributes = sample->attributes;
-    triples t = triples_of(&attributes->conv, &sample->input[0], &type[0], &sample->input[1]);
-    sums s = {.out = out, .bound = bound, .x = in[0], .y = in[1]};
-    sum_all(&t, &s);
-}
-
-/* Pooling walks over the windows of each output cell. */
-typedef struct pooling {
-    int64_t n, ih, iw, c, oh, ow, kernel[2], stride[2], before[2];
-} pooling;
-
-static pooling pooling_of(const dl_pool_attributes *a, const dl_type *x, const dl_type *y)
-{
-    int s = a->spatial;
-    pooling p = {.n = x->dim[0], .c = x->dim[s + 1], .iw = x->dim[s], .ow = y->dim[s]};
-    p.ih = s == 2 ? x->dim[1] : 1;
-    p.oh = s == 2 ? y->dim[1] : 1;
-    for (int i = 0; i < 2; i++) {
-        int from = i - (2 - s);
-        p.kernel[i] = from < 0 ? 1 : a->kernel[from];
-        p.stride[i] = from < 0 ? 1 : a->stride[from];
-        p.before[i] = from < 0 ? 0 : a->before[from];
-    }
-    return p;
-}
-
-/* Index in x of cell (ky, kx) of the window of output element y; -1 in the padding. */
-static int64_t cell(const pooling *p, int64_t y, int64_t ky, int64_t kx)
-{
-    int64_t c = y % p->c, ox = y / p->c % p->ow, oy = y / p->c / p->ow % p->oh;
-    int64_t n = y / p->c / p->ow / p->oh;
-    int64_t iy = oy * p->stride[0] + ky - p->before[0], ix = ox * p->stride[1] + kx - p->before[1];
-    if (iy < 0 || iy >= p->ih || ix < 0 || ix >= p->iw)
-        return -1;
-    return ((n * p->ih + iy) * p->iw + ix) * p->c + c;
-}
-
-static void max_pool_reference(const op_sample *sample, const dl_type *type,
-                               const double *const *in, double *const *out, double *const *bound,
-                               bool *const *kink)
-{
-    (void)bound; /* a maximum is exact */
-    pooling p = pooling_of(sample->attributes, &sample->input[0], &type[0]);
-    for (int64_t y = 0; y < dl_type_count(&type[0]); y++) {
-        double first = -INFINITY, second = -INFINITY;
-        for (int64_t k = 0; k < p.kernel[0] * p.kernel[1]; k++) {
-            int64_t x = cell(&p, y, k / p.kernel[1], k % p.kernel[1]);
-            if (x < 0)
-                continue;
-            if (in[0][x] > first) {
-                second = first;
-                first = in[0][x];
-            } else if (in[0][x] > second)
-                second = in[0][x];
-        }
-        out[0][y] = first;
-        if (kink)
-            kink[0][y] = first - second < near;
-    }
-}
-
-/* Shares of each cell in its average, and back. */
-static void walk_average(const pooling *p, int64_t count, const double *x, const double *y,
-                         double *const *out, double *const *bound)
-{
-    for (int64_t to = 0; to < count; to++) {
-        int64_t cells = p->kernel[0] * p->kernel[1], inside = 0;
-        for (int64_t k = 0; k < cells; k++)
-            inside += cell(p, to, k / p->kernel[1], k % p->kernel[1]) >= 0;
-        for (int64_t k = 0; k < cells; k++) {
-            int64_t from = cell(p, to, k / p->kernel[1], k % p->kernel[1]);
-            if (from >= 0)
-                add(out, bound, x ? to : from, x ? x[from] : y[to], 1.0 / (double)inside,
-                    (double)cells);
-        }
-    }
-}
-
-static void average_pool_reference(const op_sample *sample, const dl_type *type,
-                                   const double *const *in, double *const *out,
-                                   double *const *bound, bool *const *kink)
-{
-    (void)kink;
-    pooling p = pooling_of(sample->attributes, &sample->input[0], &type[0]);
-    walk_average(&p, dl_type_count(&type[0]), in[0], NULL, out, bound);
-}
-
-static void average_gradient_reference(const op_sample *sample, const dl_type *type,
-                                       const double *const *in, double *const *out,
-                                       double *const *bound, bool *const *kink)
-{
-    (void)kink;
-    const dl_pool_gradient_attributes *attributes = sample->attributes;
-    pooling p = pooling_of(&attributes->pool, &type[0], &sample->input[0]);
-    walk_average(&p, dl_type_count(&sample->input[0]), NULL, in[0], out, bound);
-}
-
-static void max_gradient_reference(const op_sample *sample, const dl_type *type,
-                                   const double *const *in, double *const *out,
-                                   double *const *bound, bool *const *kink)
-{
-    (void)kink;
-    const dl_pool_gradient_attributes *attributes = sample->attributes;
-    pooling p = pooling_of(&attributes->pool, &type[0], &sample->input[0]);
-    for (int64_t y = 0; y < dl_type_count(&sample->input[0]); y++) {
-        int64_t k = (int64_t)in[1][y], x = cell(&p, y, k / p.kernel[1], k % p.kernel[1]);
-        if (x >= 0)
-            add(out, bound, x, in[0][y], 1, (double)(p.kernel[0] * p.kernel[1]));
-    }
-}
-
-/* ---- the table ---- */
+#include "tests/unit/op_references.h"
 
 static const dl_matmul_attributes plain, relu = {.epilogue = DL_EPILOGUE_RELU};
 static const dl_matmul_attributes ta = {.transpose_a = true}, tb = {.transpose_b = true};
@@ -291,22 +34,22 @@ static const dl_conv_attributes depthwise_16 = {2, {2, 2}, ONES, {0, 0}, {1, 1},
 #define CONV(text, attributes_, x, w)                                               \
     {                                                                               \
         .name = text, .op = &dl_op_conv, .attributes = &(attributes_), .inputs = 2, \
-        .input = {x, w}, .reference = conv_reference, .differentiable = 3           \
+        .input = {x, w}, .reference = op_conv_reference, .differentiable = 3        \
     }
-#define CONV_BIAS(text, attributes_, x, w, o)                                       \
-    {                                                                               \
-        .name = text, .op = &dl_op_conv, .attributes = &(attributes_), .inputs = 3, \
-        .input = {x, w, F32(o)}, .reference = conv_reference, .differentiable = 7   \
+#define CONV_BIAS(text, attributes_, x, w, o)                                        \
+    {                                                                                \
+        .name = text, .op = &dl_op_conv, .attributes = &(attributes_), .inputs = 3,  \
+        .input = {x, w, F32(o)}, .reference = op_conv_reference, .differentiable = 7 \
     }
 #define CONV_INPUT(text, attributes_, dy, w)                                                       \
     {                                                                                              \
         .name = text, .op = &dl_op_conv_input_gradient, .attributes = &(attributes_), .inputs = 2, \
-        .input = {dy, w}, .reference = conv_input_reference, .differentiable = 3                   \
+        .input = {dy, w}, .reference = op_conv_input_reference, .differentiable = 3                \
     }
-#define CONV_WEIGHT(text, attributes_, x, dy)                                                  \
-    {                                                                                          \
-        .name = text, .op = &dl_op_conv_weight_gradient, .attributes = &(attributes_),         \
-        .inputs = 2, .input = {x, dy}, .reference = conv_weight_reference, .differentiable = 3 \
+#define CONV_WEIGHT(text, attributes_, x, dy)                                                     \
+    {                                                                                             \
+        .name = text, .op = &dl_op_conv_weight_gradient, .attributes = &(attributes_),            \
+        .inputs = 2, .input = {x, dy}, .reference = op_conv_weight_reference, .differentiable = 3 \
     }
 
 static const dl_conv_input_attributes dx_valid = {{2, ONES, ONES, {0, 0}, {0, 0}, 1, 0},
@@ -346,12 +89,12 @@ static const dl_pool_gradient_attributes daverage_3 = {{2, true, {3, 3}, {2, 2},
 #define MATMUL(text, attributes_, a, b)                                               \
     {                                                                                 \
         .name = text, .op = &dl_op_matmul, .attributes = &(attributes_), .inputs = 2, \
-        .input = {a, b}, .reference = matmul_reference, .differentiable = 3           \
+        .input = {a, b}, .reference = op_matmul_reference, .differentiable = 3        \
     }
-#define MATMUL_BIAS(text, attributes_, a, b, n)                                       \
-    {                                                                                 \
-        .name = text, .op = &dl_op_matmul, .attributes = &(attributes_), .inputs = 3, \
-        .input = {a, b, F32(n)}, .reference = matmul_reference, .differentiable = 7   \
+#define MATMUL_BIAS(text, attributes_, a, b, n)                                        \
+    {                                                                                  \
+        .name = text, .op = &dl_op_matmul, .attributes = &(attributes_), .inputs = 3,  \
+        .input = {a, b, F32(n)}, .reference = op_matmul_reference, .differentiable = 7 \
     }
 #define POOL(text, row, attributes_, x, function)                                                  \
     {                                                                                              \
@@ -367,7 +110,7 @@ static const op_sample samples[] = {
      .input = {F32(2, 2), F32(2, 2), F32(2)},
      .given = {GIVEN(1, 2, 3, 4), GIVEN(5, 6, 7, 8), GIVEN(-20, 0)},
      .expected = {GIVEN(0, 22, 23, 50)},
-     .reference = matmul_reference,
+     .reference = op_matmul_reference,
      .differentiable = 7},
     MATMUL("plain, odd sizes", plain, F32(3, 5), F32(5, 7)),
     MATMUL("a transposed", ta, F32(5, 3), F32(5, 7)),
@@ -384,7 +127,7 @@ static const op_sample samples[] = {
      .input = {F32(1, 3, 3, 1), F32(1, 2, 2, 1), F32(1)},
      .given = {GIVEN(1, 2, 3, 4, 5, 6, 7, 8, 9), GIVEN(1, 2, 3, 4), GIVEN(1)},
      .expected = {GIVEN(38, 48, 68, 78)},
-     .reference = conv_reference,
+     .reference = op_conv_reference,
      .differentiable = 7},
     CONV_BIAS("one channel, 3x3, relu", valid_relu, F32(2, 8, 9, 1), F32(32, 3, 3, 1), 32),
     CONV_BIAS("64 channels, same, relu", same, F32(1, 5, 5, 64), F32(64, 3, 3, 64), 64),
@@ -408,7 +151,7 @@ static const op_sample samples[] = {
      .input = {F32(1, 2, 2, 1), F32(1, 2, 2, 1)},
      .given = {GIVEN(1, 2, 3, 4), GIVEN(1, 2, 3, 4)},
      .expected = {GIVEN(1, 4, 4, 6, 20, 16, 9, 24, 16)},
-     .reference = conv_input_reference,
+     .reference = op_conv_input_reference,
      .differentiable = 3},
     CONV_INPUT("stride 2, same", dx_strided, F32(2, 4, 3, 7), F32(7, 3, 3, 5)),
     CONV_INPUT("2 groups, dilation 1x2", dx_grouped, F32(1, 5, 7, 6), F32(6, 3, 3, 2)),
@@ -421,7 +164,7 @@ static const op_sample samples[] = {
      .input = {F32(1, 3, 3, 1), F32(1, 2, 2, 1)},
      .given = {GIVEN(1, 2, 3, 4, 5, 6, 7, 8, 9), GIVEN(1, 2, 3, 4)},
      .expected = {GIVEN(37, 47, 67, 77)},
-     .reference = conv_weight_reference,
+     .reference = op_conv_weight_reference,
      .differentiable = 3},
     CONV_WEIGHT("stride 2, same", dw_strided, F32(2, 8, 6, 5), F32(2, 4, 3, 7)),
     CONV_WEIGHT("depthwise, 2 filters a channel", dw_depthwise, F32(2, 6, 5, 4), F32(2, 6, 5, 8)),
@@ -434,13 +177,13 @@ static const op_sample samples[] = {
      .input = {F32(1, 4, 4, 1)},
      .given = {GIVEN(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)},
      .expected = {GIVEN(6, 8, 14, 16)},
-     .reference = max_pool_reference,
+     .reference = op_max_pool_reference,
      .differentiable = 1},
-    POOL("3x3, stride 2, same", max_pool, max_3, F32(2, 8, 6, 17), max_pool_reference),
-    POOL("window of 256 cells", max_pool, max_wide, F32(1, 17, 16, 3), max_pool_reference),
-    POOL("3x3, stride 2, 70 channels", max_pool, max_3, F32(1, 7, 9, 70), max_pool_reference),
-    POOL("stride beyond the window", max_pool, max_sparse, F32(2, 9, 8, 3), max_pool_reference),
-    POOL("1 dimension", max_pool, max_1d, F32(2, 9, 5), max_pool_reference),
+    POOL("3x3, stride 2, same", max_pool, max_3, F32(2, 8, 6, 17), op_max_pool_reference),
+    POOL("window of 256 cells", max_pool, max_wide, F32(1, 17, 16, 3), op_max_pool_reference),
+    POOL("3x3, stride 2, 70 channels", max_pool, max_3, F32(1, 7, 9, 70), op_max_pool_reference),
+    POOL("stride beyond the window", max_pool, max_sparse, F32(2, 9, 8, 3), op_max_pool_reference),
+    POOL("1 dimension", max_pool, max_1d, F32(2, 9, 5), op_max_pool_reference),
     {.name = "by hand",
      .op = &dl_op_average_pool,
      .attributes = &average_2,
@@ -448,11 +191,11 @@ static const op_sample samples[] = {
      .input = {F32(1, 4, 4, 1)},
      .given = {GIVEN(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)},
      .expected = {GIVEN(3.5, 5.5, 11.5, 13.5)},
-     .reference = average_pool_reference,
+     .reference = op_average_pool_reference,
      .differentiable = 1},
     POOL("3x3, stride 2, same: padding is not counted", average_pool, average_3, F32(2, 8, 6, 17),
-         average_pool_reference),
-    POOL("1 dimension", average_pool, average_1d, F32(2, 9, 5), average_pool_reference),
+         op_average_pool_reference),
+    POOL("1 dimension", average_pool, average_1d, F32(2, 9, 5), op_average_pool_reference),
     {.name = "by hand",
      .op = &dl_op_max_pool_gradient,
      .attributes = &dmax_2,
@@ -460,7 +203,7 @@ static const op_sample samples[] = {
      .input = {F32(1, 2, 2, 1), U8(1, 2, 2, 1)},
      .given = {GIVEN(1, 2, 3, 4), GIVEN(3, 0, 1, 2)},
      .expected = {GIVEN(0, 0, 2, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 0, 4, 0)},
-     .reference = max_gradient_reference},
+     .reference = op_max_gradient_reference},
     {.name = "windows that overlap",
      .op = &dl_op_max_pool_gradient,
      .attributes = &dmax_3,
@@ -468,7 +211,7 @@ static const op_sample samples[] = {
      .input = {F32(2, 3, 4, 17), U8(2, 3, 4, 17)},
      .fill = {FILL_SIGNED, FILL_LABELS},
      .limit = {0, 9},
-     .reference = max_gradient_reference},
+     .reference = op_max_gradient_reference},
     {.name = "by hand",
      .op = &dl_op_average_pool_gradient,
      .attributes = &daverage_2,
@@ -476,10 +219,10 @@ static const op_sample samples[] = {
      .input = {F32(1, 2, 2, 1)},
      .given = {GIVEN(4, 8, 12, 16)},
      .expected = {GIVEN(1, 1, 2, 2, 1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4)},
-     .reference = average_gradient_reference,
+     .reference = op_average_gradient_reference,
      .differentiable = 1},
     POOL("3x3, stride 2, same", average_pool_gradient, daverage_3, F32(2, 3, 3, 3),
-         average_gradient_reference),
+         op_average_gradient_reference),
 };
 
 const op_sample_table op_samples_dnnl = {samples, DL_COUNT(samples)};
