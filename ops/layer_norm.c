@@ -44,11 +44,8 @@ static dl_status prepare_layer_norm(const dl_prepare *what, dl_prepared *out)
     layer_norm_state *state = dl_alloc(sizeof *state);
     if (!state)
         return dl_fail_memory(sizeof *state);
-    const dl_type *x = what->input[0];
     state->attributes = *(const dl_layer_norm_attributes *)what->attributes;
-    state->channels.channels = x->dim[x->rank - 1];
-    state->channels.rows = dl_type_count(x) / state->channels.channels;
-    state->channels.blocks = (state->channels.rows + DL_CHANNEL_ROWS - 1) / DL_CHANNEL_ROWS;
+    dl_channels_of(what->input[0], &state->channels);
     out->state = state;
     /* of the gradient: a row of differences for each block, and two sums a channel and block */
     out->workspace = sizeof(float) * 3 * (size_t)(state->channels.channels * state->channels.blocks);
@@ -158,7 +155,7 @@ static void gradient_blocks(void *argument, int64_t first, int64_t last)
         float *xhat = partials + state->blocks * 2 * channels + b * channels;
         memset(sum, 0, sizeof *sum * 2 * (size_t)channels);
         for (int64_t r = 0; r < dl_block_rows(state, b); r++) {
-            int64_t at = (b * DL_CHANNEL_ROWS + r) * channels;
+            int64_t at = (b * state->block_rows + r) * channels;
             const float *dy = (const float *)call->run->in[0] + at;
             float inverse = normalise_row((const float *)call->run->in[1] + at, xhat, channels,
                                           call->state->attributes.epsilon);

@@ -9,17 +9,13 @@
 #include "ops/sums.h"
 #include "runtime/base/clones.h"
 
-dl_status dl_channels_of(const dl_type *x, size_t vectors, dl_prepared *out)
+void dl_channels_of(const dl_type *x, dl_channels *out)
 {
-    dl_channels *state = dl_alloc(sizeof *state);
-    if (!state)
-        return dl_fail_memory(sizeof *state);
-    state->channels = x->dim[x->rank - 1];
-    state->rows = dl_type_count(x) / state->channels;
-    state->blocks = (state->rows + DL_CHANNEL_ROWS - 1) / DL_CHANNEL_ROWS;
-    out->state = state;
-    out->workspace = vectors * (size_t)state->blocks * (size_t)state->channels * sizeof(float);
-    return DL_OK;
+    enum { ROWS = 256, NARROW = 32 };
+    out->channels = x->dim[x->rank - 1];
+    out->rows = dl_type_count(x) / out->channels;
+    out->block_rows = out->channels < NARROW ? ROWS * NARROW / out->channels : ROWS;
+    out->blocks = (out->rows + out->block_rows - 1) / out->block_rows;
 }
 
 void dl_join_columns(const float *partial, int64_t blocks, int64_t columns, float *sum)
@@ -34,8 +30,8 @@ void dl_join_columns(const float *partial, int64_t blocks, int64_t columns, floa
 
 int64_t dl_block_rows(const dl_channels *state, int64_t block)
 {
-    int64_t left = state->rows - block * DL_CHANNEL_ROWS;
-    return left < DL_CHANNEL_ROWS ? left : DL_CHANNEL_ROWS;
+    int64_t left = state->rows - block * state->block_rows;
+    return left < state->block_rows ? left : state->block_rows;
 }
 
 static dl_status check_vectors(const dl_infer *infer, int first, int last)
@@ -83,7 +79,13 @@ static void grad_channel_sum(dl_grad *grad)
 
 static dl_status prepare_channel_sum(const dl_prepare *what, dl_prepared *out)
 {
-    return dl_channels_of(what->input[0], 1, out);
+    dl_channels *state = dl_alloc(sizeof *state);
+    if (!state)
+        return dl_fail_memory(sizeof *state);
+    dl_channels_of(what->input[0], state);
+    out->state = state;
+    out->workspace = (size_t)state->blocks * (size_t)state->channels * sizeof(float);
+    return DL_OK;
 }
 
 static void channel_sum_blocks(void *argument, int64_t first, int64_t last)
@@ -92,16 +94,15 @@ static void channel_sum_blocks(void *argument, int64_t first, int64_t last)
     int64_t c = call->state->channels;
     bool centred = call->run->in[1] != NULL;
     for (int64_t b = first; b < last; b++)
-        dl_column_sum((const float *)call->run->in[0] + b * DL_CHANNEL_ROWS * c,
-                      dl_block_rows(call->state, b), c, c, centred ? call->run->in[1] : NULL,
+        dl_column_sum((const float *)call->run->in[0] + b * call->state->block_rows * c,
+                      dl_block_rows(call->state, b), c, centred ? call->run->in[1] : NULL,
                       DL_TERM_PLAIN, call->partial + b * c);
 }
 
 static dl_status run_channel_sum(const void *state, const dl_run *run)
 {
     block_call call = {state, run, run->workspace};
-    dl_team_range(run->team, call.state->blocks, 1 + 64 / call.state->channels, channel_sum_blocks,
-                  &call);
+    dl_team_range(run->team, call.state->blocks, 1, channel_sum_blocks, &call);
     dl_join_columns(call.partial, call.state->blocks, call.state->channels, run->out[0]);
     return DL_OK;
 }
@@ -188,62 +189,98 @@ static void grad_batch_norm(dl_grad *grad)
 
 typedef struct norm_state {
     dl_channels channels;
+    int64_t fold, wide; /* rows in a wide row, floats in it */
     dl_batch_norm_attributes attributes;
 } norm_state;
+
+/* Vectors of the channels, each over a wide row: in the workspace. */
+enum { MEAN, SCALE, SHIFT, SLOPE, NORM_VECTORS };
 
 static dl_status prepare_norm(const dl_prepare *what, dl_prepared *out)
 {
     norm_state *state = dl_alloc(sizeof *state);
     if (!state)
         return dl_fail_memory(sizeof *state);
-    const dl_type *x = what->input[0];
     state->attributes = *(const dl_batch_norm_attributes *)what->attributes;
-    state->channels.channels = x->dim[x->rank - 1];
-    state->channels.rows = dl_type_count(x) / state->channels.channels;
-    state->channels.blocks =
-        (state->channels.rows + DL_CHANNEL_ROWS - 1) / DL_CHANNEL_ROWS;
+    dl_channels_of(what->input[0], &state->channels);
+    state->fold = dl_fold(state->channels.channels);
+    state->wide = state->fold * state->channels.channels;
     out->state = state;
-    out->workspace = 4 * (size_t)state->channels.channels * sizeof(float);
+    out->workspace = NORM_VECTORS * (size_t)state->wide * sizeof(float);
     return DL_OK;
 }
 
 typedef struct norm_call {
     const norm_state *state;
-    const float *x, *dy, *mean, *scale, *shift, *slope;
+    const float *x, *dy;
+    const float *vector[NORM_VECTORS];
     float *y;
 } norm_call;
 
-DL_CLONES static void apply_rows(const float *x, const float *restrict mean,
-                                 const float *restrict scale, const float *restrict shift, float *y,
-                                 int64_t rows, int64_t channels)
+/* Fills what the vectors lack behind their first channels, and lists them. */
+static void widen(const norm_state *state, float *vectors, norm_call *call)
 {
-    for (int64_t r = 0; r < rows; r++, x += channels, y += channels)
-        for (int64_t c = 0; c < channels; c++)
+    for (int i = 0; i < NORM_VECTORS; i++) {
+        float *vector = vectors + i * state->wide;
+        int64_t channels = state->channels.channels;
+        dl_repeat(vector, channels, state->fold - 1, vector + channels);
+        call->vector[i] = vector;
+    }
+}
+
+/* Floats [*begin, *end) of wide rows [first, last); the last wide row may be cut short. */
+static void span_of(const norm_state *state, int64_t first, int64_t last, int64_t *begin,
+                    int64_t *end)
+{
+    int64_t all = state->channels.rows * state->channels.channels;
+    *begin = first * state->wide;
+    *end = last * state->wide < all ? last * state->wide : all;
+}
+
+static void run_wide(const norm_state *state, dl_team *team, dl_range_fn range, norm_call *call)
+{
+    dl_team_range(team, (state->channels.rows + state->fold - 1) / state->fold,
+                  16384 / state->wide + 1, range, call);
+}
+
+DL_CLONES static void apply_rows(const norm_call *call, const float *x, float *y, int64_t rows,
+                                 int64_t wide)
+{
+    const float *restrict mean = call->vector[MEAN], *restrict scale = call->vector[SCALE];
+    const float *restrict shift = call->vector[SHIFT];
+    for (int64_t r = 0; r < rows; r++, x += wide, y += wide)
+        for (int64_t c = 0; c < wide; c++)
             y[c] = (x[c] - mean[c]) * scale[c] + shift[c];
 }
 
 static void apply_range(void *argument, int64_t first, int64_t last)
 {
     const norm_call *call = argument;
-    int64_t c = call->state->channels.channels;
-    apply_rows(call->x + first * c, call->mean, call->scale, call->shift, call->y + first * c,
-               last - first, c);
+    int64_t wide = call->state->wide, begin, end;
+    span_of(call->state, first, last, &begin, &end);
+    int64_t rows = (end - begin) / wide, cut = begin + rows * wide;
+    apply_rows(call, call->x + begin, call->y + begin, rows, wide);
+    apply_rows(call, call->x + cut, call->y + cut, 1, end - cut);
 }
 
 static dl_status run_batch_norm(const void *state_pointer, const dl_run *run)
 {
     const norm_state *state = state_pointer;
     const dl_batch_norm_attributes *a = &state->attributes;
-    int64_t channels = state->channels.channels;
-    const float *variance = run->in[2], *gamma = a->has_gamma ? run->in[3] : NULL;
+    const float *mean = run->in[1], *variance = run->in[2];
+    const float *gamma = a->has_gamma ? run->in[3] : NULL;
     const float *beta = a->has_beta ? run->in[3 + a->has_gamma] : NULL;
-    float *scale = run->workspace, *shift = scale + channels;
-    for (int64_t c = 0; c < channels; c++) {
-        scale[c] = (gamma ? gamma[c] : 1.0f) / sqrtf(variance[c] + a->epsilon);
-        shift[c] = beta ? beta[c] : 0.0f;
+    float *vector = run->workspace;
+    for (int64_t c = 0; c < state->channels.channels; c++) {
+        vector[MEAN * state->wide + c] = mean[c];
+        vector[SCALE * state->wide + c] =
+            (gamma ? gamma[c] : 1.0f) / sqrtf(variance[c] + a->epsilon);
+        vector[SHIFT * state->wide + c] = beta ? beta[c] : 0.0f;
+        vector[SLOPE * state->wide + c] = 0.0f;
     }
-    norm_call call = {state, run->in[0], NULL, run->in[1], scale, shift, NULL, run->out[0]};
-    dl_team_range(run->team, state->channels.rows, 16384 / channels + 1, apply_range, &call);
+    norm_call call = {.state = state, .x = run->in[0], .y = run->out[0]};
+    widen(state, vector, &call);
+    run_wide(state, run->team, apply_range, &call);
     return DL_OK;
 }
 
@@ -270,20 +307,9 @@ static dl_status prepare_sums(const dl_prepare *what, dl_prepared *out)
 {
     DL_TRY(prepare_norm(what, out));
     const norm_state *state = out->state;
-    out->workspace +=
+    out->workspace =
         2 * (size_t)state->channels.blocks * (size_t)state->channels.channels * sizeof(float);
     return DL_OK;
-}
-
-DL_CLONES static void sum_rows(const float *restrict dy, const float *restrict x,
-                               const float *restrict mean, float *restrict sum,
-                               float *restrict product, int64_t rows, int64_t channels)
-{
-    for (int64_t r = 0; r < rows; r++, x += channels, dy += channels)
-        for (int64_t c = 0; c < channels; c++) {
-            sum[c] += dy[c];
-            product[c] += dy[c] * (x[c] - mean[c]);
-        }
 }
 
 typedef struct sums_call {
@@ -298,9 +324,9 @@ static void sum_blocks(void *argument, int64_t first, int64_t last)
     int64_t c = call->state->channels.channels;
     for (int64_t b = first; b < last; b++) {
         float *partial = call->partial + b * 2 * c;
-        memset(partial, 0, sizeof(float) * 2 * (size_t)c);
-        sum_rows(call->dy + b * DL_CHANNEL_ROWS * c, call->x + b * DL_CHANNEL_ROWS * c, call->mean,
-                 partial, partial + c, dl_block_rows(&call->state->channels, b), c);
+        int64_t from = b * call->state->channels.block_rows * c;
+        dl_column_product(call->dy + from, call->x + from, dl_block_rows(&call->state->channels, b),
+                          c, call->mean, partial, partial + c);
     }
 }
 
@@ -311,7 +337,7 @@ static dl_status run_sums(const void *state_pointer, const dl_run *run)
     const float *variance = run->in[3];
     float *out = run->out[0];
     sums_call call = {state, run->in[0], run->in[1], run->in[2], run->workspace};
-    dl_team_range(run->team, state->channels.blocks, 1 + 64 / c, sum_blocks, &call);
+    dl_team_range(run->team, state->channels.blocks, 1, sum_blocks, &call);
     dl_join_columns(call.partial, state->channels.blocks, 2 * c, out);
     for (int64_t i = 0; i < c; i++)
         out[c + i] /= sqrtf(variance[i] + state->attributes.epsilon);
@@ -337,22 +363,24 @@ static dl_status infer_input_gradient(const dl_infer *infer)
 }
 
 /* dx = scale * dy - slope * (x - mean) - shift */
-DL_CLONES static void gradient_rows(const float *dy, const float *x, const norm_call *call, float *dx,
-                                    int64_t rows, int64_t channels)
+DL_CLONES static void gradient_rows(const norm_call *call, const float *dy, const float *x, float *dx,
+                                    int64_t rows, int64_t wide)
 {
-    const float *restrict mean = call->mean, *restrict scale = call->scale;
-    const float *restrict slope = call->slope, *restrict shift = call->shift;
-    for (int64_t r = 0; r < rows; r++, x += channels, dy += channels, dx += channels)
-        for (int64_t c = 0; c < channels; c++)
+    const float *restrict mean = call->vector[MEAN], *restrict scale = call->vector[SCALE];
+    const float *restrict slope = call->vector[SLOPE], *restrict shift = call->vector[SHIFT];
+    for (int64_t r = 0; r < rows; r++, x += wide, dy += wide, dx += wide)
+        for (int64_t c = 0; c < wide; c++)
             dx[c] = scale[c] * dy[c] - slope[c] * (x[c] - mean[c]) - shift[c];
 }
 
 static void gradient_range(void *argument, int64_t first, int64_t last)
 {
     const norm_call *call = argument;
-    int64_t c = call->state->channels.channels;
-    gradient_rows(call->dy + first * c, call->x + first * c, call, call->y + first * c, last - first,
-                  c);
+    int64_t wide = call->state->wide, begin, end;
+    span_of(call->state, first, last, &begin, &end);
+    int64_t rows = (end - begin) / wide, cut = begin + rows * wide;
+    gradient_rows(call, call->dy + begin, call->x + begin, call->y + begin, rows, wide);
+    gradient_rows(call, call->dy + cut, call->x + cut, call->y + cut, 1, end - cut);
 }
 
 static dl_status run_input_gradient(const void *state_pointer, const dl_run *run)
@@ -360,18 +388,23 @@ static dl_status run_input_gradient(const void *state_pointer, const dl_run *run
     const norm_state *state = state_pointer;
     const dl_batch_norm_attributes *a = &state->attributes;
     int64_t channels = state->channels.channels;
-    const float *variance = run->in[3], *gamma = a->has_gamma ? run->in[4] : NULL;
+    const float *mean = run->in[2], *variance = run->in[3];
+    const float *gamma = a->has_gamma ? run->in[4] : NULL;
     const float *sums = a->statistics_of_x ? run->in[4 + a->has_gamma] : NULL;
     float share = sums ? 1.0f / *(const float *)run->in[5 + a->has_gamma] : 0.0f;
-    float *scale = run->workspace, *slope = scale + channels, *shift = slope + channels;
+    float *vector = run->workspace;
     for (int64_t c = 0; c < channels; c++) {
         float inverse = 1.0f / sqrtf(variance[c] + a->epsilon);
-        scale[c] = (gamma ? gamma[c] : 1.0f) * inverse;
-        slope[c] = sums ? scale[c] * inverse * (sums[channels + c] * share) : 0.0f;
-        shift[c] = sums ? scale[c] * (sums[c] * share) : 0.0f;
+        float scale = (gamma ? gamma[c] : 1.0f) * inverse;
+        vector[MEAN * state->wide + c] = mean[c];
+        vector[SCALE * state->wide + c] = scale;
+        vector[SLOPE * state->wide + c] =
+            sums ? scale * inverse * (sums[channels + c] * share) : 0.0f;
+        vector[SHIFT * state->wide + c] = sums ? scale * (sums[c] * share) : 0.0f;
     }
-    norm_call call = {state, run->in[1], run->in[0], run->in[2], scale, shift, slope, run->out[0]};
-    dl_team_range(run->team, state->channels.rows, 16384 / channels + 1, gradient_range, &call);
+    norm_call call = {.state = state, .x = run->in[1], .dy = run->in[0], .y = run->out[0]};
+    widen(state, vector, &call);
+    run_wide(state, run->team, gradient_range, &call);
     return DL_OK;
 }
 

@@ -5,14 +5,13 @@
 
 #include "ops/ops.h"
 
-enum { DL_CHANNEL_ROWS = 256 };
-
 typedef struct dl_channels {
-    int64_t rows, channels, blocks;
+    int64_t rows, channels;
+    int64_t block_rows, blocks;
 } dl_channels;
 
-/* A dl_channels as prepared state, with workspace for `vectors` floats a channel and block. */
-dl_status dl_channels_of(const dl_type *x, size_t vectors, dl_prepared *out);
+/* Blocks of 256 rows, or of more where they are narrow. */
+void dl_channels_of(const dl_type *x, dl_channels *out);
 int64_t dl_block_rows(const dl_channels *state, int64_t block);
 /* sum[c] = partial[0][c] + partial[1][c] + ..., in double. */
 void dl_join_columns(const float *partial, int64_t blocks, int64_t columns, float *sum);

@@ -146,9 +146,9 @@ static void reduce_blocks(void *argument, int64_t first, int64_t last)
         if (run->inner == 1)
             *partial = call->most ? dl_block_max(x, rows) : dl_block_sum(x, rows, call->term);
         else if (call->most)
-            dl_column_max(x, rows, run->inner, run->inner, partial);
+            dl_column_max(x, rows, run->inner, partial);
         else
-            dl_column_sum(x, rows, run->inner, run->inner, NULL, call->term, partial);
+            dl_column_sum(x, rows, run->inner, NULL, call->term, partial);
     }
 }
 

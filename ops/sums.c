@@ -2,7 +2,7 @@
 #include "ops/sums.h"
 
 #include <math.h>
-#include <stddef.h>
+#include <string.h>
 
 #include "runtime/base/clones.h"
 
@@ -65,45 +65,115 @@ float dl_block_max(const float *x, int64_t count)
     return most;
 }
 
+int64_t dl_fold(int64_t columns)
+{
+    enum { ENOUGH = 64 };
+    if (columns >= ENOUGH)
+        return 1;
+    int64_t even = columns & -columns; /* the greatest power of two that divides it */
+    int64_t fold = even >= DL_SUM_LANES ? 1 : DL_SUM_LANES / even;
+    while (fold * columns < ENOUGH)
+        fold *= 2;
+    return fold;
+}
+
+void dl_repeat(const float *x, int64_t columns, int64_t times, float *y)
+{
+    for (int64_t i = 0; i < times; i++)
+        memcpy(y + i * columns, x, sizeof *x * (size_t)columns);
+}
+
+/* The slots of a wide row along a tree. */
+static void join_slots(float *slot, int64_t fold, int64_t columns, float *sum)
+{
+    for (int64_t half = fold / 2 * columns; half >= columns; half /= 2)
+        for (int64_t i = 0; i < half; i++)
+            slot[i] += slot[i + half];
+    memcpy(sum, slot, sizeof *sum * (size_t)columns);
+}
+
 #define COLUMNS(name, value)                                                                       \
     DL_CLONES static void name(const float *restrict x, int64_t rows, int64_t columns,             \
-                               int64_t stride, const float *restrict center,                       \
-                               float *restrict sum)                                                \
+                               const float *restrict center, float *restrict sum)                  \
     {                                                                                              \
         (void)center;                                                                              \
-        for (int64_t r = 0; r < rows; r++) {                                                       \
-            const float *row = x + r * stride;                                                     \
+        for (int64_t r = 0; r < rows; r++, x += columns)                                           \
             for (int64_t c = 0; c < columns; c++) {                                                \
-                float v = row[c];                                                                  \
+                float v = x[c];                                                                    \
                 sum[c] += (value);                                                                 \
             }                                                                                      \
-        }                                                                                          \
     }
 COLUMNS(columns_plain, v)
 COLUMNS(columns_square, v *v)
 COLUMNS(columns_abs, fabsf(v))
 COLUMNS(columns_around, (v - center[c]) * (v - center[c]))
 
-void dl_column_sum(const float *x, int64_t rows, int64_t columns, int64_t stride,
-                   const float *center, dl_term term, float *sum)
+/* Few rows are added one after another: slots would cost more than they bring. */
+static int64_t fold_of(int64_t rows, int64_t columns)
 {
-    for (int64_t c = 0; c < columns; c++)
-        sum[c] = 0.0f;
-    if (center)
-        columns_around(x, rows, columns, stride, center, sum);
-    else if (term == DL_TERM_PLAIN)
-        columns_plain(x, rows, columns, stride, NULL, sum);
-    else if (term == DL_TERM_SQUARE)
-        columns_square(x, rows, columns, stride, NULL, sum);
-    else
-        columns_abs(x, rows, columns, stride, NULL, sum);
+    int64_t fold = dl_fold(columns);
+    return rows < 4 * fold ? 1 : fold;
 }
 
-void dl_column_max(const float *x, int64_t rows, int64_t columns, int64_t stride, float *most)
+void dl_column_sum(const float *x, int64_t rows, int64_t columns, const float *center, dl_term term,
+                   float *sum)
+{
+    static void (*const kernels[])(const float *, int64_t, int64_t, const float *, float *) = {
+        columns_plain, columns_square, columns_abs};
+    int64_t fold = fold_of(rows, columns), wide = fold * columns, whole = rows / fold;
+    float slot[DL_SUM_WIDE], around[DL_SUM_WIDE];
+    float *to = fold == 1 ? sum : slot;
+    memset(to, 0, sizeof *to * (size_t)wide);
+    if (center && fold > 1) {
+        dl_repeat(center, columns, fold, around);
+        center = around;
+    }
+    void (*add)(const float *, int64_t, int64_t, const float *, float *) =
+        center ? columns_around : kernels[term];
+    add(x, whole, wide, center, to);
+    if (fold > 1) {
+        add(x + whole * wide, 1, (rows - whole * fold) * columns, center, to);
+        join_slots(slot, fold, columns, sum);
+    }
+}
+
+DL_CLONES static void columns_product(const float *restrict dy, const float *restrict x,
+                                      int64_t rows, int64_t columns, const float *restrict center,
+                                      float *restrict sum, float *restrict product)
+{
+    for (int64_t r = 0; r < rows; r++, x += columns, dy += columns)
+        for (int64_t c = 0; c < columns; c++) {
+            sum[c] += dy[c];
+            product[c] += dy[c] * (x[c] - center[c]);
+        }
+}
+
+void dl_column_product(const float *dy, const float *x, int64_t rows, int64_t columns,
+                       const float *center, float *sum, float *product)
+{
+    int64_t fold = fold_of(rows, columns), wide = fold * columns, whole = rows / fold;
+    float slot[2][DL_SUM_WIDE], around[DL_SUM_WIDE];
+    float *to = fold == 1 ? sum : slot[0], *products = fold == 1 ? product : slot[1];
+    memset(to, 0, sizeof *to * (size_t)wide);
+    memset(products, 0, sizeof *products * (size_t)wide);
+    if (fold > 1) {
+        dl_repeat(center, columns, fold, around);
+        center = around;
+    }
+    columns_product(dy, x, whole, wide, center, to, products);
+    if (fold > 1) {
+        int64_t done = whole * wide;
+        columns_product(dy + done, x + done, 1, rows * columns - done, center, to, products);
+        join_slots(slot[0], fold, columns, sum);
+        join_slots(slot[1], fold, columns, product);
+    }
+}
+
+void dl_column_max(const float *x, int64_t rows, int64_t columns, float *most)
 {
     for (int64_t c = 0; c < columns; c++)
         most[c] = x[c];
     for (int64_t r = 1; r < rows; r++)
         for (int64_t c = 0; c < columns; c++)
-            most[c] = greater(most[c], x[r * stride + c]);
+            most[c] = greater(most[c], x[r * columns + c]);
 }

@@ -253,7 +253,7 @@ static void test_nan(void)
         CU_ASSERT_TRUE(isnan(dl_block_max(x, 100)));
         CU_ASSERT_TRUE(isnan(dl_block_sum(x, 100, DL_TERM_SQUARE)));
         float most[4];
-        dl_column_max(x, 25, 4, 4, most);
+        dl_column_max(x, 25, 4, most);
         for (int c = 0; c < 4; c++)
             CU_ASSERT_EQUAL(isnan(most[c]), c == at % 4);
         x[at] = INFINITY;
