@@ -184,13 +184,15 @@ void dl_cores_restart(const dl_cores *cores, char **argv) {
     cpu_set_t bound;
     if (getenv("DLTRAIN_RESTARTED"))
         return;
-    bool spins = !cores->owned && !getenv("OMP_WAIT_POLICY"); /* what the user chose stays */
+    bool chosen = getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"); /* by the user: it stays */
+    bool spins = !chosen && (!cores->owned || cores->threads > 1);
     bool narrow = cores->owned && sched_getaffinity(0, sizeof bound, &bound) == 0 &&
                   CPU_COUNT(&bound) < cores->threads;
     if (!spins && !narrow)
         return;
     if (setenv("DLTRAIN_RESTARTED", "1", 1) != 0 ||
-        (spins && setenv("OMP_WAIT_POLICY", "passive", 1) != 0) ||
+        (spins && !cores->owned && setenv("OMP_WAIT_POLICY", "passive", 1) != 0) ||
+        (spins && cores->owned && setenv("GOMP_SPINCOUNT", "1000", 1) != 0) ||
         (narrow && sched_setaffinity(0, sizeof cores->mask, &cores->mask) != 0))
         return;
     fflush(NULL);

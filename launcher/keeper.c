@@ -111,10 +111,31 @@ static dl_status write_checkpoint(dl_keeper *k, bool best)
     return dl_checkpoint_commit(writer, k->keep, best);
 }
 
+/* A NaN can pass a relu as 0 and stay out of the loss, but not out of the weights: such are not saved. */
+static dl_status weights_are_finite(const dl_keeper *k)
+{
+    const dl_variables *v = dl_network_variables(k->session->network);
+    for (int i = 0; i < v->count; i++) {
+        const float *data = dl_variable_data(v, v->list[i]);
+        int64_t count = dl_type_count(&v->list[i]->type);
+        for (int64_t e = 0; e < count; e++)
+            if (!isfinite(data[e]))
+                return dl_fail(DL_FAILED,
+                               "'%s' holds %s after step %" PRId64
+                               "; lower the learning rate, clip gradients (clipnorm: 1), or look for "
+                               "such values in the data",
+                               v->list[i]->name, isnan(data[e]) ? "NaN" : "an infinite value",
+                               k->progress->step);
+    }
+    return DL_OK;
+}
+
 /* Rank 0 writes while the others wait: weights must not move meanwhile. */
 static dl_status save(dl_keeper *k, bool best)
 {
-    dl_status status = k->session->comm->rank == 0 ? write_checkpoint(k, best) : DL_OK;
+    dl_status status = weights_are_finite(k); /* the same on all ranks */
+    if (status == DL_OK && k->session->comm->rank == 0)
+        status = write_checkpoint(k, best);
     k->saved_step = k->progress->step;
     k->saved_at = dl_seconds();
     return dl_comm_agree(k->session->comm, status);

@@ -8,6 +8,10 @@
 #include "launcher/options.h"
 #include "launcher/signals.h"
 #include "launcher/verbs.h"
+#include "ops/dnnl.h"
+#include "runtime/base/hash.h"
+#include "runtime/base/memory.h"
+#include "runtime/expr/expr.h"
 
 static dl_status run_alone(const dl_options *options)
 {
@@ -26,6 +30,27 @@ static dl_status run_on_ranks(const dl_options *options, dl_comm *comm, int thre
         if (strcmp(options->verb->name, verbs[i].name) == 0)
             return verbs[i].run(options, comm, threads);
     return dl_fail(DL_INTERNAL, "no verb '%s'", options->verb->name);
+}
+
+/* Ranks compute alike: the same library versions, and no wider instructions than the narrowest of them has. */
+static dl_status agree_on_kernels(dl_comm *comm)
+{
+    if (comm->size == 1)
+        return DL_OK;
+    DL_TRY(dl_comm_same(comm, dl_hash_text(DL_VERSION, dl_hash_text(dl_dnnl_version(), 0)),
+                        "the versions of dltrain and oneDNN"));
+    int32_t mine = dl_isa_here(), least = mine;
+    int32_t *all = dl_alloc(sizeof *all * (size_t)comm->size);
+    DL_TRY(dl_comm_agree(comm, all ? DL_OK : dl_fail_memory(sizeof *all * (size_t)comm->size)));
+    dl_status status = dl_comm_gather(comm, &mine, sizeof mine, all);
+    for (int i = 0; i < comm->size && status == DL_OK; i++)
+        least = all[i] < least ? all[i] : least;
+    dl_free(all);
+    DL_TRY(status);
+    if (least == mine)
+        return dl_comm_agree(comm, DL_OK);
+    dl_expr_limit((dl_isa)least);
+    return dl_comm_agree(comm, dl_dnnl_limit((dl_isa)least));
 }
 
 static int say(dl_status status, bool speaks)
@@ -67,7 +92,9 @@ int main(int argc, char **argv)
     status = dl_comm_open(&comm, "auto");
     if (status != DL_OK)
         return say(status, true);
-    status = run_on_ranks(&options, comm, cores.threads);
+    status = agree_on_kernels(comm);
+    if (status == DL_OK)
+        status = run_on_ranks(&options, comm, cores.threads);
     int code = say(status, comm->rank == 0);
     dl_comm_finish(comm);
     return code;

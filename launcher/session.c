@@ -101,6 +101,8 @@ dl_status dl_session_open(dl_session *session, const dl_node *job, dl_comm *comm
 {
     dl_status here = dl_session_open_here(session, job, comm, options);
     dl_status status = dl_comm_agree(comm, here);
+    if (status == DL_OK)
+        status = dl_comm_same(comm, dl_data_hash(session->data), "the data");
     if (status != DL_OK && here == DL_OK)
         dl_session_close(session);
     return status;

@@ -29,6 +29,8 @@ dl_status dl_open_job(dl_job **out, const char *path, const dl_options *options,
     dl_job *job = NULL;
     dl_status here = dl_job_read(&job, path, dl_job_vocabulary(), options->sets, options->set_count);
     dl_status status = comm ? dl_comm_agree(comm, here) : here;
+    if (comm && status == DL_OK)
+        status = dl_comm_same(comm, dl_job_hash(job), "the job");
     bool speaks = !comm || comm->rank == 0;
     if (speaks && job)
         dl_job_complain(job, stderr);

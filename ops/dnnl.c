@@ -170,6 +170,18 @@ static void write_version(void)
              version->patch);
 }
 
+dl_status dl_dnnl_limit(dl_isa isa)
+{
+    static const dnnl_cpu_isa_t most[DL_ISA_COUNT] = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2,
+                                                      dnnl_cpu_isa_avx512_core};
+    dnnl_status_t status = dnnl_set_max_cpu_isa(most[isa]);
+    if (status != dnnl_success)
+        return dl_fail(DL_UNAVAILABLE, "oneDNN cannot be held to %s instructions, which another rank "
+                       "is limited to: %s",
+                       dl_isa_name(isa), dnnl_status2str(status));
+    return DL_OK;
+}
+
 const char *dl_dnnl_version(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "runtime/base/status.h"
+#include "runtime/expr/expr.h"
 
 enum { DL_DNNL_RANK = 12 /* DNNL_MAX_NDIMS: oneDNN takes arrays of this */, DL_DNNL_ARGUMENTS = 4 };
 
@@ -87,6 +88,8 @@ static inline void *dl_dnnl_input(const void *memory)
 }
 void dl_dnnl_free(dl_dnnl *call); /* NULL is allowed */
 
+/* Before the first call: at most these instructions, when another rank has no others. */
+dl_status dl_dnnl_limit(dl_isa isa);
 /* For --version: "2.6.3 (OpenMP)" and the file that the library was loaded from. */
 const char *dl_dnnl_version(void);
 const char *dl_dnnl_path(void);
