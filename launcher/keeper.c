@@ -357,6 +357,7 @@ dl_status dl_keeper_open(dl_keeper **out, dl_session *session, dl_progress *prog
     if (k) {
         k->session = session;
         k->progress = progress;
+        k->label = options->label;
         k->keep = (int)dl_int(dl_get(session->job, "checkpoint"), "keep");
         k->best_is_high = dl_keeper_wants_best(session->job) && higher_is_better(session);
         k->timed = has_times(session->job);

@@ -43,7 +43,9 @@ dl_status dl_keeper_checkpoint(dl_keeper *keeper, const dl_values *values);
 dl_status dl_keeper_last(dl_keeper *keeper);
 /* Whether the job asks for the best epoch's weights at the end. */
 bool dl_keeper_wants_best(const dl_node *job);
-/* model.h5 and the result. */
+/* A line between those of the progress. */
+void dl_keeper_say(dl_keeper *keeper, const char *text);
+/* model.h5, and of one of several trainings its result. */
 dl_status dl_keeper_finish(dl_keeper *keeper, const dl_train_result *result);
 
 #endif

@@ -15,6 +15,7 @@ struct dl_keeper {
     bool best_is_high, timed;
     int64_t saved_step;
     double saved_at;
+    const char *label; /* of one of several trainings; NULL: the only one */
     dl_report *report; /* rank 0; NULL elsewhere */
     double *sums, *values; /* of one step, for the progress line */
     dl_report_value shown[DL_MAX_VALUES];
@@ -25,6 +26,5 @@ dl_status dl_keeper_open_logs(dl_keeper *k, const dl_train_options *options, boo
 void dl_keeper_close_logs(dl_keeper *k);
 /* The first failure of writing is kept and returned at the end of the epoch, where ranks agree. */
 void dl_keeper_show_step(dl_keeper *k, const float *metrics, int64_t batch);
-void dl_keeper_say(dl_keeper *k, const char *text);
 
 #endif

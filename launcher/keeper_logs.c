@@ -15,14 +15,19 @@ static void say_hello(const dl_keeper *k, const dl_train_options *options, bool 
     const dl_session *s = k->session;
     char text[512];
     snprintf(text, sizeof text,
-             "%s%s%s: %lld samples, %lld parameters, %lld epochs of %lld steps on %d rank%s x %d "
+             "%s%s%s: %lld samples, %lld parameters, %lld epoch%s of %lld step%s on %d rank%s x %d "
              "thread%s",
              dl_text(s->job, "name"), options->label ? " " : "", options->label ? options->label : "",
              (long long)dl_data_samples(s->data, DL_PART_TRAIN),
              (long long)dl_network_parameter_count(s->network, false), (long long)s->epochs,
-             (long long)s->steps_per_epoch, s->comm->size, s->comm->size == 1 ? "" : "s", s->threads,
+             s->epochs == 1 ? "" : "s", (long long)s->steps_per_epoch,
+             s->steps_per_epoch == 1 ? "" : "s", s->comm->size, s->comm->size == 1 ? "" : "s", s->threads,
              s->threads == 1 ? "" : "s");
     dl_report_line(k->report, text);
+    for (int i = 0; options->first && i < dl_data_note_count(s->data); i++)
+        dl_report_line(k->report, dl_data_note(s->data, i));
+    for (int i = 0; options->first && i < dl_network_warning_count(s->network); i++)
+        dl_report_line(k->report, dl_network_warning(s->network, i));
     if (!resumed)
         return;
     snprintf(text, sizeof text, "resumed after step %lld (epoch %lld)", (long long)k->progress->step,
@@ -145,8 +150,12 @@ dl_status dl_keeper_finish(dl_keeper *k, const dl_train_result *result)
     dl_status status = DL_OK;
     if (writes(k)) {
         status = write_model(k);
-        if (status == DL_OK)
-            status = dl_report_final(k->report, k->shown, list_values(k, &result->final));
+        if (status == DL_OK && k->label) {
+            char text[1024], line[1100];
+            snprintf(line, sizeof line, "%s: %s", k->label,
+                     dl_values_text(&result->final, NULL, text, sizeof text));
+            dl_report_line(k->report, line);
+        }
     }
     return dl_comm_agree(k->session->comm, status);
 }

@@ -9,7 +9,7 @@ static const dl_key root_keys[] = {
     {"output", "path", "runs", "where run folders go"},
     {"seed", "int 0..", "0", "initial weights, order, dropout and random steps (data: data.seed)"},
     {"repeat", "keys repeat", "1", "train with seed, seed + 1, ...; mean and standard error"},
-    {"constants", "map of number", "{}", "named numbers for expressions"},
+    {"constants", "map of number", "{}", "named numbers for the expressions of lambda layers"},
     {"device", "word auto|cpu", "auto", "where to compute"},
     {"precision", "word fp32", "fp32", "number format of activations and gradients"},
     {"accumulate", "int 1.. or word auto", "auto", "micro-batches of a rank in a step"},
@@ -44,7 +44,7 @@ const dl_table dl_root_table = {"job", DL_KEYS(root_keys), 0};
 static const dl_key repeat_keys[] = {
     {"times", "int 1..10000", "1", "number of trainings"},
     {"seeds", "word model|data|both", "model", "which seeds move from one to the next"},
-    {"spread", "word population|sample", "population", "form of the standard deviation"},
+    {"spread", "word population|sample", "population", "form of the standard deviation behind the standard error"},
 };
 const dl_table dl_repeat_table = {"repeat", DL_KEYS(repeat_keys), "times"};
 
@@ -87,17 +87,15 @@ const dl_table dl_checkpoint_table = {"checkpoint", DL_KEYS(checkpoint_keys), 0}
 
 static const dl_key evaluate_keys[] = {
     {"parts", "list of word train|validation|test", "[test]", "parts of the data"},
-    {"metrics", "items metric", "", "the job's metrics unless given"},
     {"before_training", "bool", "false", "measure the initial weights too"},
-    {"threshold", "number 0..1", "0.5", "probability from which class 1 is said"},
 };
 const dl_table dl_evaluate_table = {"evaluate", DL_KEYS(evaluate_keys), 0};
 
 static const dl_key comm_keys[] = {
     {"backend", "word auto|mpi|shm", "auto", "shared memory within a host, else MPI"},
-    {"bucket", "quantity MiB|KiB", "25 MiB", "gradients that travel together"},
+    {"bucket", "quantity MiB|KiB", "25 MiB",
+     "gradients that travel together"},
     {"first_bucket", "quantity MiB|KiB", "1 MiB", "the bucket that is ready first"},
-    {"overlap", "bool", "true", "exchange while the backward pass goes on"},
     {"timeout", "quantity s|min", "60 s", "silence of a rank after which the job ends"},
 };
 const dl_table dl_comm_keys_table = {"comm", DL_KEYS(comm_keys), 0};

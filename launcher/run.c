@@ -25,14 +25,16 @@ static void add_result(tally *t, const dl_values *values)
     t->count++;
 }
 
-static void summarise(const tally *t, dl_run_result *result)
+/* The standard error: the standard deviation, of the form that repeat.spread names, over root n. */
+static void summarise(const tally *t, bool of_sample, dl_run_result *result)
 {
     result->trainings = t->count;
     result->mean = t->sum;
     result->spread = t->sum;
     for (int i = 0; i < t->sum.count; i++) {
         double n = t->count, mean = t->sum.value[i] / n;
-        double variance = n > 1 ? (t->squares.value[i] - n * mean * mean) / (n - 1) : 0;
+        double freedom = of_sample ? n - 1 : n;
+        double variance = n > 1 ? (t->squares.value[i] - n * mean * mean) / freedom : 0;
         result->mean.value[i] = mean;
         result->spread.value[i] = variance > 0 ? sqrt(variance / n) : 0;
     }
@@ -40,7 +42,7 @@ static void summarise(const tally *t, dl_run_result *result)
 
 typedef struct plan_of_runs {
     int repeats, folds;
-    bool seeds_model, seeds_data;
+    bool seeds_model, seeds_data, of_sample;
 } plan_of_runs;
 
 static void count_runs(const dl_node *job, plan_of_runs *plan)
@@ -49,6 +51,7 @@ static void count_runs(const dl_node *job, plan_of_runs *plan)
     plan->repeats = repeat ? (int)dl_int(repeat, "times") : 1;
     plan->seeds_model = !repeat || !dl_is(repeat, "seeds", "data");
     plan->seeds_data = repeat && !dl_is(repeat, "seeds", "model");
+    plan->of_sample = repeat && dl_is(repeat, "spread", "sample");
     plan->folds = dl_data_folds(dl_get(job, "data"));
 }
 
@@ -71,7 +74,8 @@ static dl_status train_one(dl_job *job, dl_comm *comm, const dl_run_options *opt
                                   .fold = fold,
                                   .threads = options->threads};
     DL_TRY(dl_session_open(&session, root, comm, &opening));
-    dl_train_options training = {.folder = folder, .label = several ? label : NULL};
+    dl_train_options training = {.folder = folder, .label = several ? label : NULL,
+                                 .first = repeat == 0 && fold == 0};
     dl_status status = dl_train(&session, &training, result);
     dl_session_close(&session);
     return status;
@@ -100,7 +104,7 @@ dl_status dl_run_job(dl_job *job, dl_comm *comm, const dl_run_options *options, 
             result->steps = one.steps;
         }
     if (status == DL_OK)
-        summarise(&all, result);
+        summarise(&all, plan.of_sample, result);
     dl_folder_release(folder, status, result);
     return status;
 }

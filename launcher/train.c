@@ -113,7 +113,9 @@ static dl_status value_epoch(trainer *t)
         dl_values_set(&t->values, "", dl_network_metric_name(network, i), t->metric_values[i]);
     if (t->validation)
         DL_TRY(dl_evaluation_run(t->validation, "val_", &t->values));
-    dl_values_set(&t->values, "", "lr", (double)t->batches.learning_rate);
+    dl_values_set(&t->values, "", "lr",
+                  dl_network_learning_rate(network, t->progress.step - 1, t->session->steps,
+                                           t->progress.learning_rate));
     return DL_OK;
 }
 
@@ -148,12 +150,22 @@ static uint64_t hash_weights(const dl_variables *variables)
     return hash;
 }
 
+static dl_status measure_initial(trainer *t)
+{
+    dl_values values = {.count = 0};
+    char text[1024], line[1100];
+    DL_TRY(dl_evaluate_parts(t->session, &values));
+    snprintf(line, sizeof line, "before training: %s", dl_values_text(&values, NULL, text, sizeof text));
+    dl_keeper_say(t->keeper, line);
+    return DL_OK;
+}
+
 static dl_status finish(trainer *t, dl_train_result *result)
 {
     dl_session *s = t->session;
+    double seconds = dl_seconds() - t->started;
     DL_TRY(dl_keeper_last(t->keeper)); /* with checkpoint.best: the best weights take the place */
     DL_TRY(dl_evaluate_parts(s, &t->values));
-    double seconds = dl_seconds() - t->started;
     result->final = t->values;
     result->epochs = t->progress.epoch;
     result->steps = t->progress.step;
@@ -181,6 +193,8 @@ static dl_status train(trainer *t, dl_train_result *result)
     DL_TRY(begin_or_resume(t));
     if (s->epochs > 0)
         DL_TRY(open_programs(t));
+    if (dl_bool(dl_get(s->job, "evaluate"), "before_training") && t->progress.step == 0)
+        DL_TRY(measure_initial(t));
     t->started = dl_seconds();
     DL_TRY(train_epochs(t));
     return finish(t, result);

@@ -20,6 +20,34 @@ void dl_values_set(dl_values *values, const char *prefix, const char *name, doub
         values->count++;
 }
 
+static bool of_evaluation(const char *name)
+{
+    return strncmp(name, "test_", 5) == 0 || strncmp(name, "train_", 6) == 0 ||
+           strncmp(name, "validation_", 11) == 0;
+}
+
+const char *dl_values_text(const dl_values *values, const dl_values *spread, char *text, size_t size)
+{
+    bool evaluated = false;
+    for (int i = 0; i < values->count; i++)
+        evaluated = evaluated || of_evaluation(values->name[i]);
+    size_t used = 0;
+    text[0] = '\0';
+    for (int i = values->count; i-- > 0 && used < size;) { /* accuracy before loss */
+        char name[sizeof values->name[i]];
+        memcpy(name, values->name[i], sizeof name);
+        if (of_evaluation(name) != evaluated || strcmp(name, "lr") == 0)
+            continue;
+        if (evaluated)
+            *strchr(name, '_') = ' ';
+        used += (size_t)snprintf(text + used, size - used, "%s%s %.4f", used ? ", " : "", name,
+                                 values->value[i]);
+        if (spread && used < size)
+            used += (size_t)snprintf(text + used, size - used, " +- %.4f", spread->value[i]);
+    }
+    return text;
+}
+
 double dl_values_get(const dl_values *values, const char *name)
 {
     for (int i = 0; i < values->count; i++)

@@ -3,57 +3,63 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "comm/comm.h"
 #include "launcher/keeper.h"
 #include "launcher/run.h"
 #include "launcher/verbs.h"
 
-static bool of_evaluation(const char *name)
-{
-    return strncmp(name, "test_", 5) == 0 || strncmp(name, "train_", 6) == 0 ||
-           strncmp(name, "validation_", 11) == 0;
-}
-
-/* "test accuracy 0.9871, test loss 0.0412; 15210 samples/s on 2 ranks; runs/quickstart". Values of the
- * evaluation, or of the last epoch where nothing was evaluated. */
+/* "test accuracy 0.9871, test loss 0.0412; 15210 samples/s on 2 ranks; runs/quickstart". */
 static void print_last_line(const dl_run_result *result, const dl_comm *comm, const char *folder)
 {
-    const dl_values *values = &result->mean;
-    bool evaluated = false;
-    for (int i = 0; i < values->count; i++)
-        evaluated = evaluated || of_evaluation(values->name[i]);
-    const char *separator = "";
-    for (int i = values->count; i-- > 0;) { /* accuracy before loss */
-        char name[sizeof values->name[i]];
-        memcpy(name, values->name[i], sizeof name);
-        if (of_evaluation(name) != evaluated || strcmp(name, "lr") == 0)
-            continue;
-        if (evaluated)
-            *strchr(name, '_') = ' ';
-        printf("%s%s %.4f", separator, name, values->value[i]);
-        if (result->trainings > 1)
-            printf(" +- %.4f", result->spread.value[i]);
-        separator = ", ";
-    }
-    if (result->trainings > 1)
-        printf(" (mean of %d trainings, standard error)", result->trainings);
-    printf("; %.0f samples/s on %d rank%s; %s\n", result->samples_per_second, comm->size,
-           comm->size == 1 ? "" : "s", folder);
+    char text[2048];
+    bool several = result->trainings > 1;
+    dl_values_text(&result->mean, several ? &result->spread : NULL, text, sizeof text);
+    fputs(*text ? text : "nothing was measured", stdout);
+    if (several)
+        printf(" (mean of %d trainings +- standard error)", result->trainings);
+    if (result->samples_per_second > 0)
+        printf("; %.0f samples/s", result->samples_per_second);
+    else
+        printf("; no step was left to train");
+    printf(" on %d rank%s; %s\n", comm->size, comm->size == 1 ? "" : "s", folder);
+}
+
+/* The ranks' own communicator, or one over what comm.backend names. */
+static dl_status choose_backend(const dl_node *root, dl_comm *comm, dl_comm **out)
+{
+    const dl_node *keys = dl_get(root, "comm"), *backend = dl_get(keys, "backend");
+    *out = NULL;
+    if (strcmp(backend->text, "auto") == 0 || strcmp(backend->text, comm->table->name) == 0)
+        return DL_OK;
+    dl_status status = dl_comm_open(out, backend->text);
+    if (status == DL_UNAVAILABLE)
+        return dl_fail_at(backend, status, "%s", dl_message());
+    return status;
+}
+
+static dl_status run(dl_job *job, const dl_options *options, dl_comm *comm, int threads)
+{
+    const dl_node *root = dl_job_root(job), *timeout = dl_get(dl_get(root, "comm"), "timeout");
+    comm->timeout = timeout->number * (strcmp(timeout->unit, "min") == 0 ? 60 : 1);
+    char folder[DL_PATH_MAX];
+    snprintf(folder, sizeof folder, "%s/%s", dl_text(root, "output"), dl_text(root, "name"));
+    dl_run_options running = {.folder = folder, .threads = threads, .fresh = options->fresh};
+    dl_run_result result;
+    DL_TRY(dl_run_job(job, comm, &running, &result));
+    if (comm->rank == 0)
+        print_last_line(&result, comm, folder);
+    return DL_OK;
 }
 
 dl_status dl_verb_train(const dl_options *options, dl_comm *comm, int threads)
 {
     dl_job *job;
     DL_TRY(dl_open_job(&job, options->argument[0], options, comm));
-    const dl_node *root = dl_job_root(job);
-    const dl_node *timeout = dl_get(dl_get(root, "comm"), "timeout");
-    comm->timeout = timeout->number * (strcmp(timeout->unit, "min") == 0 ? 60 : 1);
-    char folder[DL_PATH_MAX];
-    snprintf(folder, sizeof folder, "%s/%s", dl_text(root, "output"), dl_text(root, "name"));
-    dl_run_options run = {.folder = folder, .threads = threads, .fresh = options->fresh};
-    dl_run_result result;
-    dl_status status = dl_run_job(job, comm, &run, &result);
-    if (status == DL_OK && comm->rank == 0)
-        print_last_line(&result, comm, folder);
+    dl_comm *own;
+    dl_status status = choose_backend(dl_job_root(job), comm, &own);
+    if (status == DL_OK)
+        status = run(job, options, own ? own : comm, threads);
+    dl_comm_close(own);
     dl_job_close(job);
     return status;
 }

@@ -59,6 +59,7 @@ static void build_layer(dl_program *program, int index) {
                             .input = input,
                             .inputs = layer->sources,
                             .input_name = name,
+                            .constants = dl_get(network->job, "constants"),
                             .training = training,
                             .updates = program->training,
                             .samples = training ? dl_program_samples(program) : -1,

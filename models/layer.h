@@ -51,6 +51,7 @@ typedef struct dl_layer_build {
     const dl_value *input;
     int inputs;
     const char *const *input_name;
+    const dl_node *constants; /* named numbers for expressions; NULL: none */
     bool training;            /* behave as in training */
     bool updates;             /* the program updates moving averages */
     dl_value samples;         /* shared scalar: of the whole batch; -1 outside a step */

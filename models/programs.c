@@ -10,10 +10,6 @@
 #include "models/program.h"
 #include "ops/ops.h"
 
-/* Floats of the first bucket and of the others: the first leaves early, the others amortise
- * latency. */
-enum { FIRST_BUCKET = 1 << 18, BUCKET = 25 << 18 };
-
 /* Trained variables in the order of the slab (reverse of creation) that have a gradient. */
 typedef struct trained {
     const dl_variable *variable;
@@ -93,6 +89,14 @@ static void assign_moving(dl_program *program, dl_value sum, int part) {
     graph->scope = "";
 }
 
+/* Floats of a bucket, from the job: the first leaves early, the others amortise latency. */
+static int64_t bucket_limit(const dl_program *program, bool first) {
+    const dl_node *comm = dl_get(program->network->job, "comm");
+    const dl_node *size = dl_get(comm, first ? "first_bucket" : "bucket");
+    double mib = !size ? (first ? 1 : 25) : size->number * (size->unit[0] == 'K' ? 1.0 / 1024 : 1);
+    return mib < 1 << 20 ? (int64_t)(mib * (1 << 18)) : (int64_t)1 << 38;
+}
+
 /* Cuts the gradients into buckets, sums each over the shards; what else the shards leave (metric
  * sums, statistics) rides in the last. Returns that last sum; *first_extra is the part of the first
  * extra. */
@@ -106,7 +110,7 @@ static dl_value sum_buckets(dl_program *program, const trained *list, int count,
     *range_count = 0;
     for (int i = 0; i < count || i == 0;) {
         int used = 0, first = i;
-        int64_t length = 0, limit = *range_count == 0 ? FIRST_BUCKET : BUCKET;
+        int64_t length = 0, limit = bucket_limit(program, *range_count == 0);
         while (i < count && (used == 0 || length + padded(list[i].variable) <= limit)) {
             const dl_variable *v = list[i].variable;
             if (used && v->offset != list[first].variable->offset + length)

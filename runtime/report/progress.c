@@ -11,7 +11,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/report/sinks.h"
 
-enum { BAR = 30, LINE_MOST = 2048, STRIDE_MOST = 256 };
+enum { BAR = 30, BAR_LEAST = 8, COLUMNS = 80, LINE_MOST = 2048, STRIDE_MOST = 256 };
 static const double terminal_every = 0.2, log_every = 30.0, look_every = 0.05;
 
 typedef struct line {
@@ -33,7 +33,10 @@ __attribute__((format(printf, 2, 3))) static void add(line *to, const char *form
 static void add_value(line *to, const char *name, double value)
 {
     bool small = value != 0 && fabs(value) <= 1e-3; /* as Keras: digits that say something */
-    add(to, small ? " - %s: %.4e" : " - %s: %.4f", name, value);
+    if (strcmp(name, "lr") == 0)
+        add(to, " - lr: %.6g", value);
+    else
+        add(to, small ? " - %s: %.4e" : " - %s: %.4f", name, value);
 }
 
 static void add_time(line *to, double seconds)
@@ -97,44 +100,65 @@ static void add_epoch(line *to, const dl_progress *progress)
 static void add_rate(line *to, double samples, double seconds)
 {
     if (samples > 0 && seconds > 0)
-        add(to, " - %.4g samples/s",
-            samples / seconds >= 1000 ? floor(samples / seconds) : samples / seconds);
+        add(to, samples / seconds >= 100 ? " - %.0f samples/s" : " - %.3g samples/s",
+            samples / seconds);
 }
 
-/* "Epoch 1/5 - 120/469 [======>......] - ETA: 3s - 41200 samples/s - loss: 0.2565" */
+/* "Epoch 1/5 - 120/469 [======>......] - ETA: 3s - 41200 samples/s - loss: 0.2565" with `bar`
+ * cells between the brackets, without them for 0. */
+static void compose(line *what, const dl_progress *progress, double seconds, int bar)
+{
+    what->used = 0;
+    add_epoch(what, progress);
+    if (progress->steps > 0) {
+        add(what, " - %" PRId64 "/%" PRId64, progress->done, progress->steps);
+        if (bar > 0) {
+            char cells[BAR + 1];
+            int filled = (int)((double)bar * (double)progress->done / (double)progress->steps);
+            filled = filled < 0 ? 0 : filled > bar ? bar : filled;
+            memset(cells, '.', (size_t)bar);
+            memset(cells, '=', (size_t)filled);
+            if (filled < bar)
+                cells[filled] = '>';
+            cells[bar] = '\0';
+            add(what, " [%s]", cells);
+        }
+        add(what, " - ETA: ");
+        add_time(what, seconds / (double)(progress->done - progress->first) *
+                           (double)(progress->steps - progress->done));
+    } else {
+        add(what, " - step %" PRId64, progress->done);
+    }
+    add_rate(what, progress->samples, seconds);
+    for (int i = 0; i < progress->count; i++)
+        add_value(what, progress->sum[i].name, progress->sum[i].value / progress->sum[i].count);
+}
+
+/* Columns of the screen; 0: not asked, as for a stream in memory. */
+static int columns_of(const dl_progress *progress)
+{
+    struct winsize size;
+    if (ioctl(progress->screen, TIOCGWINSZ, &size) != 0)
+        return 0;
+    return size.ws_col > 1 ? size.ws_col : COLUMNS;
+}
+
 static dl_status show(dl_progress *progress, double now)
 {
-    line what = {.used = 0};
+    line what;
     double seconds = now - progress->begun;
-    add_epoch(&what, progress);
-    if (progress->steps > 0) {
-        add(&what, " - %" PRId64 "/%" PRId64, progress->done, progress->steps);
-        if (progress->terminal) {
-            char bar[BAR + 1];
-            int filled = (int)((double)BAR * (double)progress->done / (double)progress->steps);
-            filled = filled < 0 ? 0 : filled > BAR ? BAR : filled;
-            memset(bar, '.', BAR);
-            memset(bar, '=', (size_t)filled);
-            if (filled < BAR)
-                bar[filled] = '>';
-            bar[BAR] = '\0';
-            add(&what, " [%s]", bar);
-        }
-        add(&what, " - ETA: ");
-        add_time(&what, seconds / (double)(progress->done - progress->first) *
-                            (double)(progress->steps - progress->done));
-    } else {
-        add(&what, " - step %" PRId64, progress->done);
-    }
-    add_rate(&what, progress->samples, seconds);
-    for (int i = 0; i < progress->count; i++)
-        add_value(&what, progress->sum[i].name, progress->sum[i].value / progress->sum[i].count);
-    if (!progress->terminal)
+    if (!progress->terminal) {
+        compose(&what, progress, seconds, 0);
         return put(progress, &what, "", "\n");
-    struct winsize size;
-    if (ioctl(fileno(progress->out), TIOCGWINSZ, &size) == 0 && size.ws_col > 1 &&
-        what.used >= size.ws_col)
-        what.text[size.ws_col - 1] = '\0';
+    }
+    int columns = columns_of(progress);
+    compose(&what, progress, seconds, BAR);
+    if (columns && what.used >= (size_t)columns) { /* a wrapped line could not be rewritten */
+        int over = (int)what.used - columns + 1;
+        compose(&what, progress, seconds, BAR - over >= BAR_LEAST ? BAR - over : 0);
+        if (what.used >= (size_t)columns)
+            what.text[columns - 1] = '\0';
+    }
     progress->drawn = true;
     return put(progress, &what, "\r", "\033[K");
 }
@@ -144,7 +168,6 @@ dl_status dl_progress_step(dl_progress *progress, double samples, const dl_repor
     gather(progress, values, count);
     progress->done++;
     progress->samples += samples;
-    progress->all_samples += samples;
     if (!progress->out || --progress->left > 0)
         return DL_OK;
     double now = dl_seconds(), passed = now - progress->looked;
@@ -169,7 +192,6 @@ static void add_values(line *to, const dl_report_value *values, int count)
 
 dl_status dl_progress_epoch(dl_progress *progress, const dl_report_value *values, int count)
 {
-    progress->all_epochs++;
     if (!progress->out)
         return DL_OK;
     line what = {.used = 0};
@@ -177,21 +199,6 @@ dl_status dl_progress_epoch(dl_progress *progress, const dl_report_value *values
     add_epoch(&what, progress);
     add(&what, " - %.1fs", seconds);
     add_rate(&what, progress->samples, seconds);
-    add_values(&what, values, count);
-    bool drawn = progress->drawn;
-    progress->drawn = false;
-    return put(progress, &what, drawn ? "\r\033[K" : "", "\n");
-}
-
-dl_status dl_progress_final(dl_progress *progress, const dl_report_value *values, int count)
-{
-    if (!progress->out)
-        return DL_OK;
-    line what = {.used = 0};
-    double seconds = dl_seconds() - progress->all_begun;
-    add(&what, "done: %" PRId64 " epoch%s in %.1f s", progress->all_epochs,
-        progress->all_epochs == 1 ? "" : "s", seconds);
-    add_rate(&what, progress->all_samples, seconds);
     add_values(&what, values, count);
     bool drawn = progress->drawn;
     progress->drawn = false;

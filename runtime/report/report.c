@@ -32,12 +32,6 @@ static dl_status open_files(dl_report *report, const dl_report_options *options)
     return DL_OK;
 }
 
-static bool is_terminal(FILE *out)
-{
-    int fd = out ? fileno(out) : -1; /* -1 too for a stream in memory */
-    return fd >= 0 && isatty(fd);
-}
-
 dl_status dl_report_open(dl_report **out, const dl_report_options *options)
 {
     *out = NULL;
@@ -47,10 +41,10 @@ dl_status dl_report_open(dl_report **out, const dl_report_options *options)
     report->train.fd = report->validation.fd = -1;
     report->begun = dl_seconds();
     report->progress.out = options->out;
-    report->progress.terminal = is_terminal(options->out);
+    report->progress.screen = dl_terminal_open(options->out);
+    report->progress.terminal = report->progress.screen >= 0;
     report->progress.epochs = options->epochs;
     report->progress.steps = options->steps_per_epoch;
-    report->progress.all_begun = report->begun;
     dl_status status = options->folder ? open_files(report, options) : DL_OK;
     if (status != DL_OK) {
         dl_report_close(report);
@@ -66,6 +60,8 @@ void dl_report_close(dl_report *report)
         return;
     dl_events_close(&report->train);
     dl_events_close(&report->validation);
+    if (report->progress.screen >= 0)
+        close(report->progress.screen);
     dl_free(report);
 }
 
@@ -109,11 +105,6 @@ dl_status dl_report_epoch(dl_report *report, int64_t epoch, int64_t step, const 
         DL_TRY(write_events(report, epoch, values, count));
     }
     return dl_progress_epoch(&report->progress, values, count);
-}
-
-dl_status dl_report_final(dl_report *report, const dl_report_value *values, int count)
-{
-    return report ? dl_progress_final(&report->progress, values, count) : DL_OK;
 }
 
 dl_status dl_report_line(dl_report *report, const char *text)

@@ -46,8 +46,6 @@ dl_status dl_report_step(dl_report *report, double samples, const dl_report_valu
  * `step` counts from the start of the run. */
 dl_status dl_report_epoch(dl_report *report, int64_t epoch, int64_t step, const dl_report_value *values,
                           int count);
-/* The last line: "done: 5 epochs in 12.3 s, 26000 samples/s - test_accuracy: 0.9812". */
-dl_status dl_report_final(dl_report *report, const dl_report_value *values, int count);
 /* A line of text between the others (warnings, a checkpoint saved). */
 dl_status dl_report_line(dl_report *report, const char *text);
 

@@ -33,14 +33,16 @@ size_t dl_event_version(unsigned char *out, double wall);
 size_t dl_event_scalar(unsigned char *out, double wall, int64_t step, const char *tag, float value);
 uint32_t dl_crc32c(const void *bytes, size_t count);
 
+/* A descriptor of the terminal on which a person sees `out`, to be closed; -1 if there is none. */
+int dl_terminal_open(FILE *out);
+
 typedef struct dl_progress {
     FILE *out;
     bool terminal, drawn; /* a line without an end stands on the screen */
+    int screen;           /* dl_terminal_open; its width is asked for each line */
     int64_t epochs, steps, epoch;
     int64_t first, done;          /* steps of the epoch: before this process, so far */
     double samples, begun, shown; /* seconds of the clock */
-    double all_samples, all_begun;
-    int64_t all_epochs;
     int stride, left; /* steps from one look at the clock to the next */
     double looked;
     int count;
@@ -50,7 +52,6 @@ void dl_progress_begin(dl_progress *progress, int64_t epoch, int64_t done);
 dl_status dl_progress_step(dl_progress *progress, double samples, const dl_report_value *values,
                            int count);
 dl_status dl_progress_epoch(dl_progress *progress, const dl_report_value *values, int count);
-dl_status dl_progress_final(dl_progress *progress, const dl_report_value *values, int count);
 dl_status dl_progress_line(dl_progress *progress, const char *text);
 
 #endif

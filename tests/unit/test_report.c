@@ -217,13 +217,11 @@ static void test_progress(void)
     CHECK_OK(dl_report_line(report, "a checkpoint is saved"));
     dl_report_value end[] = {{"loss", 0.25654, 0}, {"learning_rate", 1e-5, 0}};
     CHECK_OK(dl_report_epoch(report, 0, 10, end, 2));
-    CHECK_OK(dl_report_final(report, end, 1));
     dl_report_close(report);
     fclose(out);
     /* Not a terminal: one line an epoch, none within it for 30 s. */
     CU_ASSERT_EQUAL(strncmp(shown, "a checkpoint is saved\nEpoch 1/5 - ", 34), 0);
     CU_ASSERT_PTR_NOT_NULL(strstr(shown, "samples/s - loss: 0.2565 - learning_rate: 1.0000e-05\n"));
-    CU_ASSERT_PTR_NOT_NULL(strstr(shown, "\ndone: 1 epoch in "));
     CU_ASSERT_PTR_NULL(strchr(shown, '\r'));
     free(shown);
     leave();
@@ -237,7 +235,7 @@ static void test_terminal(void)
     FILE *out = open_memstream(&shown, &size);
     CU_ASSERT_PTR_NOT_NULL_FATAL(out);
     static dl_progress progress;
-    progress = (dl_progress){.out = out, .terminal = true, .epochs = 2, .steps = 4};
+    progress = (dl_progress){.out = out, .terminal = true, .screen = -1, .epochs = 2, .steps = 4};
     dl_progress_begin(&progress, 1, 0);
     dl_report_value values[] = {{"loss", 1, 30}, {"accuracy", 0.5, 30}};
     CHECK_OK(dl_progress_step(&progress, 30, values, 2));
