@@ -61,7 +61,7 @@ static void grad(dl_grad *grad)
     if (grad->need[1])
         grad->dx[1] = tb ? product(graph, dy, true, a, ta) : product(graph, a, !ta, dy, false);
     if (grad->inputs == 3 && grad->need[2])
-        grad->dx[2] = dl_reduce_to(graph, dy, *dl_type_of(graph, grad->input[2]));
+        grad->dx[2] = dl_reduce_to(graph, dy, grad->input[2]);
 }
 
 const dl_op dl_op_matmul = {.name = "matmul",

@@ -33,25 +33,36 @@ static dl_value spread(dl_graph *graph, dl_value dy, dl_type type, uint32_t axes
     return dl_graph_add(graph, &dl_op_broadcast, &attributes, &dy, 1);
 }
 
+/* Elements that are averaged; over samples counted by nodes, whose attributes are the same for any number
+ * of samples. */
+static dl_value mean_share(dl_graph *graph, dl_value dy, dl_value x, uint32_t axes, dl_type kept)
+{
+    if (axes & 1) {
+        dl_value one = dl_map(graph, "1", &x, 1);
+        dl_value count = dl_reshape(graph, dl_reduce(graph, one, DL_REDUCE_SUM, axes, true), kept);
+        return dl_map(graph, "x0 / x1", (dl_value[]){dy, count}, 2);
+    }
+    dl_type type = *dl_type_of(graph, x);
+    double count = (double)dl_type_count(&type) / (double)dl_type_count(&kept);
+    const dl_expr *share = dl_expr_make(graph->exprs, DL_EXPR_MUL, dl_expr_input(graph->exprs, 0),
+                                        dl_expr_const(graph->exprs, (float)(1.0 / count)), NULL);
+    return dl_pointwise(graph, &share, 1, NULL, &dy, 1);
+}
+
 static void grad_reduce(dl_grad *grad)
 {
     const dl_reduce_attributes *attributes = grad->attributes;
     dl_graph *graph = grad->graph;
+    uint32_t axes = attributes->axes;
     dl_type x = *dl_type_of(graph, grad->input[0]), kept = x;
-    double count = 1;
     for (int axis = 0; axis < x.rank; axis++)
-        if (attributes->axes >> axis & 1) {
-            count *= (double)x.dim[axis];
+        if (axes >> axis & 1)
             kept.dim[axis] = 1;
-        }
     dl_value dy = dl_reshape(graph, grad->dy[0], kept), value = grad->input[0];
     if (attributes->kind == DL_REDUCE_SUM) {
-        grad->dx[0] = spread(graph, dy, x, attributes->axes);
+        grad->dx[0] = spread(graph, dy, x, axes);
     } else if (attributes->kind == DL_REDUCE_MEAN) {
-        const dl_expr *share = dl_expr_make(graph->exprs, DL_EXPR_MUL, dl_expr_input(graph->exprs, 0),
-                                            dl_expr_const(graph->exprs, (float)(1.0 / count)), NULL);
-        dy = dl_pointwise(graph, &share, 1, NULL, &dy, 1);
-        grad->dx[0] = spread(graph, dy, x, attributes->axes);
+        grad->dx[0] = spread(graph, mean_share(graph, dy, value, axes, kept), x, axes);
     } else if (attributes->kind == DL_REDUCE_SUM_SQUARES) {
         grad->dx[0] = dl_map(graph, "2 * x0 * x1", (dl_value[]){value, dy}, 2);
     } else if (attributes->kind == DL_REDUCE_SUM_ABS) {
@@ -59,7 +70,7 @@ static void grad_reduce(dl_grad *grad)
     } else { /* max: those that are the greatest share the gradient */
         dl_value y = dl_reshape(graph, grad->output, kept);
         dl_value is = dl_map(graph, "x0 == x1", (dl_value[]){value, y}, 2);
-        dl_value ties = dl_reduce(graph, is, DL_REDUCE_SUM, attributes->axes, true);
+        dl_value ties = dl_reduce(graph, is, DL_REDUCE_SUM, axes, true);
         grad->dx[0] = dl_map(graph, "x0 * x1 / x2", (dl_value[]){is, dy, ties}, 3);
     }
 }
@@ -255,7 +266,7 @@ static dl_status infer_broadcast(const dl_infer *infer)
 
 static void grad_broadcast(dl_grad *grad)
 {
-    grad->dx[0] = dl_reduce_to(grad->graph, grad->dy[0], *dl_type_of(grad->graph, grad->input[0]));
+    grad->dx[0] = dl_reduce_to(grad->graph, grad->dy[0], grad->input[0]);
 }
 
 typedef struct broadcast_state {

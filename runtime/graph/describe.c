@@ -30,6 +30,10 @@ uint64_t dl_graph_hash(const dl_graph *graph)
     }
     for (int i = 0; i < graph->assignments; i++)
         hash = dl_hash(&graph->assignment[i], sizeof graph->assignment[i], hash);
+    for (int i = 0; i < graph->outputs; i++) {
+        hash = dl_hash_text(graph->output[i].name, hash);
+        hash = dl_hash(&graph->output[i].value, sizeof graph->output[i].value, hash);
+    }
     return hash;
 }
 

@@ -15,6 +15,8 @@ typedef struct tracer {
     bool *depends;      /* [values] on one of wrt */
     arrival **arrivals; /* [values] newest consumer first */
     dl_value *total;    /* [values] gradient, once summed; -1 */
+    const dl_value *wrt;
+    int count;
 } tracer;
 
 static bool arrive(tracer *trace, dl_value at, dl_value gradient)
@@ -53,6 +55,36 @@ static dl_value collect(tracer *trace, dl_value at)
     return trace->total[at];
 }
 
+/* Marks what depends on the marked values, up to node `end`. */
+static void mark_dependent(const dl_graph *graph, bool *depends, int end)
+{
+    for (int n = 0; n < end; n++) {
+        const dl_graph_node *node = &graph->node[n];
+        bool any = false;
+        for (int i = 0; i < node->inputs; i++)
+            any = any || depends[node->input[i]];
+        for (int o = 0; o < node->outputs && any; o++)
+            depends[node->output + o] = true;
+    }
+}
+
+/* The first target that the node depends on. */
+static const char *target_of(const tracer *trace, const dl_graph_node *node)
+{
+    dl_graph *graph = trace->graph;
+    bool *depends = DL_NEW_N(&graph->arena, bool, graph->values);
+    for (int i = 0; depends && i < trace->count; i++) {
+        if (trace->wrt[i] < 0 || dl_type_of(graph, trace->wrt[i])->dtype != DL_F32)
+            continue;
+        memset(depends, 0, sizeof *depends * (size_t)trace->values);
+        depends[trace->wrt[i]] = true;
+        mark_dependent(graph, depends, trace->nodes);
+        if (depends[node->output])
+            return dl_value_name(graph, trace->wrt[i]);
+    }
+    return "?";
+}
+
 static void step_back(tracer *trace, int index)
 {
     dl_graph *graph = trace->graph;
@@ -80,9 +112,9 @@ static void step_back(tracer *trace, int index)
     if (!reached)
         return;
     if (!node.op->grad) {
-        dl_graph_fail(graph, DL_BAD_JOB, "no gradient goes through %s of '%s', but a trained weight "
-                      "lies before it: freeze the layers before it, or take another layer",
-                      node.op->name, node.name);
+        dl_graph_fail(graph, DL_BAD_JOB, "no gradient goes through %s of '%s', but '%s' lies before "
+                      "it: freeze the layers before it, or take another layer",
+                      node.op->name, node.name, target_of(trace, &node));
         return;
     }
     const char *scope = graph->scope;
@@ -120,7 +152,11 @@ dl_status dl_gradients(dl_graph *graph, dl_value y, dl_value seed, const dl_valu
 {
     if (graph->status != DL_OK)
         return dl_graph_status(graph);
-    tracer trace = {.graph = graph, .nodes = graph->nodes, .values = graph->values};
+    tracer trace = {.graph = graph,
+                    .nodes = graph->nodes,
+                    .values = graph->values,
+                    .wrt = wrt,
+                    .count = count};
     trace.depends = DL_NEW_N(&graph->arena, bool, trace.values);
     trace.arrivals = DL_NEW_N(&graph->arena, arrival *, trace.values);
     trace.total = DL_NEW_N(&graph->arena, dl_value, trace.values);
@@ -131,14 +167,7 @@ dl_status dl_gradients(dl_graph *graph, dl_value y, dl_value seed, const dl_valu
     for (int i = 0; i < count; i++)
         if (wrt[i] >= 0)
             trace.depends[wrt[i]] = true;
-    for (int n = 0; n < trace.nodes; n++) {
-        const dl_graph_node *node = &graph->node[n];
-        bool any = false;
-        for (int i = 0; i < node->inputs; i++)
-            any = any || trace.depends[node->input[i]];
-        for (int o = 0; o < node->outputs && any; o++)
-            trace.depends[node->output + o] = true;
-    }
+    mark_dependent(graph, trace.depends, trace.nodes);
     if (y >= 0 && trace.depends[y])
         arrive(&trace, y, seed >= 0 ? seed : ones_like(graph, y));
     for (int n = trace.nodes; n-- > 0 && graph->status == DL_OK;)

@@ -87,10 +87,11 @@ dl_value dl_graph_input(dl_graph *graph, const char *name, dl_type type, bool sh
         return -1;
     for (int i = 0; i < graph->values; i++)
         if (graph->value[i].role == DL_ROLE_INPUT && strcmp(graph->value[i].name, name) == 0)
-            return dl_same_type(&graph->value[i].type, &type)
+            return dl_same_type(&graph->value[i].type, &type) && graph->value[i].shared == shared
                        ? i
                        : dl_graph_fail(graph, DL_INTERNAL, "input '%s' is given two types", name);
     dl_value_info info = {.type = type, .role = DL_ROLE_INPUT, .shared = shared, .node = -1};
+    info.sampled = !shared && type.rank > 0;
     info.name = dl_arena_text(&graph->arena, name);
     return add_value(graph, &info);
 }
@@ -114,13 +115,31 @@ dl_value dl_graph_window(dl_graph *graph, dl_slab slab, int64_t offset, dl_type 
     return add_value(graph, &info);
 }
 
+/* Before the layout all offsets are 0: variables are kept apart by their order. */
+static int64_t offset_of(const dl_graph *graph, const dl_variable *variable)
+{
+    return graph->variables && graph->variables->laid_out ? variable->offset
+                                                          : (int64_t)(variable->order + 1) << 40;
+}
+
 dl_value dl_graph_variable(dl_graph *graph, const dl_variable *variable)
 {
-    /* Before the layout all offsets are 0: keep variables apart by their order. */
-    int64_t offset = graph->variables && graph->variables->laid_out
-                         ? variable->offset
-                         : (int64_t)(variable->order + 1) << 40;
-    return dl_graph_window(graph, variable->slab, offset, variable->type);
+    return dl_graph_window(graph, variable->slab, offset_of(graph, variable), variable->type);
+}
+
+const char *dl_value_name(const dl_graph *graph, dl_value value)
+{
+    const dl_value_info *info = &graph->value[value];
+    if (info->role == DL_ROLE_INPUT)
+        return info->name;
+    if (info->role == DL_ROLE_TEMP)
+        return graph->node[info->node].name;
+    for (int i = 0; graph->variables && i < graph->variables->count; i++) {
+        const dl_variable *variable = graph->variables->list[i];
+        if (variable->slab == info->slab && offset_of(graph, variable) == info->offset)
+            return variable->name;
+    }
+    return "a window on the parameters";
 }
 
 const dl_op *dl_op_find(const dl_op_table *table, const char *name)
@@ -146,6 +165,18 @@ static bool check_inputs(dl_graph *graph, const dl_op *op, const dl_value *input
         return false;
     }
     return true;
+}
+
+/* Whether a node's results can have the samples along axis 0: with one sample a size of 1 does not say. */
+static bool keeps_samples(const dl_graph *graph, const dl_graph_node *node)
+{
+    bool any = false;
+    for (int i = 0; i < node->inputs; i++)
+        any = any || graph->value[node->input[i]].sampled;
+    if (!any || node->shared || !node->op->mixes_samples)
+        return any && !node->shared;
+    return strcmp(node->op->name, "reduce") == 0 &&
+           !(((const dl_reduce_attributes *)node->attributes)->axes & 1);
 }
 
 dl_value dl_graph_add(dl_graph *graph, const dl_op *op, const void *attributes,
@@ -187,10 +218,13 @@ dl_value dl_graph_add(dl_graph *graph, const dl_op *op, const void *attributes,
                                                 .output = graph->values,
                                                 .shared = shared || collective,
                                                 .name = name};
+    bool samples = keeps_samples(graph, &graph->node[graph->nodes]);
     for (int i = 0; i < outputs; i++)
         graph->value[graph->values++] = (dl_value_info){.type = output[i],
                                                         .role = DL_ROLE_TEMP,
                                                         .shared = shared || collective,
+                                                        .sampled = samples && output[i].rank > 0 &&
+                                                                   output[i].dim[0] == graph->samples,
                                                         .node = graph->nodes,
                                                         .slot = i};
     return graph->node[graph->nodes++].output;

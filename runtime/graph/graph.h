@@ -33,6 +33,7 @@ typedef struct dl_value_info {
     dl_type type;
     dl_role role;
     bool shared;
+    bool sampled; /* axis 0 is the samples: not so in a gradient of weights or a sum over them */
     int node, slot;   /* producer and which of its outputs; node -1: input or variable */
     const char *name; /* of an input */
     dl_slab slab;     /* variable: window on a slab */
@@ -104,6 +105,8 @@ void dl_graph_assign(dl_graph *graph, dl_value variable, dl_value value); /* a s
 void dl_graph_output_add(dl_graph *graph, const char *name, dl_value value);
 
 const dl_type *dl_type_of(const dl_graph *graph, dl_value value); /* value >= 0 */
+/* For messages: the input's or variable's name, else that of the node. */
+const char *dl_value_name(const dl_graph *graph, dl_value value);
 const dl_graph_node *dl_producer(const dl_graph *graph, dl_value value); /* NULL: none */
 
 /* ---- structural rows: view, collective, pointwise (runtime/graph/structure.c, pointwise.c) ---- */
@@ -164,8 +167,8 @@ typedef struct dl_pad_attributes {
     float value;
 } dl_pad_attributes;
 
-/* Sums x down to `type`, a shape that broadcasts to x's: the gradient of a broadcast operand. */
-dl_value dl_reduce_to(dl_graph *graph, dl_value x, dl_type type);
+/* Sums x down to the shape of `like`, which broadcasts to x's: the gradient of a broadcast operand. */
+dl_value dl_reduce_to(dl_graph *graph, dl_value x, dl_value like);
 
 /* ---- gradients ---- */
 

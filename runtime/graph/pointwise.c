@@ -21,14 +21,16 @@ static bool join(dl_type *into, const dl_type *with)
 }
 
 /* How `input` runs over `output`; false where (e / div) % mod cannot say it: then a broadcast node is
- * needed. The axes on which the input varies must be neighbours. Axis 0 counts as varying even with
- * one sample, so that a graph has the same nodes for any number of samples. */
-static bool find_access(const dl_type *input, const dl_type *output, dl_expr_access *access)
+ * needed. The axes on which the input varies must be neighbours. Samples count as varying even if there
+ * is but one, so that a graph has the same nodes for any number of samples. */
+static bool find_access(const dl_graph *graph, dl_value value, const dl_type *output,
+                        dl_expr_access *access)
 {
+    const dl_type *input = dl_type_of(graph, value);
     int first = -1, last = -1, shift = output->rank - input->rank;
     for (int axis = 0; axis < output->rank; axis++) {
         int64_t size = axis < shift ? 1 : input->dim[axis - shift];
-        bool samples = axis == 0 && shift == 0 && size == output->dim[0]; /* also a single one */
+        bool samples = axis == 0 && shift == 0 && graph->value[value].sampled;
         if (size != 1 || samples) {
             first = first < 0 ? axis : first;
             last = axis;
@@ -67,12 +69,31 @@ static dl_status infer_pointwise(const dl_infer *infer)
     return DL_OK;
 }
 
+/* Drops the inputs that no output reads (a sum's gradient needs none of the terms); returns how many are
+ * left. */
+static int keep_read(dl_exprs *set, const dl_expr **outputs, int count, dl_value *inputs, int used)
+{
+    const dl_expr *with[2 * DL_EXPR_MAX_INPUTS];
+    uint64_t read = 0;
+    int left = 0;
+    for (int k = 0; k < count; k++)
+        read |= dl_expr_inputs(outputs[k]);
+    for (int i = 0; i < used; i++) {
+        with[i] = dl_expr_input(set, left);
+        if (read >> i & 1)
+            inputs[left++] = inputs[i];
+    }
+    for (int k = 0; k < count; k++)
+        outputs[k] = dl_expr_substitute(set, outputs[k], with, used);
+    return left;
+}
+
 static void grad_pointwise(dl_grad *grad)
 {
     const dl_pointwise_attributes *attributes = grad->attributes;
     dl_graph *graph = grad->graph;
     dl_exprs *set = graph->exprs;
-    dl_value inputs[DL_EXPR_MAX_INPUTS];
+    dl_value inputs[2 * DL_EXPR_MAX_INPUTS];
     const dl_expr *outputs[DL_POINTWISE_MAX];
     int wanted[DL_POINTWISE_MAX], count = 0, used = grad->inputs;
 
@@ -81,17 +102,13 @@ static void grad_pointwise(dl_grad *grad)
         outputs[0] = dl_expr_make(set, DL_EXPR_MUL, dl_expr_input(set, 1), attributes->derivative,
                                   NULL);
         dl_value dx = dl_pointwise(graph, outputs, 1, NULL, pair, 2);
-        grad->dx[0] = dl_reduce_to(graph, dx, *dl_type_of(graph, grad->input[0]));
+        grad->dx[0] = dl_reduce_to(graph, dx, grad->input[0]);
         return;
     }
     const dl_expr *dy[DL_POINTWISE_MAX] = {NULL};
     memcpy(inputs, grad->input, sizeof *inputs * (size_t)grad->inputs);
     for (int o = 0; o < attributes->outputs; o++)
         if (grad->dy[o] >= 0) {
-            if (used == DL_EXPR_MAX_INPUTS) {
-                dl_graph_fail(graph, DL_INTERNAL, "an expression has too many inputs to derive");
-                return;
-            }
             dy[o] = dl_expr_input(set, used);
             inputs[used++] = grad->dy[o];
         }
@@ -121,25 +138,30 @@ static void grad_pointwise(dl_grad *grad)
     }
     if (count == 0)
         return;
+    used = keep_read(set, outputs, count, inputs, used);
     dl_value first = dl_pointwise(graph, outputs, count, NULL, inputs, used);
     for (int k = 0; k < count && first >= 0; k++)
         grad->dx[wanted[k]] =
-            dl_reduce_to(graph, first + k, *dl_type_of(graph, grad->input[wanted[k]]));
+            dl_reduce_to(graph, first + k, grad->input[wanted[k]]);
 }
 
-dl_value dl_reduce_to(dl_graph *graph, dl_value x, dl_type type)
+dl_value dl_reduce_to(dl_graph *graph, dl_value x, dl_value like)
 {
     if (graph->status != DL_OK || x < 0)
         return -1;
-    const dl_type *from = dl_type_of(graph, x);
-    if (dl_same_shape(from, &type))
+    const dl_type *from = dl_type_of(graph, x), type = *dl_type_of(graph, like);
+    /* Over samples even if there is but one: a graph has the same nodes for any number of them. */
+    bool over_samples = graph->value[x].sampled && !graph->value[like].sampled &&
+                        from->rank == type.rank && type.dim[0] == 1;
+    if (dl_same_shape(from, &type) && !over_samples)
         return x;
     dl_reduce_attributes attributes;
     memset(&attributes, 0, sizeof attributes);
     attributes.kind = DL_REDUCE_SUM;
     int shift = from->rank - type.rank;
     for (int axis = 0; axis < from->rank; axis++)
-        if (axis < shift || (type.dim[axis - shift] == 1 && from->dim[axis] != 1))
+        if (axis < shift || (axis == 0 && over_samples) ||
+            (type.dim[axis - shift] == 1 && from->dim[axis] != 1))
             attributes.axes |= 1u << axis;
     dl_value sum = attributes.axes ? dl_graph_add_named(graph, "reduce", &attributes, &x, 1) : x;
     return dl_reshape(graph, sum, type);
@@ -223,7 +245,7 @@ const dl_op dl_op_pointwise = {.name = "pointwise",
 static dl_value spread(dl_graph *graph, dl_value input, const dl_type *type)
 {
     dl_expr_access access;
-    if (find_access(dl_type_of(graph, input), type, &access))
+    if (find_access(graph, input, type, &access))
         return input;
     dl_broadcast_attributes attributes = {*type};
     return dl_graph_add_named(graph, "broadcast", &attributes, &input, 1);
@@ -248,18 +270,18 @@ dl_value dl_pointwise(dl_graph *graph, const dl_expr *const *outputs, int output
         attributes.output[i] = outputs[i];
     }
     dl_type type = DL_SCALAR(DL_F32);
+    bool meet = true; /* if not, infer says so */
     for (int i = 0; i < input_count; i++) {
         if (inputs[i] < 0)
             return dl_graph_fail(graph, DL_INTERNAL, "input %d of an expression is no value", i);
-        if (!join(&type, dl_type_of(graph, inputs[i])))
-            break; /* infer says it */
+        meet = meet && join(&type, dl_type_of(graph, inputs[i]));
     }
     dl_value spreaded[DL_EXPR_MAX_INPUTS];
     for (int i = 0; i < input_count; i++) {
-        spreaded[i] = spread(graph, inputs[i], &type);
+        spreaded[i] = meet ? spread(graph, inputs[i], &type) : inputs[i];
         if (spreaded[i] < 0)
             return -1;
-        find_access(dl_type_of(graph, spreaded[i]), &type, &attributes.access[i]);
+        find_access(graph, spreaded[i], &type, &attributes.access[i]);
     }
     return dl_graph_add(graph, &dl_op_pointwise, &attributes, spreaded, input_count);
 }

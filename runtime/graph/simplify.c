@@ -131,6 +131,7 @@ static bool compose(dl_graph *graph, int index, const int *readers)
         const dl_graph_node *producer = &graph->node[info->node];
         if (producer->op != &dl_op_pointwise || producer->outputs != 1 ||
             producer->shared != node->shared ||
+            info->sampled != graph->value[node->output].sampled ||
             !dl_same_shape(&info->type, dl_type_of(graph, node->output)))
             continue;
         const dl_pointwise_attributes *inner = producer->attributes;
