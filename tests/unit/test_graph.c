@@ -97,6 +97,7 @@ static void build(dl_graph *g, network *net)
     net->z = dl_map(g, "x0 * x1", (dl_value[]){z, net->wrt[3]}, 2);
     g->scope = "mean";
     dl_value mean = dl_reduce(g, net->z, DL_REDUCE_MEAN, 1, true);
+    mean = dl_map(g, "tanh(x)", &mean, 1); /* of the shape of one sample, yet none */
     dl_value centred = dl_map(g, "x0 - 0.5 * x1", (dl_value[]){net->z, mean}, 2);
     g->scope = "loss";
     dl_value loss = dl_reduce(g, centred, DL_REDUCE_SUM_SQUARES, 6, false);
