@@ -22,11 +22,15 @@ if [ -n "$missing" ]; then
 fi
 
 build=${BUILD_DIR:-build}
+mkdir -p "$build"
 # shellcheck disable=SC2086
-cmake -S . -B "$build" ${CMAKE_FLAGS:-} >"${build##*/}-configure.log" 2>&1 || {
-    cat "${build##*/}-configure.log"
+cmake -S . -B "$build" ${CMAKE_FLAGS:-} >"$build/configure.log" 2>&1 || {
+    cat "$build/configure.log"
     exit 1
 }
-rm -f "${build##*/}-configure.log"
-cmake --build "$build" -j "$(nproc)" -- --no-print-directory | grep -E 'warning|error|Error|\*\*\*|100%' || true
-[ -x "$build/dltrain" ] || { echo "the build failed: cmake --build $build shows why"; exit 1; }
+cmake --build "$build" -j "$(nproc)" -- --no-print-directory >"$build/build.log" 2>&1 || {
+    grep -E -A 8 'warning:|error:|undefined reference|\*\*\*' "$build/build.log" | head -n 60
+    echo "the build failed; $build/build.log has all of it"
+    exit 1
+}
+echo "built $build/dltrain"

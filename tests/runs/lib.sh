@@ -15,7 +15,7 @@ skip() { echo "skipped $1: $2"; }
 train() {
     ranks=$1
     shift
-    timeout 600 mpirun -np "$ranks" "$DLTRAIN" "$@" >"$WORK/out" 2>&1
+    timeout --foreground 600 mpirun -np "$ranks" "$DLTRAIN" "$@" >"$WORK/out" 2>&1
 }
 
 # Real data under DLTRAIN_DATA/$1, or the part is skipped.

@@ -58,7 +58,7 @@ for signal in TERM INT; do
         [ -s runs/stopped/log.csv ] && [ "$(wc -l <runs/stopped/log.csv)" -gt 3 ] && break
         sleep 0.05
     done
-    pkill -$signal -f -- 'name=stopped' 2>/dev/null
+    kill -s $signal $(cat /proc/$pid/task/*/children) # the ranks alone, not mpirun
     wait $pid
     code=$?
     if [ $code = 75 ] || grep -q 'stopped by' out; then ok "SIG$signal: stopped with a checkpoint"; else cat out; bad "SIG$signal" "exit $code"; fi

@@ -72,3 +72,7 @@ bool check_status(dl_status got, dl_status want, const char *part, const char *c
     check_report(passed, text, call, file, line);
     return passed;
 }
+
+void check_skip(const char *test, const char *why) {
+    printf("\nskipped %s: %s\n", test, why);
+}

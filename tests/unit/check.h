@@ -54,4 +54,7 @@ void check_report(bool passed, const char *text, const char *call, const char *f
 bool check_status(dl_status got, dl_status want, const char *part, const char *call,
                   const char *file, int line);
 
+/* A test that cannot run here says so in a line of its own, which tests/run.sh counts. */
+void check_skip(const char *test, const char *why);
+
 #endif

@@ -94,7 +94,7 @@ static inline const char *data_job_real(const char *test) {
     if (folder && *folder)
         return folder;
     if (!require || !strstr(require, "data")) {
-        printf("skipped %s: DLTRAIN_DATA is not set\n", test);
+        check_skip(test, "DLTRAIN_DATA is not set");
         return NULL;
     }
     CU_FAIL("DLTRAIN_DATA is not set, but DLTRAIN_REQUIRE asks for data");

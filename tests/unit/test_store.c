@@ -356,7 +356,7 @@ static void test_memory(void) {
 static void test_full_disk(void) {
     enter();
     if (mount("dl-test", folder, "tmpfs", 0, "size=256k") != 0) {
-        printf("skipped: a full disk (cannot mount a tmpfs: %s) ", strerror(errno));
+        check_skip("a full disk", strerror(errno));
         leave();
         return;
     }
