@@ -41,9 +41,23 @@ static void print_layers(const dl_network *network)
            all, trained, all - trained);
 }
 
+static void print_fields(const dl_data *data)
+{
+    char shape[DL_SHAPE_TEXT];
+    for (int i = 0; i < dl_data_field_count(data); i++) {
+        const dl_data_field *field = dl_data_field_at(data, i);
+        printf("  %-12s%s %s", field->name, dl_shape_text(&field->type, false, shape),
+               dl_dtype_text(field->type.dtype));
+        if (field->classes)
+            printf(", %d classes", field->classes);
+        putchar('\n');
+    }
+}
+
 static void print_batches(const dl_session *s)
 {
     printf("\nData\n");
+    print_fields(s->data);
     for (int part = 0; part < DL_PARTS; part++) {
         int64_t samples = dl_data_samples(s->data, (dl_part_name)part);
         if (samples)
