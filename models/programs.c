@@ -177,7 +177,8 @@ dl_status dl_network_evaluation(void *argument, dl_graph *graph) {
     dl_network *network = argument;
     dl_program program;
     if (network->objective.terms == 0)
-        return dl_fail_at(network->job, DL_BAD_JOB, "an evaluation needs a loss, which says what the output is compared "
+        return dl_fail_at(network->job, DL_BAD_JOB,
+                          "an evaluation needs a loss, which says what the output is compared "
                           "with; add one, for example loss: mse");
     DL_TRY(dl_program_open(&program, network, graph, false));
     DL_TRY(dl_program_objective(&program));
