@@ -27,8 +27,8 @@ static void print_layers(const dl_network *network)
         dl_layer_info info;
         dl_network_layer(network, i, &info);
         snprintf(cell, sizeof cell, "%s (%s)", info.name, info.class_name);
-        printf("%-*s%-*s%-12" PRId64, NAME_WIDTH - 1 + (int)(strlen(cell) >= NAME_WIDTH),
-               cell, SHAPE_WIDTH, dl_shape_text(&info.type, true, shape), info.parameters);
+        printf("%-*s %-*s%-12" PRId64, NAME_WIDTH - 1, cell, SHAPE_WIDTH,
+               dl_shape_text(&info.type, true, shape), info.parameters);
         for (int k = 0; k < info.sources; k++)
             printf("%s%s", k ? ", " : "", dl_network_layer_source(network, i, k));
         putchar('\n');

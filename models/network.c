@@ -137,7 +137,9 @@ dl_status dl_network_open(dl_network **out, const dl_node *job, const dl_field *
     DL_GOTO(fail, dl_objective_open(&network->objective, &network->arena, job, &network->wiring));
     DL_GOTO(fail, read_class_weight(network));
     DL_GOTO(fail, discover(network));
-    dl_variables_layout(&network->variables);
+    const dl_update_form *form = network->optimizer ? dl_optimizer_form(network->optimizer) : NULL;
+    dl_variables_layout(&network->variables, form ? dl_update_slots(form) : 0,
+                        form ? dl_update_states(form) : 0);
     *out = network;
     return DL_OK;
 fail:
@@ -158,9 +160,7 @@ dl_variables *dl_network_variables(dl_network *network) {
 }
 
 dl_status dl_network_allocate(dl_network *network) {
-    const dl_update_form *form = network->optimizer ? dl_optimizer_form(network->optimizer) : NULL;
-    return dl_variables_allocate(&network->variables, form ? dl_update_slots(form) : 0,
-                                 form ? dl_update_states(form) : 0);
+    return dl_variables_allocate(&network->variables);
 }
 
 dl_status dl_network_initialize(dl_network *network, uint64_t seed) {

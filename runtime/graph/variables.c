@@ -78,7 +78,7 @@ static void place(dl_variables *variables, dl_variable *variable)
     *length += padded / DL_SLAB_ALIGN * DL_SLAB_ALIGN;
 }
 
-void dl_variables_layout(dl_variables *variables)
+void dl_variables_layout(dl_variables *variables, int slots, int scalars)
 {
     memset(variables->length, 0, sizeof variables->length);
     for (int i = variables->count; i-- > 0;)
@@ -87,14 +87,14 @@ void dl_variables_layout(dl_variables *variables)
     for (int i = 0; i < variables->count; i++)
         if (variables->list[i]->slab != DL_SLAB_PARAMETER)
             place(variables, variables->list[i]);
-    variables->laid_out = true;
-}
-
-dl_status dl_variables_allocate(dl_variables *variables, int slots, int scalars)
-{
     for (int i = 0; i < slots; i++)
         variables->length[DL_SLAB_SLOT0 + i] = variables->length[DL_SLAB_PARAMETER];
     variables->length[DL_SLAB_SCALAR] += scalars;
+    variables->laid_out = true;
+}
+
+dl_status dl_variables_allocate(dl_variables *variables)
+{
     for (int i = 0; i < DL_SLAB_COUNT; i++) {
         size_t bytes = (size_t)variables->length[i] * sizeof(float);
         variables->slab[i] = dl_alloc(bytes);

@@ -61,10 +61,10 @@ void dl_variables_fini(dl_variables *variables);
 dl_status dl_variables_want(dl_variables *variables, const dl_variable *like, dl_variable **out);
 const dl_variable *dl_variables_find(const dl_variables *variables, const char *name);
 
-/* Gives offsets: parameters in reverse order of creation, state in order of creation. */
-void dl_variables_layout(dl_variables *variables);
-/* Allocates slabs (zeroed) with `slots` optimizer slots and `scalars` loose scalars. */
-dl_status dl_variables_allocate(dl_variables *variables, int slots, int scalars);
+/* Gives offsets (parameters in reverse order of creation, state in order of creation) and the lengths of
+ * all slabs, with `slots` optimizer slots and `scalars` loose scalars. */
+void dl_variables_layout(dl_variables *variables, int slots, int scalars);
+dl_status dl_variables_allocate(dl_variables *variables); /* the slabs, zeroed */
 float *dl_variable_data(const dl_variables *variables, const dl_variable *variable);
 
 #endif

@@ -170,8 +170,8 @@ static void try_form(gradient *check, const char *form, int threads, bool side)
     dl_exec *exec = NULL;
     dl_variables variables;
     dl_variables_init(&variables);
-    dl_variables_layout(&variables);
-    bool ready = CHECK_OK(dl_variables_allocate(&variables, 0, 0)) &&
+    dl_variables_layout(&variables, 0, 0);
+    bool ready = CHECK_OK(dl_variables_allocate(&variables)) &&
                  CHECK_OK(dl_team_open(&team, side ? DL_TEAM_SIDE : DL_TEAM_LONE, threads)) &&
                  CHECK_OK(dl_single_open(&comm));
     dl_exec_options options = {.name = "gradient",

@@ -33,8 +33,8 @@ static void open_model(model *m, bool global)
     m->b1 = want(m, "b1", DL_TYPE(DL_F32, HIDDEN));
     m->gamma = want(m, "gamma", DL_TYPE(DL_F32, HIDDEN));
     m->w2 = want(m, "w2", DL_TYPE(DL_F32, CLASSES, HIDDEN));
-    dl_variables_layout(&m->variables);
-    CHECK_OK(dl_variables_allocate(&m->variables, 0, 0));
+    dl_variables_layout(&m->variables, 0, 0);
+    CHECK_OK(dl_variables_allocate(&m->variables));
     for (int64_t i = 0; i < m->variables.length[DL_SLAB_PARAMETER]; i++)
         m->variables.slab[DL_SLAB_PARAMETER][i] =
             dl_unit_float(dl_random_word(3, 1, 0, 0, (uint32_t)i)) - 0.5f;
@@ -238,8 +238,8 @@ static void test_outputs_and_refusal(void)
     dl_exec *exec = NULL;
     dl_variables variables;
     dl_variables_init(&variables);
-    dl_variables_layout(&variables);
-    CHECK_OK(dl_variables_allocate(&variables, 0, 0));
+    dl_variables_layout(&variables, 0, 0);
+    CHECK_OK(dl_variables_allocate(&variables));
     CHECK_OK(dl_team_open(&team, DL_TEAM_LONE, 1));
     CHECK_OK(dl_single_open(&comm));
     dl_exec_options options = {.name = "double",

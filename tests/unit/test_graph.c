@@ -25,7 +25,7 @@ static int open_variables(void)
     weight[1] = want("dense/bias", DL_TYPE(DL_F32, 4), DL_SLAB_PARAMETER);
     weight[2] = want("positions/table", DL_TYPE(DL_F32, 1, 4), DL_SLAB_PARAMETER);
     weight[3] = want("scale/scale", DL_TYPE(DL_F32, 1, 1, 4), DL_SLAB_PARAMETER);
-    dl_variables_layout(&variables);
+    dl_variables_layout(&variables, 0, 0);
     return !(weight[0] && weight[1] && weight[2] && weight[3]);
 }
 
@@ -484,7 +484,7 @@ static void test_variables(void)
     other.type = DL_TYPE(DL_F32, 5, 3);
     CHECK_FAILS(dl_variables_want(&v, &other, &again), DL_BAD_JOB,
                 "'a' has shape (3, 5), but is used here with (5, 3)");
-    dl_variables_layout(&v);
+    dl_variables_layout(&v, 2, 3);
     CU_ASSERT_EQUAL(made[2]->offset, 0); /* parameters: the last first */
     CU_ASSERT_EQUAL(made[0]->offset, 32);
     CU_ASSERT_EQUAL(made[1]->offset, 0); /* state: in order */
@@ -494,7 +494,7 @@ static void test_variables(void)
     other.name = "late";
     CHECK_FAILS(dl_variables_want(&v, &other, &again), DL_INTERNAL, "'late' is wanted after");
     CHECK_OK(dl_variables_want(&v, &like[2], &again));
-    CHECK_OK(dl_variables_allocate(&v, 2, 3));
+    CHECK_OK(dl_variables_allocate(&v));
     CU_ASSERT_EQUAL(v.length[DL_SLAB_SLOT1], 48);
     CU_ASSERT_EQUAL(v.length[DL_SLAB_SLOT2], 0);
     CU_ASSERT_EQUAL(v.length[DL_SLAB_SCALAR], 3);

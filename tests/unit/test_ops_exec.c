@@ -66,8 +66,8 @@ static bool make_variables(program *made)
         if (!CHECK_OK(dl_variables_want(&made->variables, &like, &variable)))
             return false;
     }
-    dl_variables_layout(&made->variables);
-    return CHECK_OK(dl_variables_allocate(&made->variables, 0, 0));
+    dl_variables_layout(&made->variables, 0, 0);
+    return CHECK_OK(dl_variables_allocate(&made->variables));
 }
 
 static void set_weights(program *made, uint32_t stream)
