@@ -1,6 +1,7 @@
-/* Whole jobs through dl_run_job, watched from inside: a step allocates nothing and leaves the heap as it was;
- * the memory plan changes no bit of any job in jobs/. The linker puts the __wrap_ functions here in the place of
- * those they are named after (CMakeLists.txt), so that the program needs no option for it. */
+/* Whole jobs through dl_run_job, watched from inside: a step allocates nothing and leaves the heap
+ * as it was; the memory plan changes no bit of any job in jobs/. The linker puts the __wrap_
+ * functions here in the place of those they are named after (CMakeLists.txt), so that the program
+ * needs no option for it. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -32,7 +33,8 @@ static struct watch {
     dl_memory_mode memory;
 } watch;
 
-static sample take_sample(void) {
+static sample take_sample(void)
+{
     struct mallinfo2 info = mallinfo2();
     return (sample){dl_alloc_count(), info.uordblks + info.hblkhd};
 }
@@ -42,7 +44,8 @@ dl_status __real_dl_keeper_step(dl_keeper *keeper, const float *metrics, int64_t
 dl_status __wrap_dl_keeper_step(dl_keeper *keeper, const float *metrics, int64_t batch,
                                 float noticed);
 dl_status __wrap_dl_keeper_step(dl_keeper *keeper, const float *metrics, int64_t batch,
-                                float noticed) {
+                                float noticed)
+{
     dl_status status = __real_dl_keeper_step(keeper, metrics, batch, noticed);
     watch.steps++;
     if (watch.steps == EARLY)
@@ -56,7 +59,8 @@ dl_status __wrap_dl_keeper_step(dl_keeper *keeper, const float *metrics, int64_t
 
 dl_status __real_dl_exec_open(dl_exec **out, const dl_exec_options *options);
 dl_status __wrap_dl_exec_open(dl_exec **out, const dl_exec_options *options);
-dl_status __wrap_dl_exec_open(dl_exec **out, const dl_exec_options *options) {
+dl_status __wrap_dl_exec_open(dl_exec **out, const dl_exec_options *options)
+{
     dl_exec_options changed = *options;
     changed.memory = watch.memory;
     watch.programs++;
@@ -65,7 +69,8 @@ dl_status __wrap_dl_exec_open(dl_exec **out, const dl_exec_options *options) {
 
 /* ---- running ---- */
 
-static int mute(void) {
+static int mute(void)
+{
     fflush(stdout);
     int saved = dup(STDOUT_FILENO), null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     if (null >= 0)
@@ -74,13 +79,15 @@ static int mute(void) {
     return saved;
 }
 
-static void speak(int saved) {
+static void speak(int saved)
+{
     fflush(stdout);
     dup2(saved, STDOUT_FILENO);
     close(saved);
 }
 
-static dl_status run_read(dl_job *job, const char *output, dl_run_result *result) {
+static dl_status run_read(dl_job *job, const char *output, dl_run_result *result)
+{
     dl_comm *comm;
     char folder[DL_PATH_MAX];
     DL_TRY(dl_comm_open(&comm, "auto"));
@@ -95,7 +102,8 @@ static dl_status run_read(dl_job *job, const char *output, dl_run_result *result
 
 /* Runs the job in a scratch folder. `text` is its content, or NULL to read the file. */
 static dl_status run(const char *file, const char *text, const char *const *sets, int count,
-                     dl_memory_mode memory, dl_run_result *result) {
+                     dl_memory_mode memory, dl_run_result *result)
+{
     enum { SETS = 32 };
     char scratch[] = "/tmp/dltrain-jobs-XXXXXX", output[64], command[64];
     const char *all[SETS + 1] = {output};
@@ -108,9 +116,9 @@ static dl_status run(const char *file, const char *text, const char *const *sets
     watch.memory = memory;
     dl_job *job = NULL;
     const dl_vocabulary *words = dl_job_vocabulary();
-    dl_status status =
-        text ? dl_job_read_text(&job, file, text, strlen(text), words, all, count + 1)
-             : dl_job_read(&job, file, words, all, count + 1);
+    dl_status status = text
+                           ? dl_job_read_text(&job, file, text, strlen(text), words, all, count + 1)
+                           : dl_job_read(&job, file, words, all, count + 1);
     if (status == DL_OK)
         status = run_read(job, scratch, result);
     dl_job_close(job);
@@ -140,7 +148,8 @@ static const char steady[] =
     "steps: 2000\n"
     "steps_per_epoch: 2000\n";
 
-static void test_steady(void) {
+static void test_steady(void)
+{
     static const char *const any_ranks[] = {"reproducible=any_ranks", "shards=4"};
     for (int sets = 0; sets <= DL_COUNT(any_ranks); sets += DL_COUNT(any_ranks)) {
         dl_run_result result;
@@ -156,49 +165,65 @@ static void test_steady(void) {
     }
 }
 
-/* A job made small: few samples and a last batch that is not full. */
+/* Jobs are made small: few samples and a last batch that is not full. Those listed need other words
+ * for it than data.train.first. */
 typedef struct small {
     const char *job, *sets[3];
 } small;
+
+static const char untrained[] = "the job only evaluates";
 
 static const small smalls[] = {
     {"quickstart", {"data.train.synthetic.samples=33", "data.test.first=20"}},
     {"separable", {"data.train.synthetic.samples=13"}},
     {"inception-block", {"data.train.synthetic.samples=5", "batch_size=2"}},
-    {"mnist-mlp", {"data.train.first=13"}},
-    {"mnist-convnet", {"data.train.first=13"}},
-    {"mnist-widths", {"data.train.first=13"}},
-    {"circle", {"data.train.first=13"}},
+    {"iris2", {"data.test.random=80"}},
+    {"mnist-cnn-experiments", {"data.train.first=13", "data.validation.first=7"}},
+    {"mnist-optimizers", {"data.train.first=13", "data.validation.first=7"}},
+    {"mnist-init", {"data.train.first=13", "data.validation=none"}},
+    {"mnist-batch-size", {"data.train.first=13", "steps=none"}},
+    {"alien-perceptrons", {untrained}},
 };
 
-static int set_for(const char *job, const char **sets) {
+/* -1: there is nothing to train. */
+static int set_for(const char *job, const char **sets)
+{
     static const char *const common[] = {"epochs=1", "batch_size=6", "repeat=1",
                                          "evaluate={parts: [train]}"};
+    static const small usual = {NULL, {"data.train.first=13"}};
+    const small *found = &usual;
     int count = 0;
     for (int i = 0; i < DL_COUNT(common); i++)
         sets[count++] = common[i];
     for (int i = 0; i < DL_COUNT(smalls); i++)
-        for (int k = 0; strcmp(smalls[i].job, job) == 0 && k < DL_COUNT(smalls[i].sets); k++)
-            if (smalls[i].sets[k])
-                sets[count++] = smalls[i].sets[k];
-    return count;
+        if (strcmp(smalls[i].job, job) == 0)
+            found = &smalls[i];
+    for (int k = 0; k < DL_COUNT(found->sets); k++)
+        if (found->sets[k])
+            sets[count++] = found->sets[k];
+    return found->sets[0] == untrained ? -1 : count;
 }
 
-static bool same(const dl_run_result *a, const dl_run_result *b) {
+static bool same(const dl_run_result *a, const dl_run_result *b)
+{
     return a->weights == b->weights && a->steps == b->steps && a->mean.count == b->mean.count &&
            memcmp(a->mean.value, b->mean.value, sizeof(double) * (size_t)a->mean.count) == 0;
 }
 
 /* Whether the job ran; it does not where its data is absent. */
-static bool prove(const char *job) {
+static bool prove(const char *job)
+{
     static const char *const modes[] = {"planned", "off", "poisoned"};
     const char *sets[16], *require = getenv("DLTRAIN_REQUIRE");
     char file[DL_PATH_MAX];
     int count = set_for(job, sets);
     dl_run_result want, got;
+    if (count < 0)
+        return false;
     snprintf(file, sizeof file, "%s/jobs/%s.yaml", DL_SOURCE_DIR, job);
     dl_status status = run(file, NULL, sets, count, DL_MEMORY_PLANNED, &want);
-    bool required = require && strcmp(require, "data") == 0;
+    /* CIFAR-10's binary files are not among the data that may be required. */
+    bool required = require && strcmp(require, "data") == 0 && strncmp(job, "cifar-", 6) != 0;
     if (status == DL_NO_INPUT && !required) {
         char test[128];
         snprintf(test, sizeof test, "memory plan of %s", job);
@@ -220,7 +245,8 @@ static bool prove(const char *job) {
     return true;
 }
 
-static void test_memory_plan(void) {
+static void test_memory_plan(void)
+{
     DIR *dir = opendir(DL_SOURCE_DIR "/jobs");
     CU_ASSERT_PTR_NOT_NULL_FATAL(dir);
     int ran = 0;
@@ -236,7 +262,8 @@ static void test_memory_plan(void) {
     CU_ASSERT(ran >= 3);
 }
 
-void suite_whole_jobs(void) {
+void suite_whole_jobs(void)
+{
     CU_pSuite suite = CU_add_suite("whole jobs", NULL, NULL);
     CU_add_test(suite, "a step allocates nothing", test_steady);
     CU_add_test(suite, "the memory plan of every job", test_memory_plan);
