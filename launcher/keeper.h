@@ -1,7 +1,7 @@
 /* What a run keeps: its folder, logs, checkpoints, model file. Rank 0 writes; every call is collective
  * and agrees, so that a full disk on one host ends all ranks with one message.
  *
- *   runs/NAME/  job.yaml log.csv metrics.jsonl train/ validation/ (TensorBoard) checkpoints/ model.h5 status.json
+ *   runs/NAME/  job.yaml log.csv metrics.jsonl tensorboard/ checkpoints/ model.h5 status.json
  *
  * See runtime/store (formats) and runtime/report (logs); launcher/state.c says what a checkpoint holds. */
 #ifndef DL_LAUNCHER_KEEPER_H
