@@ -20,7 +20,7 @@ typedef struct dl_run_result {
     int64_t epochs, steps;     /* of the last one */
 } dl_run_result;
 
-/* Collective. `job` is the checked job (dl_job_root); text its resolved form. */
+/* Collective: claims the folder, trains each repeat and fold, leaves the mean over them. */
 dl_status dl_run_job(dl_job *job, dl_comm *comm, const dl_run_options *options, dl_run_result *result);
 
 #endif
