@@ -302,7 +302,7 @@ static dl_status same(dl_job *memory, const place *at, const dl_node *then, cons
 }
 
 dl_status dl_job_same(const dl_job *then, const dl_job *now) {
-    static const char *const free_keys[] = {"description", "output"};
+    static const char *const free_keys[] = {"description", "output", "comm"};
     dl_job *memory = dl_alloc(sizeof *memory);
     dl_status status = DL_OK;
     if (!memory)

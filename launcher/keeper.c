@@ -57,7 +57,7 @@ typedef dl_status (*number_fn)(void *argument, const char *name, double *value);
 static dl_status each_number(dl_progress *p, number_fn fn, void *argument)
 {
     char name[64];
-    double finished = p->finished, best_epoch = (double)p->best_epoch;
+    double finished = p->finished, best_epoch = (double)p->best_epoch, last = p->last_count;
     DL_TRY(fn(argument, "samples", &p->samples));
     DL_TRY(fn(argument, "learning_rate", &p->learning_rate));
     DL_TRY(fn(argument, "finished", &finished));
@@ -65,6 +65,12 @@ static dl_status each_number(dl_progress *p, number_fn fn, void *argument)
     DL_TRY(fn(argument, "best_epoch", &best_epoch));
     p->finished = finished != 0;
     p->best_epoch = (int64_t)best_epoch;
+    DL_TRY(fn(argument, "last_count", &last));
+    p->last_count = last >= 0 && last <= DL_MAX_LAST ? (int)last : 0;
+    for (int i = 0; i < p->last_count; i++) {
+        snprintf(name, sizeof name, "last/%d", i);
+        DL_TRY(fn(argument, name, &p->last[i]));
+    }
     for (int i = 0; i < p->sum_count; i++) {
         snprintf(name, sizeof name, "sums/%d", i);
         DL_TRY(fn(argument, name, &p->sums[i]));

@@ -30,8 +30,13 @@ static void say_hello(const dl_keeper *k, const dl_train_options *options, bool 
         dl_report_line(k->report, dl_network_warning(s->network, i));
     if (!resumed)
         return;
-    snprintf(text, sizeof text, "resumed after step %lld (epoch %lld)", (long long)k->progress->step,
-             (long long)k->progress->epoch + 1);
+    const dl_progress *p = k->progress;
+    if (p->finished || p->step >= s->steps)
+        snprintf(text, sizeof text, "trained already, %lld step%s", (long long)p->step,
+                 p->step == 1 ? "" : "s");
+    else
+        snprintf(text, sizeof text, "resumed after step %lld (epoch %lld)", (long long)p->step,
+                 (long long)p->epoch + 1);
     dl_report_line(k->report, text);
 }
 

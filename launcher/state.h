@@ -9,7 +9,7 @@
 #include "models/callbacks.h"
 #include "runtime/base/status.h"
 
-enum { DL_MAX_CALLBACKS = 16 };
+enum { DL_MAX_CALLBACKS = 16, DL_MAX_LAST = 64 };
 
 typedef struct dl_progress {
     int64_t step;          /* updates made */
@@ -18,6 +18,8 @@ typedef struct dl_progress {
     double samples;        /* seen in the current epoch */
     double *sums;          /* [sum_count] of the current epoch's metrics */
     int sum_count;
+    double last[DL_MAX_LAST]; /* what the last epoch logged, in its order; a finished run tells it again */
+    int last_count;
     double learning_rate; /* before the schedule; a plateau may have lowered it */
     bool finished;        /* early stopping has ended the training */
     dl_callback_state callback[DL_MAX_CALLBACKS]; /* of the job's callbacks, in order */

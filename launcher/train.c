@@ -16,6 +16,8 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/hash.h"
 
+_Static_assert((int)DL_MAX_LAST == (int)DL_MAX_VALUES, "an epoch's values are kept whole");
+
 typedef struct trainer {
     dl_session *session;
     const dl_train_options *options;
@@ -103,6 +105,24 @@ static dl_status train_epoch(trainer *t)
     return DL_OK;
 }
 
+/* Names of what an epoch logs, with the values of the last one, which a run that is finished has from its
+ * checkpoint. */
+static void recall_epoch(trainer *t)
+{
+    const dl_network *network = t->session->network;
+    const char *const prefix[] = {"", "val_"};
+    int prefixes = dl_data_samples(t->session->data, DL_PART_VALIDATION) > 0 ? 2 : 1;
+    t->values.count = 0;
+    for (int p = 0; p < prefixes; p++)
+        for (int i = 0; i < dl_network_metric_count(network); i++)
+            dl_values_set(&t->values, prefix[p], dl_network_metric_name(network, i), NAN);
+    dl_values_set(&t->values, "", "lr", NAN);
+    if (t->values.count == t->progress.last_count)
+        memcpy(t->values.value, t->progress.last, sizeof t->progress.last);
+    else
+        t->values.count = 0; /* no epoch yet */
+}
+
 /* The epoch's values: training means, then val_ ones. */
 static dl_status value_epoch(trainer *t)
 {
@@ -116,6 +136,8 @@ static dl_status value_epoch(trainer *t)
     dl_values_set(&t->values, "", "lr",
                   dl_network_learning_rate(network, t->progress.step - 1, t->session->steps,
                                            t->progress.learning_rate));
+    t->progress.last_count = t->values.count;
+    memcpy(t->progress.last, t->values.value, sizeof t->progress.last);
     return DL_OK;
 }
 
@@ -195,6 +217,7 @@ static dl_status train(trainer *t, dl_train_result *result)
         DL_TRY(open_programs(t));
     if (dl_bool(dl_get(s->job, "evaluate"), "before_training") && t->progress.step == 0)
         DL_TRY(measure_initial(t));
+    recall_epoch(t);
     t->started = dl_seconds();
     DL_TRY(train_epochs(t));
     return finish(t, result);

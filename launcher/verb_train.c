@@ -20,7 +20,7 @@ static void print_last_line(const dl_run_result *result, const dl_comm *comm, co
     if (result->samples_per_second > 0)
         printf("; %.0f samples/s", result->samples_per_second);
     else
-        printf("; no step was left to train");
+        fputs("; no step was left to train", stdout);
     printf(" on %d rank%s; %s\n", comm->size, comm->size == 1 ? "" : "s", folder);
 }
 

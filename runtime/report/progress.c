@@ -105,8 +105,8 @@ static void add_rate(line *to, double samples, double seconds)
 }
 
 /* "Epoch 1/5 - 120/469 [======>......] - ETA: 3s - 41200 samples/s - loss: 0.2565" with `bar`
- * cells between the brackets, without them for 0. */
-static void compose(line *what, const dl_progress *progress, double seconds, int bar)
+ * cells between the brackets, without them for 0; only the values that fit into `most` columns. */
+static void compose(line *what, const dl_progress *progress, double seconds, int bar, size_t most)
 {
     what->used = 0;
     add_epoch(what, progress);
@@ -130,17 +130,21 @@ static void compose(line *what, const dl_progress *progress, double seconds, int
         add(what, " - step %" PRId64, progress->done);
     }
     add_rate(what, progress->samples, seconds);
-    for (int i = 0; i < progress->count; i++)
+    for (int i = 0; i < progress->count; i++) {
+        size_t used = what->used;
         add_value(what, progress->sum[i].name, progress->sum[i].value / progress->sum[i].count);
+        if (what->used > most)
+            what->text[what->used = used] = '\0';
+    }
 }
 
 /* Columns of the screen; 0: not asked, as for a stream in memory. */
-static int columns_of(const dl_progress *progress)
+static size_t columns_of(const dl_progress *progress)
 {
     struct winsize size;
     if (ioctl(progress->screen, TIOCGWINSZ, &size) != 0)
         return 0;
-    return size.ws_col > 1 ? size.ws_col : COLUMNS;
+    return size.ws_col > 1 ? (size_t)size.ws_col : (size_t)COLUMNS;
 }
 
 static dl_status show(dl_progress *progress, double now)
@@ -148,15 +152,16 @@ static dl_status show(dl_progress *progress, double now)
     line what;
     double seconds = now - progress->begun;
     if (!progress->terminal) {
-        compose(&what, progress, seconds, 0);
+        compose(&what, progress, seconds, 0, LINE_MOST);
         return put(progress, &what, "", "\n");
     }
-    int columns = columns_of(progress);
-    compose(&what, progress, seconds, BAR);
-    if (columns && what.used >= (size_t)columns) { /* a wrapped line could not be rewritten */
-        int over = (int)what.used - columns + 1;
-        compose(&what, progress, seconds, BAR - over >= BAR_LEAST ? BAR - over : 0);
-        if (what.used >= (size_t)columns)
+    size_t columns = columns_of(progress);
+    compose(&what, progress, seconds, BAR, LINE_MOST);
+    if (columns && what.used >= columns) { /* a wrapped line could not be rewritten */
+        size_t over = what.used - columns + 1;
+        compose(&what, progress, seconds, over <= BAR - BAR_LEAST ? BAR - (int)over : 0,
+                columns - 1);
+        if (what.used >= columns)
             what.text[columns - 1] = '\0';
     }
     progress->drawn = true;
