@@ -13,12 +13,13 @@ static bool writes(const dl_keeper *k)
 static void say_hello(const dl_keeper *k, const dl_train_options *options, bool resumed)
 {
     const dl_session *s = k->session;
+    int64_t samples = dl_data_samples(s->data, DL_PART_TRAIN);
     char text[512];
     snprintf(text, sizeof text,
-             "%s%s%s: %lld samples, %lld parameters, %lld epoch%s of %lld step%s on %d rank%s x %d "
+             "%s%s%s: %lld sample%s, %lld parameters, %lld epoch%s of %lld step%s on %d rank%s x %d "
              "thread%s",
              dl_text(s->job, "name"), options->label ? " " : "", options->label ? options->label : "",
-             (long long)dl_data_samples(s->data, DL_PART_TRAIN),
+             (long long)samples, samples == 1 ? "" : "s",
              (long long)dl_network_parameter_count(s->network, false), (long long)s->epochs,
              s->epochs == 1 ? "" : "s", (long long)s->steps_per_epoch,
              s->steps_per_epoch == 1 ? "" : "s", s->comm->size, s->comm->size == 1 ? "" : "s", s->threads,

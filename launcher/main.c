@@ -2,6 +2,7 @@
  * documented exit code. All that a library function could do is elsewhere. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "comm/comm.h"
 #include "comm/cores.h"
@@ -53,12 +54,29 @@ static dl_status agree_on_kernels(dl_comm *comm)
     return dl_comm_agree(comm, dl_dnnl_limit((dl_isa)least));
 }
 
+/* "job.yaml:12:5: ..." says where it is; all else is said by name. */
+static bool names_a_place(const char *message)
+{
+    size_t file = strcspn(message, ": ");
+    int line, column, length = 0;
+    return sscanf(message + file, ":%d:%d:%n", &line, &column, &length) == 2 && length > 0;
+}
+
 static int say(dl_status status, bool speaks)
 {
     fflush(stdout);
     if (status != DL_OK && speaks && *dl_message())
-        fprintf(stderr, "dltrain: %s\n", dl_message());
+        fprintf(stderr, "%s%s\n", names_a_place(dl_message()) ? "" : "dltrain: ", dl_message());
     return (int)status;
+}
+
+/* Before ranks have met, a launcher ends them all when the first one fails: those that are silent let the
+ * one that speaks finish. */
+static int leave_early(dl_status status, int local_rank)
+{
+    if (local_rank != 0)
+        nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
+    return say(status, local_rank == 0);
 }
 
 int main(int argc, char **argv)
@@ -68,7 +86,7 @@ int main(int argc, char **argv)
     dl_comm_local_place(&local_rank, &local_size);
     dl_status status = dl_options_read(&options, argc, argv);
     if (status != DL_OK)
-        return say(status, local_rank == 0);
+        return leave_early(status, local_rank);
     if (options.help || options.version) {
         if (local_rank == 0 && options.help)
             dl_options_help(stdout);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "launcher/keeper.h"
+#include "launcher/watch.h"
 
 typedef struct tally { /* running sums over trainings */
     dl_values sum, squares;
@@ -55,8 +56,10 @@ static void count_runs(const dl_node *job, plan_of_runs *plan)
     plan->folds = dl_data_folds(dl_get(job, "data"));
 }
 
+/* The folder is claimed once all is known to fit: a job that does not leaves no trace. */
 static dl_status train_one(dl_job *job, dl_comm *comm, const dl_run_options *options,
-                           const plan_of_runs *plan, int repeat, int fold, dl_train_result *result)
+                           const plan_of_runs *plan, int repeat, int fold, dl_folder **held,
+                           dl_train_result *result)
 {
     const dl_node *root = dl_job_root(job);
     char folder[DL_PATH_MAX], label[64] = "";
@@ -76,7 +79,11 @@ static dl_status train_one(dl_job *job, dl_comm *comm, const dl_run_options *opt
     DL_TRY(dl_session_open(&session, root, comm, &opening));
     dl_train_options training = {.folder = folder, .label = several ? label : NULL,
                                  .first = repeat == 0 && fold == 0};
-    dl_status status = dl_train(&session, &training, result);
+    dl_status status = dl_comm_agree(comm, dl_watch_check(&session));
+    if (status == DL_OK && !*held)
+        status = dl_folder_claim(held, job, comm, options);
+    if (status == DL_OK)
+        status = dl_train(&session, &training, result);
     dl_session_close(&session);
     return status;
 }
@@ -88,23 +95,23 @@ dl_status dl_run_job(dl_job *job, dl_comm *comm, const dl_run_options *options, 
     tally all;
     memset(&all, 0, sizeof all);
     memset(result, 0, sizeof *result);
-    dl_folder *folder;
-    DL_TRY(dl_folder_claim(&folder, job, comm, options));
+    dl_folder *folder = NULL;
     dl_status status = DL_OK;
     for (int repeat = 0; repeat < plan.repeats && status == DL_OK; repeat++)
         for (int fold = 0; fold < plan.folds && status == DL_OK; fold++) {
-            dl_train_result one;
-            status = train_one(job, comm, options, &plan, repeat, fold, &one);
+            dl_train_result one = {.epochs = 0};
+            status = train_one(job, comm, options, &plan, repeat, fold, &folder, &one);
+            result->epochs = one.epochs;
+            result->steps = one.steps;
             if (status != DL_OK)
                 break;
             add_result(&all, &one.final);
             result->samples_per_second = one.samples_per_second;
             result->weights = one.weights;
-            result->epochs = one.epochs;
-            result->steps = one.steps;
         }
     if (status == DL_OK)
         summarise(&all, plan.of_sample, result);
-    dl_folder_release(folder, status, result);
+    if (folder)
+        dl_folder_release(folder, status, result);
     return status;
 }

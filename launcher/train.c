@@ -56,8 +56,6 @@ static dl_status begin_or_resume(trainer *t)
         status = dl_network_initialize(s->network, s->seed);
     if (status == DL_OK)
         status = dl_progress_init(&t->progress, dl_network_sum_count(s->network));
-    if (status == DL_OK)
-        status = dl_watch_check(s);
     DL_TRY(dl_comm_agree(s->comm, status));
     t->progress.learning_rate = dl_network_base_learning_rate(s->network);
     return dl_keeper_open(&t->keeper, s, &t->progress, t->options);
@@ -189,8 +187,6 @@ static dl_status finish(trainer *t, dl_train_result *result)
     DL_TRY(dl_keeper_last(t->keeper)); /* with checkpoint.best: the best weights take the place */
     DL_TRY(dl_evaluate_parts(s, &t->values));
     result->final = t->values;
-    result->epochs = t->progress.epoch;
-    result->steps = t->progress.step;
     result->samples_per_second = seconds > 0 ? t->trained_samples / seconds : 0;
     result->weights = hash_weights(dl_network_variables(s->network));
     return dl_keeper_finish(t->keeper, result);
@@ -231,6 +227,8 @@ dl_status dl_train(dl_session *session, const dl_train_options *options, dl_trai
     t.session = session;
     t.options = options;
     dl_status status = train(&t, result);
+    result->epochs = t.progress.epoch; /* also of a training that failed or was stopped */
+    result->steps = t.progress.step;
     close_trainer(&t);
     return status;
 }

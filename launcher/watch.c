@@ -28,9 +28,9 @@ static dl_status check_monitor(const dl_session *session, const dl_node *monitor
     for (int i = 0; i < count; i++)
         snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
     const char *near = dl_nearest(bare, names, count);
-    return dl_fail_at(monitor, DL_BAD_JOB, "'%s' is never logged%s%s%s%s; this job logs %s%s", wanted,
+    return dl_fail_at(monitor, DL_BAD_JOB, "'%s' is never logged%s%s%s%s job logs %s%s", wanted,
                       near ? "; did you mean '" : "", near && bare != wanted ? "val_" : "",
-                      near ? near : "", near ? "'?" : "", list,
+                      near ? near : "", near ? "'? This" : "; this", list,
                       validates ? " and the same with val_" : "");
 }
 

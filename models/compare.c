@@ -74,8 +74,9 @@ dl_value dl_target_labels(dl_compare *compare) {
     dl_type have = *dl_type_of(graph, compare->target);
     if (have.dtype != DL_I32)
         return dl_graph_fail(graph, DL_BAD_JOB,
-                             "%s needs labels, but '%s' holds numbers; for rows of probabilities "
-                             "use the form without 'sparse'",
+                             "%s needs labels, whole numbers from 0, but '%s' holds other numbers; "
+                             "correct them, or for rows of probabilities use the form without "
+                             "'sparse'",
                              compare->word, compare->target_name);
     if (compare->classes > values) {
         if (compare->output_node)
