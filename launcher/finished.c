@@ -32,16 +32,13 @@ static dl_status open_session(dl_finished *finished, const dl_options *options, 
     return dl_keeper_restore_weights(&finished->session, options->argument[0]);
 }
 
-dl_status dl_finished_open(dl_finished *finished, const dl_options *options,
-                           const char *const *sets, int set_count, dl_comm *comm, int threads)
+dl_status dl_finished_open(dl_finished *finished, const dl_options *options, dl_comm *comm,
+                           int threads)
 {
     memset(finished, 0, sizeof *finished);
     char path[DL_PATH_MAX];
     DL_TRY(dl_comm_agree(comm, find_job(options->argument[0], path, sizeof path)));
-    dl_options with = *options;
-    for (int i = 0; i < set_count && with.set_count < DL_MAX_SETS; i++)
-        with.sets[with.set_count++] = sets[i];
-    DL_TRY(dl_open_job(&finished->job, path, &with, comm));
+    DL_TRY(dl_open_job(&finished->job, path, options, comm));
     dl_status status = open_session(finished, options, comm, threads);
     if (status != DL_OK)
         dl_finished_close(finished);

@@ -11,9 +11,9 @@ typedef struct dl_finished {
     dl_session session;
 } dl_finished;
 
-/* Collective. `sets` are applied to the run's job after those of the command line. */
-dl_status dl_finished_open(dl_finished *finished, const dl_options *options,
-                           const char *const *sets, int set_count, dl_comm *comm, int threads);
+/* Collective. The run's job with the --set of the command line. */
+dl_status dl_finished_open(dl_finished *finished, const dl_options *options, dl_comm *comm,
+                           int threads);
 void dl_finished_close(dl_finished *finished);
 
 #endif

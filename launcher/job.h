@@ -58,6 +58,8 @@ void dl_job_warn(dl_job *job, const dl_node *node, const char *format, ...)
  * the same text. NULL without memory. */
 const char *dl_job_text(dl_job *job);
 void dl_job_print(dl_job *job, FILE *out);
+/* Paths for --set of what stands in lists, a line each: "model.dense_1". */
+void dl_job_print_paths(dl_job *job, FILE *out);
 /* Hash of that text: equal on every rank of a run. */
 uint64_t dl_job_hash(dl_job *job);
 /* DL_OK if `now` is the job that `then` was but for what does not change results (description,

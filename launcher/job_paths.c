@@ -358,6 +358,31 @@ static void no_such_path(setter *s, const dl_node *root) {
                      path);
 }
 
+static void print_paths(FILE *out, const dl_node *node, const char *path) {
+    int i = 0;
+    for (DL_EACH(child, node)) {
+        char name[256], here[PATH_BYTES];
+        snprintf(name, sizeof name, "%s", child->key ? child->key : "");
+        if (node->kind == DL_NODE_LIST) {
+            name_of_entry(node, child, name, sizeof name);
+            if (!*name)
+                snprintf(name, sizeof name, "%d", i);
+        }
+        int length = snprintf(here, sizeof here, "%s%s%s", path, *path ? "." : "", name);
+        i++;
+        if (length < 0 || length >= (int)sizeof here)
+            continue;
+        if (node->kind == DL_NODE_LIST && child->kind == DL_NODE_ITEM)
+            fprintf(out, "  %s.%s\n", here, child->text);
+        if (child->kind == DL_NODE_MAP || child->kind == DL_NODE_LIST)
+            print_paths(out, child, here);
+    }
+}
+
+void dl_job_print_paths(dl_job *job, FILE *out) {
+    print_paths(out, job->root, "");
+}
+
 void dl_job_set(dl_job *job, dl_node *root, const char *set) {
     setter s = {.job = job};
     const char *equals = strchr(set, '=');

@@ -4,15 +4,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "comm/comm.h"
 #include "launcher/session.h"
 #include "launcher/verbs.h"
 #include "ops/ops.h"
 
-enum { NAME_WIDTH = 29, SHAPE_WIDTH = 26, RULE_WIDTH = 78 };
+enum { NAME_WIDTH = 28, NAME_MOST = 60, SHAPE_WIDTH = 26, REST_WIDTH = 24 };
 
-static void rule(char mark)
+static void rule(char mark, int width)
 {
-    for (int i = 0; i < RULE_WIDTH; i++)
+    for (int i = 0; i < width; i++)
         putchar(mark);
     putchar('\n');
 }
@@ -20,20 +21,27 @@ static void rule(char mark)
 static void print_layers(const dl_network *network)
 {
     char cell[256], shape[DL_SHAPE_TEXT];
-    printf("\n%-*s%-*s%-12s%s\n", NAME_WIDTH, "Layer (type)", SHAPE_WIDTH, "Output Shape", "Param #",
-           "Connected to");
-    rule('=');
+    dl_layer_info info;
+    int width = NAME_WIDTH;
     for (int i = 0; i < dl_network_layer_count(network); i++) {
-        dl_layer_info info;
+        dl_network_layer(network, i, &info);
+        int length = snprintf(cell, sizeof cell, "%s (%s)", info.name, info.class_name);
+        width = length > width ? length : width;
+    }
+    width = width > NAME_MOST ? NAME_MOST : width;
+    printf("\n%-*s %-*s%-12s%s\n", width, "Layer (type)", SHAPE_WIDTH, "Output Shape", "Param #",
+           "Connected to");
+    rule('=', width + SHAPE_WIDTH + REST_WIDTH + 1);
+    for (int i = 0; i < dl_network_layer_count(network); i++) {
         dl_network_layer(network, i, &info);
         snprintf(cell, sizeof cell, "%s (%s)", info.name, info.class_name);
-        printf("%-*s %-*s%-12" PRId64, NAME_WIDTH - 1, cell, SHAPE_WIDTH,
+        printf("%-*s %-*s%-12" PRId64, width, cell, SHAPE_WIDTH,
                dl_shape_text(&info.type, true, shape), info.parameters);
         for (int k = 0; k < info.sources; k++)
             printf("%s%s", k ? ", " : "", dl_network_layer_source(network, i, k));
         putchar('\n');
     }
-    rule('=');
+    rule('=', width + SHAPE_WIDTH + REST_WIDTH + 1);
     int64_t all = dl_network_parameter_count(network, false);
     int64_t trained = dl_network_parameter_count(network, true);
     printf("Total params: %" PRId64 "\nTrainable params: %" PRId64 "\nNon-trainable params: %" PRId64
@@ -67,16 +75,20 @@ static void print_batches(const dl_session *s)
     if (!samples || !s->epochs)
         return;
     int64_t batch = s->batch_size < samples ? s->batch_size : samples, last = samples % batch;
-    printf("\nBatches\n  global batch  %" PRId64 " samples in %d pieces on %d rank%s", batch,
-           s->leaves, s->comm->size, s->comm->size == 1 ? "" : "s");
+    int64_t least = batch / s->leaves, most = (batch + s->leaves - 1) / s->leaves;
+    printf("\nBatches\n  global batch  %" PRId64 " samples on %d rank%s", batch, s->comm->size,
+           s->comm->size == 1 ? "" : "s");
+    if (s->leaves > 1)
+        printf(", in %d pieces of %" PRId64, s->leaves, least);
+    if (s->leaves > 1 && least != most)
+        printf(" or %" PRId64, most);
     if (batch < s->leaves)
-        printf(" (%d ranks run the collectives alone)", (int)(s->leaves - batch));
-    printf("\n  a piece       %" PRId64 " to %" PRId64 " samples\n", batch / s->leaves,
-           (batch + s->leaves - 1) / s->leaves);
+        printf(" (%d have no sample)", (int)(s->leaves - batch));
+    putchar('\n');
     if (last)
         printf("  last batch    %" PRId64 " samples\n", last);
-    printf("  steps         %" PRId64 " an epoch x %" PRId64 " epochs = %" PRId64 "\n",
-           s->steps_per_epoch, s->epochs, s->steps);
+    printf("  steps         %" PRId64 " an epoch x %" PRId64 " epoch%s = %" PRId64 "\n",
+           s->steps_per_epoch, s->epochs, s->epochs == 1 ? "" : "s", s->steps);
     printf("  the learning rate is not rescaled with the number of ranks; reproducible: %s\n",
            s->any_ranks ? "any_ranks, the same bits on any number of ranks"
                         : "run, the same bits for the same ranks and threads");
@@ -104,9 +116,18 @@ static void print_memory(const dl_session *s, const dl_exec_report *r)
            mib(r->workspace), mib(r->packed));
     printf("  total         %10.2f\n",
            mib(weights + slots + r->reduction + activations + r->workspace + r->packed + r->shared));
-    printf("\nA step\n  %d nodes, %d of them once a rank\n  %d collectives, %.2f MiB a rank\n", r->nodes,
-           r->shared_nodes, r->collectives,
-           s->comm->size > 1 ? mib((size_t)r->collective_floats * sizeof(float)) : 0.0);
+    printf("\nA step\n  %d nodes, %d of them once a rank\n", r->nodes, r->shared_nodes);
+    if (s->comm->size == 1) {
+        printf("  no communication on one rank (%d sum%s over pieces)\n", r->collectives,
+               r->collectives == 1 ? "" : "s");
+        return;
+    }
+    printf("  %d collective%s, %.2f MiB summed over the ranks\n", r->collectives,
+           r->collectives == 1 ? "" : "s", mib((size_t)r->collective_floats * sizeof(float)));
+    if (r->inner_collectives > 0 && dl_is(s->job, "batch_statistics", "global"))
+        printf("  %d of them for batch_statistics: global, which ranks wait for; batch_statistics: rank needs "
+               "none,\n  and is the faster choice where a rank's share of the batch is large\n",
+               r->inner_collectives);
 }
 
 static dl_status describe_step(dl_session *s, dl_exec_report *report, bool graph)
@@ -145,6 +166,8 @@ static dl_status print_plan(dl_job *job, const dl_options *options, dl_comm *com
                                   .threads = cores.threads};
     DL_TRY(dl_session_open_here(&session, dl_job_root(job), comm, &opening));
     dl_job_print(job, stdout);
+    printf("\nPaths for --set: keys joined by dots (optimizer.sgd.learning_rate); of what stands in lists\n");
+    dl_job_print_paths(job, stdout);
     print_layers(session.network);
     print_batches(&session);
     dl_status status = DL_OK;
@@ -167,7 +190,9 @@ dl_status dl_verb_plan(const dl_options *options)
 {
     dl_job *job;
     DL_TRY(dl_open_job(&job, options->argument[0], options, NULL));
-    int ranks = options->ranks ? options->ranks : 1;
+    int local_rank, local_size;
+    dl_comm_local_place(&local_rank, &local_size); /* under mpirun: for as many as it started here */
+    int ranks = options->ranks ? options->ranks : local_size;
     dl_comm imagined = {.rank = 0, .size = ranks, .local_rank = 0, .local_size = ranks};
     dl_status status = print_plan(job, options, &imagined);
     dl_job_close(job);

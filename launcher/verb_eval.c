@@ -8,7 +8,7 @@
 dl_status dl_verb_eval(const dl_options *options, dl_comm *comm, int threads)
 {
     dl_finished run;
-    DL_TRY(dl_finished_open(&run, options, NULL, 0, comm, threads));
+    DL_TRY(dl_finished_open(&run, options, comm, threads));
     dl_values values = {.count = 0};
     dl_status status = dl_evaluate_parts(&run.session, &values);
     if (status == DL_OK && values.count == 0)

@@ -1,6 +1,5 @@
-/* dltrain predict RUN INPUT: the outputs of a run for the samples of a file. The file takes the place of
- * the test part, so that it goes through the run's own steps (with the constants learned from its
- * training data); labels it does not have. */
+/* dltrain predict RUN INPUT: the outputs of a run for the samples of a file, which go through the run's own
+ * steps with the constants learned from its training data. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #include "launcher/batches.h"
 #include "launcher/finished.h"
 #include "launcher/keeper.h"
+#include "launcher/predict_input.h"
 #include "launcher/verbs.h"
 
 typedef struct predictor {
@@ -23,32 +23,31 @@ typedef struct predictor {
     char *gathered;
 } predictor;
 
-/* What reads the file, by its name: .npy, .csv, else IDX. */
-static dl_status source_of(const char *input, char *set, size_t size)
+/* Every field that the program reads must be in the file. */
+static dl_status check_fields(const predictor *p)
 {
-    size_t length = strlen(input);
-    const char *end = length > 4 ? input + length - 4 : "";
-    if (strpbrk(input, "'\n"))
-        return dl_fail(DL_BAD_JOB, "the name of the input file has a quote or a line break");
-    if (strcmp(end, ".npy") == 0)
-        snprintf(set, size, "data.test={npy: {x: '%s'}}", input);
-    else if (strcmp(end, ".csv") == 0)
-        snprintf(set, size, "data.test={csv: {file: '%s', fields: {x: 0..}}}", input);
-    else
-        snprintf(set, size, "data.test={idx: {x: '%s'}}", input);
+    const dl_data *data = p->session->data;
+    for (int i = 0; i < dl_data_field_count(data); i++) {
+        const char *name = dl_data_field_at(data, i)->name;
+        if (dl_exec_input(p->exec, name) >= 0 && !dl_data_input_has(data, i))
+            return dl_fail(DL_BAD_JOB, "the network reads field '%s' too; predict gives it one field, "
+                                       "that of its first layer",
+                           name);
+    }
     return DL_OK;
 }
 
 static dl_status open_program(predictor *p)
 {
     dl_session *s = p->session;
-    p->samples = dl_data_samples(s->data, DL_PART_TEST);
+    p->samples = dl_data_samples(s->data, DL_PART_INPUT);
     p->batch = dl_session_evaluation_batch(s);
     if (p->batch > p->samples)
         p->batch = p->samples;
     DL_TRY(dl_session_program(s, "prediction", dl_network_prediction, false, p->batch,
                               p->samples % p->batch, &p->exec));
-    dl_batches_options options = {.part = DL_PART_TEST, .batch = p->batch, .in_order = true};
+    DL_TRY(check_fields(p));
+    dl_batches_options options = {.part = DL_PART_INPUT, .batch = p->batch, .in_order = true};
     DL_TRY(dl_batches_open(&p->batches, s, p->exec, &options));
     p->outputs = dl_network_output_count(s->network);
     size_t count = (size_t)p->outputs;
@@ -201,16 +200,18 @@ static dl_status predict(dl_session *session, const dl_options *options)
 
 dl_status dl_verb_predict(const dl_options *options, dl_comm *comm, int threads)
 {
-    char set[DL_PATH_MAX + 64];
     char *real = realpath(options->argument[1], NULL);
-    dl_status status = real ? source_of(real, set, sizeof set)
-                            : dl_fail(DL_NO_INPUT, "no file '%s'", options->argument[1]);
-    free(real);
-    DL_TRY(dl_comm_agree(comm, status));
-    const char *sets[] = {set};
+    dl_status status = real ? DL_OK : dl_fail(DL_NO_INPUT, "no file '%s'", options->argument[1]);
     dl_finished run;
-    DL_TRY(dl_finished_open(&run, options, sets, 1, comm, threads));
-    status = predict(&run.session, options);
+    dl_job *held = NULL;
+    DL_GOTO(done, dl_comm_agree(comm, status));
+    DL_GOTO(done, dl_finished_open(&run, options, comm, threads));
+    status = dl_comm_agree(comm, dl_predict_open_input(&run.session, real, &held));
+    if (status == DL_OK)
+        status = predict(&run.session, options);
     dl_finished_close(&run);
+done:
+    dl_job_close(held);
+    free(real);
     return status;
 }

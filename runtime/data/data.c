@@ -6,7 +6,7 @@
 #include "runtime/base/hash.h"
 
 const char *dl_part_text(dl_part_name part) {
-    static const char *const names[DL_PARTS] = {"train", "validation", "test"};
+    static const char *const names[] = {"train", "validation", "test", "input"};
     return names[part];
 }
 
@@ -42,7 +42,7 @@ dl_status dl_data_open(dl_data **out, const dl_node *node, const dl_data_options
     data->node = node;
     data->seed = (uint64_t)dl_int(node, "seed") + options->seed_offset;
     data->fold = options->fold;
-    for (int p = 0; p < DL_PARTS; p++)
+    for (int p = 0; p <= DL_PART_INPUT; p++)
         data->part[p].set = -1;
     dl_status status = open_all(data);
     if (status != DL_OK) {
@@ -56,9 +56,9 @@ dl_status dl_data_open(dl_data **out, const dl_node *node, const dl_data_options
 void dl_data_close(dl_data *data) {
     if (!data)
         return;
-    for (int p = 0; p < DL_PARTS; p++)
+    for (int p = 0; p <= DL_PART_INPUT; p++)
         dl_free(data->part[p].sample);
-    for (int i = 0; i < data->sets; i++)
+    for (int i = 0; i <= data->sets; i++) /* a zeroed one where there is no input */
         dl_set_close(&data->set[i]);
     dl_arena_free(&data->arena);
     dl_free(data);

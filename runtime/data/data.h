@@ -26,10 +26,11 @@ typedef enum dl_part_name {
     DL_PART_TRAIN,
     DL_PART_VALIDATION,
     DL_PART_TEST,
-    DL_PARTS
+    DL_PARTS,
+    DL_PART_INPUT = DL_PARTS /* dl_data_open_input; no part of the job */
 } dl_part_name;
 
-/* "train", "validation", "test" */
+/* "train", "validation", "test", "input" */
 const char *dl_part_text(dl_part_name part);
 
 typedef struct dl_data_options {
@@ -52,6 +53,12 @@ typedef struct dl_data_field {
  * absent or damaged; DL_BAD_JOB: the job does not fit its data. */
 dl_status dl_data_open(dl_data **out, const dl_node *data, const dl_data_options *options);
 void dl_data_close(dl_data *data); /* NULL is allowed; close its feeds first */
+
+/* Samples from outside the job, from a checked source item that must live as long as `data`: part
+ * DL_PART_INPUT. They go through the steps with the constants learned from the job's own; fields
+ * that the source lacks must not be read. Once; may be tried again after a failure. */
+dl_status dl_data_open_input(dl_data *data, const dl_node *item);
+bool dl_data_input_has(const dl_data *data, int field);
 
 /* Number of folds that the checked map asks for; 1 without `folds`. */
 int dl_data_folds(const dl_node *data);

@@ -24,7 +24,7 @@ static const dl_array *array_of(const dl_set *set, const char *name) {
 
 /* Whole numbers in a lone column, (None, 1), are one a sample as well: Keras's label files are so.
  */
-static dl_type sample_type(const dl_array *array) {
+dl_type dl_sample_type(const dl_array *array) {
     if (array->type.rank == 1 && array->type.dim[0] == 1 && dl_is_integer(array->type.dtype))
         return DL_SCALAR(array->type.dtype);
     return array->type;
@@ -33,11 +33,11 @@ static dl_type sample_type(const dl_array *array) {
 static dl_status open_chain(dl_data *data, dl_chain *chain, const dl_array *first) {
     char text[DL_SHAPE_TEXT], other[DL_SHAPE_TEXT];
     chain->field.name = first->name;
-    chain->field.type = sample_type(first);
+    chain->field.type = dl_sample_type(first);
     chain->by = 1;
     chain->column = first->column;
-    chain->array = DL_NEW_N(&data->arena, const dl_array *, data->sets);
-    chain->map = DL_NEW_N(&data->arena, int32_t *, data->sets);
+    chain->array = DL_NEW_N(&data->arena, const dl_array *, data->sets + 1);
+    chain->map = DL_NEW_N(&data->arena, int32_t *, data->sets + 1);
     if (!chain->array || !chain->map)
         return dl_fail_memory(sizeof(void *) * 8);
     for (int i = 0; i < data->sets; i++) {
@@ -46,7 +46,7 @@ static dl_status open_chain(dl_data *data, dl_chain *chain, const dl_array *firs
             return dl_fail_at(data->set[i].item, DL_BAD_JOB,
                               "%s has no field '%s', which %s has; give all parts the same fields",
                               data->set_name[i], first->name, data->set_name[0]);
-        dl_type type = sample_type(array);
+        dl_type type = dl_sample_type(array);
         if (!dl_same_shape(&type, &chain->field.type))
             return dl_fail_at(array->node, DL_BAD_JOB,
                               "field '%s' has shape %s in %s, but %s in %s", first->name,

@@ -24,7 +24,7 @@ typedef struct dl_stage {
  * stages. */
 typedef struct dl_chain {
     dl_data_field field;    /* its type is as of the last step planned */
-    const dl_array **array; /* [sets] */
+    const dl_array **array; /* [sets + 1]; the last one: of the input, NULL if it lacks it */
     int32_t *
         *map; /* [sets] new label of stored number map_low + i, -1: left out; NULL: as stored */
     int32_t map_low;
@@ -50,12 +50,12 @@ struct dl_data {
     const dl_node *node;
     uint64_t seed;
     int fold;
-    dl_set set[4]; /* source, train, validation, test, as far as the job has them */
+    dl_set set[5]; /* source, train, validation, test, as far as the job has them; then the input */
     const char *set_name[4];
     int sets;
     dl_chain *chain;
     int chains;
-    dl_part part[DL_PARTS];
+    dl_part part[DL_PARTS + 1]; /* the last one: DL_PART_INPUT */
     const char **note;
     int notes;
 };
@@ -83,6 +83,7 @@ typedef struct dl_step {
     dl_status (*plan)(dl_data *data, const dl_node *node, dl_chain *chain);
 } dl_step;
 
+dl_type dl_sample_type(const dl_array *array);
 dl_status dl_fields_open(dl_data *data);
 dl_status dl_steps_plan(dl_data *data);
 /* The field becomes float32, if it is not; refused for text labels. `node` for messages. */

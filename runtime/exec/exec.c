@@ -216,8 +216,10 @@ void dl_exec_describe(const dl_exec *exec, dl_exec_report *report)
     for (int u = 0; u < v->count; u++) {
         report->nodes++;
         report->shared_nodes += v->units[u].node->shared;
-        if (v->units[u].sum >= 0)
-            report->collective_floats += dl_type_count(&v->graph.value[v->units[u].node->output].type);
+        if (v->units[u].sum < 0)
+            continue;
+        report->collective_floats += dl_type_count(&v->graph.value[v->units[u].node->output].type);
+        report->inner_collectives += v->units[u].phase < exec->last_shard_phase;
     }
     report->collectives = exec->collectives;
     report->local_leaves = exec->local_leaves;

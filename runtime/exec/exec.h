@@ -78,6 +78,7 @@ typedef struct dl_exec_report {
     size_t unplanned;           /* what one would take without reuse */
     size_t workspace, packed, shared, reduction;
     int64_t collective_floats; /* summed in a step */
+    int inner_collectives;     /* those that work of the shards waits for */
 } dl_exec_report;
 void dl_exec_describe(const dl_exec *exec, dl_exec_report *report);
 void dl_exec_print(const dl_exec *exec, FILE *file); /* its nodes, a line each */
