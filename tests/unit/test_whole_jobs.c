@@ -144,7 +144,7 @@ static const char steady[] =
     "loss: sparse_categorical_crossentropy\n"
     "optimizer: {adam: {clipnorm: 1, schedule: {cosine_decay: 0.1}}}\n"
     "metrics: [accuracy]\n"
-    "batch_size: 16\n" /* four samples in the last batch: two plans take turns */
+    "batch_size: 16\n" /* 14 samples in the last batch: two plans take turns */
     "steps: 2000\n"
     "steps_per_epoch: 2000\n";
 
