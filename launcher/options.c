@@ -10,7 +10,7 @@
 const dl_verb dl_verbs[] = {
     {"train", "JOB", "train (or resume) the job; 'dltrain JOB' is the same", 1, 1, true},
     {"eval", "RUN", "evaluate a finished run again, --set may change its data", 1, 1, true},
-    {"predict", "RUN INPUT", "outputs of a run for samples of a file (.npy, IDX, .csv)", 2, 2, true},
+    {"predict", "RUN INPUT", "outputs of a run for samples of a file (.npy, .npz, IDX, .csv)", 2, 2, true},
     {"plan", "JOB", "what would happen: resolved job, layers, memory, batches, communication", 1, 1,
      false},
     {"help", "[KEY]", "explain a key, a layer, a loss, ...; 'help layers' lists all layers", 0, 1,

@@ -38,6 +38,19 @@ static void put_node(FILE *out, const dl_node *node)
     fputc(list ? ']' : '}', out);
 }
 
+/* Whether a layer reads the field. */
+static bool reads(const dl_network *network, const char *field)
+{
+    for (int i = 0; i < dl_network_layer_count(network); i++) {
+        dl_layer_info info;
+        dl_network_layer(network, i, &info);
+        for (int k = 0; k < info.sources; k++)
+            if (strcmp(dl_network_layer_source(network, i, k), field) == 0)
+                return true;
+    }
+    return false;
+}
+
 /* The table that the run was trained with; NULL if it was none. */
 static const dl_node *table_of(const dl_node *job)
 {
@@ -48,6 +61,26 @@ static const dl_node *table_of(const dl_node *job)
             return strcmp(item->word->name, "csv") == 0 ? item : NULL;
     }
     return NULL;
+}
+
+/* An archive has the fields that the network reads, each as the array of its name. */
+static void put_archive(FILE *out, const dl_session *session, const char *path)
+{
+    const char *comma = "";
+    fputs("input: {npz: {file: ", out);
+    put_quoted(out, path);
+    fputs(", fields: {", out);
+    for (int i = 0; i < session->field_count; i++) {
+        const char *field = session->fields[i].name;
+        if (!reads(session->network, field))
+            continue;
+        fputs(comma, out);
+        put_quoted(out, field);
+        fputs(": ", out);
+        put_quoted(out, field);
+        comma = ", ";
+    }
+    fputs("}}}\n", out);
 }
 
 static void put_source(FILE *out, const char *path, const char *field, const dl_node *table)
@@ -96,7 +129,11 @@ static dl_status open_as(dl_session *session, const char *path, const char *fiel
     FILE *out = open_memstream(&text, &size);
     if (!out)
         return dl_fail_memory(256);
-    put_source(out, path, field, table);
+    size_t length = strlen(path);
+    if (length > 4 && strcmp(path + length - 4, ".npz") == 0)
+        put_archive(out, session, path);
+    else
+        put_source(out, path, field, table);
     dl_status status = fclose(out) == 0 ? DL_OK : dl_fail_memory(256);
     if (status == DL_OK)
         status = dl_job_read_text(held, path, text, size, &vocabulary, NULL, 0);

@@ -30,8 +30,8 @@ static dl_status check_fields(const predictor *p)
     for (int i = 0; i < dl_data_field_count(data); i++) {
         const char *name = dl_data_field_at(data, i)->name;
         if (dl_exec_input(p->exec, name) >= 0 && !dl_data_input_has(data, i))
-            return dl_fail(DL_BAD_JOB, "the network reads field '%s' too; predict gives it one field, "
-                                       "that of its first layer",
+            return dl_fail(DL_BAD_JOB, "the network reads field '%s' too; such a file gives it one field, "
+                                       "that of its first layer; give an .npz with all of them",
                            name);
     }
     return DL_OK;

@@ -1,5 +1,5 @@
-/* The network in Keras 2.4's words: the JSON that load_model reads, and layers with their weights
- * in the order of that list. Arguments have Keras's names in our rows already, so that a layer's
+/* The network in Keras 2.4's words: the JSON that load_model reads, its layers in the order of
+ * keras_layers.c. Arguments have Keras's names in our rows already, so that a layer's
  * config is written from its rows; what differs is said in write_argument. Places that share
  * weights become one layer with several nodes, models that are called are taken apart. */
 #include <ctype.h>
@@ -187,43 +187,6 @@ static void put_layer_config(text *out, const dl_layer *layer) {
     put(out, "}");
 }
 
-/* `input` layers are other names of what they read. */
-static int without_inputs(const dl_wiring *wiring, int source) {
-    while (source >= 0 && strcmp(wiring->layer[source].node->word->name, "input") == 0)
-        source = wiring->layer[source].source[0];
-    return source;
-}
-
-static bool is_listed(const dl_wiring *wiring, int layer) {
-    return wiring->layer[layer].first_use && without_inputs(wiring, layer) == layer;
-}
-
-static bool is_read(const dl_wiring *wiring, int field) {
-    for (int i = 0; i < wiring->layers; i++)
-        for (int k = 0; k < wiring->layer[i].sources; k++)
-            if (without_inputs(wiring, wiring->layer[i].source[k]) == -1 - field)
-                return true;
-    return false;
-}
-
-/* One layer after another from one field to one output. */
-static bool is_chain(const dl_wiring *wiring) {
-    int previous = -1, fields = 0;
-    for (int i = 0; i < wiring->fields; i++)
-        fields += is_read(wiring, i);
-    for (int i = 0; i < wiring->layers; i++) {
-        const dl_layer *layer = &wiring->layer[i];
-        if (without_inputs(wiring, i) != i)
-            continue;
-        int source = without_inputs(wiring, layer->source[0]);
-        if (layer->sources != 1 || !layer->first_use ||
-            (previous < 0 ? source >= 0 : source != previous))
-            return false;
-        previous = i;
-    }
-    return fields == 1;
-}
-
 static void put_input(text *out, const dl_field *field) {
     put(out, "{\"class_name\": \"InputLayer\", \"config\": {\"batch_input_shape\": [null");
     for (int i = 0; i < field->type.rank; i++)
@@ -237,7 +200,7 @@ static void put_input(text *out, const dl_field *field) {
 /* ["conv2d", 0, 0]: layer, which of its nodes, which of the node's outputs. */
 static void put_tensor(text *out, const dl_wiring *wiring, int source, const char *rest) {
     int node = 0;
-    source = without_inputs(wiring, source);
+    source = dl_keras_source(wiring, source);
     for (int i = 0; i < source; i++)
         node += strcmp(wiring->layer[i].weights, wiring->layer[source].weights) == 0;
     put(out, "[");
@@ -263,32 +226,32 @@ static void put_nodes(text *out, const dl_wiring *wiring, int first) {
     put(out, "]}");
 }
 
-static void put_functional(text *out, const dl_wiring *wiring) {
+static void put_functional(text *out, const dl_network *network) {
+    const dl_wiring *wiring = &network->wiring;
     const char *comma = "";
     put(out, "{\"class_name\": \"Functional\", \"config\": {\"name\": \"model\", \"layers\": [");
-    for (int i = 0; i < wiring->fields; i++)
-        if (is_read(wiring, i)) {
-            put(out, "%s", comma);
-            put_input(out, &wiring->field[i]);
+    for (int i = 0; i < network->keras_layers; i++, comma = ", ") {
+        int layer = network->keras_layer[i];
+        put(out, "%s", comma);
+        if (layer >= 0) {
+            put_layer_config(out, &wiring->layer[layer]);
+            put_nodes(out, wiring, layer);
+        } else {
+            put_input(out, &wiring->field[-1 - layer]);
             put(out, ", \"name\": ");
-            put_string(out, wiring->field[i].name);
+            put_string(out, wiring->field[-1 - layer].name);
             put(out, ", \"inbound_nodes\": []}");
-            comma = ", ";
         }
-    for (int i = 0; i < wiring->layers; i++)
-        if (is_listed(wiring, i)) {
-            put(out, "%s", comma);
-            put_layer_config(out, &wiring->layer[i]);
-            put_nodes(out, wiring, i);
-        }
+    }
     put(out, "], \"input_layers\": [");
     comma = "";
-    for (int i = 0; i < wiring->fields; i++)
-        if (is_read(wiring, i)) {
-            put(out, "%s", comma);
-            put_tensor(out, wiring, -1 - i, "");
-            comma = ", ";
-        }
+    for (int i = -1; i >= -wiring->fields; i--)
+        for (int k = 0; k < network->keras_layers; k++)
+            if (network->keras_layer[k] == i) {
+                put(out, "%s", comma);
+                put_tensor(out, wiring, i, "");
+                comma = ", ";
+            }
     put(out, "], \"output_layers\": [");
     comma = "";
     for (int i = 0; i < wiring->results; i++)
@@ -300,20 +263,18 @@ static void put_functional(text *out, const dl_wiring *wiring) {
     put(out, "]}}");
 }
 
-static void put_sequential(text *out, const dl_wiring *wiring) {
+static void put_sequential(text *out, const dl_network *network) {
+    const dl_wiring *wiring = &network->wiring;
+    const dl_layer *first = &wiring->layer[network->keras_layer[0]];
     put(out,
         "{\"class_name\": \"Sequential\", \"config\": {\"name\": \"sequential\", \"layers\": [");
-    for (int i = 0; i < wiring->fields; i++)
-        if (is_read(wiring, i)) {
-            put_input(out, &wiring->field[i]);
-            put(out, "}");
-        }
-    for (int i = 0; i < wiring->layers; i++)
-        if (is_listed(wiring, i)) {
-            put(out, ", ");
-            put_layer_config(out, &wiring->layer[i]);
-            put(out, "}");
-        }
+    put_input(out, &wiring->field[-1 - dl_keras_source(wiring, first->source[0])]);
+    put(out, "}");
+    for (int i = 0; i < network->keras_layers; i++) {
+        put(out, ", ");
+        put_layer_config(out, &wiring->layer[network->keras_layer[i]]);
+        put(out, "}");
+    }
     put(out, "]}}");
 }
 
@@ -321,45 +282,10 @@ const char *dl_network_keras_config(dl_network *network) {
     if (network->keras_config)
         return network->keras_config;
     text out = {.arena = &network->arena};
-    if (is_chain(&network->wiring))
-        put_sequential(&out, &network->wiring);
+    if (dl_keras_is_chain(&network->wiring) && network->keras_layers > 0)
+        put_sequential(&out, network);
     else
-        put_functional(&out, &network->wiring);
+        put_functional(&out, network);
     network->keras_config = out.failed ? NULL : out.start;
     return network->keras_config;
-}
-
-/* Keras's list has the inputs of a Functional model in it, those of a Sequential one not. >= 0 a
- * layer, -1 - i a field; INT_MIN past the end. */
-static int keras_layer(const dl_network *network, int index) {
-    const dl_wiring *wiring = &network->wiring;
-    for (int i = 0; i < wiring->fields && !is_chain(wiring); i++)
-        if (is_read(wiring, i) && index-- == 0)
-            return -1 - i;
-    for (int i = 0; i < wiring->layers; i++)
-        if (is_listed(wiring, i) && index-- == 0)
-            return i;
-    return INT32_MIN;
-}
-
-int dl_network_keras_layer_count(const dl_network *network) {
-    int count = 0;
-    while (keras_layer(network, count) != INT32_MIN)
-        count++;
-    return count;
-}
-
-const char *dl_network_keras_layer_name(const dl_network *network, int index) {
-    int layer = keras_layer(network, index);
-    return layer < 0 ? network->wiring.field[-1 - layer].name
-                     : network->wiring.layer[layer].weights;
-}
-
-int dl_network_keras_weight_count(const dl_network *network, int index) {
-    int layer = keras_layer(network, index);
-    return layer < 0 ? 0 : network->wiring.layer[layer].variables;
-}
-
-const dl_variable *dl_network_keras_weight(const dl_network *network, int index, int weight) {
-    return network->wiring.layer[keras_layer(network, index)].variable[weight];
 }

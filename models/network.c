@@ -134,6 +134,7 @@ dl_status dl_network_open(dl_network **out, const dl_node *job, const dl_field *
     network->optimizer = dl_given(job, "optimizer");
     network->statistics = read_statistics(job);
     DL_GOTO(fail, dl_wiring_open(&network->wiring, &network->arena, job, fields, field_count));
+    DL_GOTO(fail, dl_network_list_keras_layers(network));
     DL_GOTO(fail, dl_objective_open(&network->objective, &network->arena, job, &network->wiring));
     DL_GOTO(fail, read_class_weight(network));
     DL_GOTO(fail, discover(network));

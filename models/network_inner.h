@@ -27,7 +27,16 @@ struct dl_network {
     const char *warning[DL_MAX_WARNINGS];
     int warnings;
     const char *keras_config;
+    int *keras_layer; /* keras_layers.c: >= 0 the first place of a layer, -1 - i field i */
+    int keras_layers;
 };
+
+/* keras_layers.c: once the wiring is known. */
+dl_status dl_network_list_keras_layers(dl_network *network);
+/* `input` layers are other names of what they read. */
+int dl_keras_source(const dl_wiring *wiring, int source);
+/* One layer after another from one field to one output: Sequential. */
+bool dl_keras_is_chain(const dl_wiring *wiring);
 
 /* Forward, losses and metrics alone (no gradients): the first build. */
 dl_status dl_network_discover(dl_network *network, dl_graph *graph);

@@ -266,6 +266,48 @@ static void test_keras_config(void) {
     model_close(&m);
 }
 
+/* The order in which Keras's load_model gives weights to layers: its Model.layers after reading
+ * such a file (TensorFlow 2.15), which is not the order of the job. */
+static void test_keras_order(void) {
+    static const char *const want[] = {
+        "left", "right", "tower.wide", "own.wide", "tower.batch_normalization",
+        "own.batch_normalization", "tower.narrow", "own.narrow", "gap", "both", "late", "most",
+        "all", "out", "size"};
+    const dl_field field[] = {FLOATS("left", 6), FLOATS("right", 6), FLOATS("unread", 2)};
+    model m;
+    if (CHECK_OK(model_try(&m,
+                           "models:\n"
+                           "  tower:\n"
+                           "    - {dense: {units: 8, activation: tanh}, name: wide}\n"
+                           "    - batch_normalization\n"
+                           "    - {dense: 5, name: narrow}\n"
+                           "model:\n"
+                           "  - {dense: 4, inputs: right, name: late}\n"
+                           "  - {call: tower, inputs: right, name: b}\n"
+                           "  - {call: tower, inputs: left, name: a}\n"
+                           "  - {subtract, inputs: [a, b], name: gap}\n"
+                           "  - {copy: tower, inputs: left, name: own}\n"
+                           "  - {multiply, inputs: [a, own], name: both}\n"
+                           "  - {maximum, inputs: [a, b, own], name: most}\n"
+                           "  - {concatenate, inputs: [gap, both, left, late, most], name: all}\n"
+                           "  - {dense: {units: 3, activation: softmax}, inputs: all, name: out}\n"
+                           "  - {dense: {units: 1}, inputs: all, name: size}\n",
+                           field, 3, NULL))) {
+        CU_ASSERT_EQUAL_FATAL(dl_network_keras_layer_count(m.network), DL_COUNT(want));
+        for (int i = 0; i < DL_COUNT(want); i++)
+            CU_ASSERT_STRING_EQUAL(dl_network_keras_layer_name(m.network, i), want[i]);
+        CU_ASSERT_EQUAL(dl_network_keras_weight_count(m.network, 0), 0);
+        CU_ASSERT_EQUAL(dl_network_keras_weight_count(m.network, 4), 4);
+        const char *json = dl_network_keras_config(m.network);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(json);
+        CU_ASSERT_PTR_NOT_NULL(
+            strstr(json, "\"input_layers\": [[\"left\", 0, 0], [\"right\", 0, 0]]"));
+        CU_ASSERT_PTR_NOT_NULL(
+            strstr(json, "\"output_layers\": [[\"out\", 0, 0], [\"size\", 0, 0]]"));
+    }
+    model_close(&m);
+}
+
 void suite_models(void) {
     CU_pSuite suite = CU_add_suite("models", NULL, NULL);
     CU_add_test(suite, "parameter counts of drafts", test_parameter_counts);
@@ -276,4 +318,5 @@ void suite_models(void) {
     CU_add_test(suite, "warnings", test_warnings);
     CU_add_test(suite, "memory runs out", test_no_memory);
     CU_add_test(suite, "Keras configuration", test_keras_config);
+    CU_add_test(suite, "layers in Keras's order", test_keras_order);
 }
