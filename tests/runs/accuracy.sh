@@ -76,11 +76,9 @@ need_data tabular/Hyderabad.csv "hyderabad" && {
 }
 measure 2 alien-perceptrons test_accuracy
 reaches "alien-perceptrons, the network set by hand" "$value" 1
-[ $full ] && need_data mnist "Kneusel's MNIST jobs" && {
+[ $full ] && need_data mnist "mnist-cnn-experiments" && {
     measure 2 mnist-cnn-experiments test_accuracy
     reaches "mnist-cnn-experiments (book: 0.927)" "$value" 0.907 0.947
-    measure 2 mnist-widths test_accuracy --set repeat=1
-    reaches "mnist-widths (book: 0.8850)" "$value" 0.875 0.895
 }
 
 # The quick start, without data.
