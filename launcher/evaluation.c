@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "launcher/batches.h"
+#include "launcher/signals.h"
 
 struct dl_evaluation {
     dl_session *session;
@@ -60,7 +61,11 @@ dl_status dl_evaluation_run(dl_evaluation *evaluation, const char *prefix, dl_va
     DL_TRY(dl_batches_rewind(&evaluation->batches));
     for (int64_t seen = 0; seen < evaluation->samples;) {
         int64_t batch;
+        dl_exec_notice(evaluation->exec, dl_signals_stop() ? 1.0f : 0.0f);
         DL_TRY(dl_batches_run(&evaluation->batches, &batch));
+        if (dl_exec_noticed(evaluation->exec) != 0.0f)
+            return dl_fail(DL_STOPPED, "stopped by %s in the evaluation; start the same command again",
+                           dl_signals_stop() ? dl_signals_name() : "a signal on another rank");
         const float *metrics = dl_exec_result(evaluation->exec, output);
         for (int i = 0; i < sums; i++)
             evaluation->sums[i] += (double)metrics[i];

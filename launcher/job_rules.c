@@ -46,6 +46,17 @@ static void check_length(dl_job *job) {
         dl_job_error_at(job, data, "data has no part; add train, validation or test");
 }
 
+/* Statistics of a rank are another result on another number of ranks. */
+static void check_statistics(dl_job *job) {
+    const dl_node *statistics = dl_given(job->root, "batch_statistics");
+    const dl_node *level = dl_given(job->root, "reproducible");
+    if (statistics && level && strcmp(statistics->text, "rank") == 0 &&
+        strcmp(level->text, "any_ranks") == 0)
+        dl_job_error_at(job, statistics,
+                        "batch_statistics: rank depends on the number of ranks, which reproducible: "
+                        "any_ranks rules out; write global or shard");
+}
+
 /* One way of cutting, from something that is there. */
 static void check_part(dl_job *job, const dl_node *data, const char *name) {
     static const char *const ways[] = {"first", "last", "random", "rows", "folds"};
@@ -117,6 +128,7 @@ static void check_monitor(dl_job *job, const dl_node *monitor) {
 void dl_job_rules(dl_job *job) {
     default_name(job);
     check_length(job);
+    check_statistics(job);
     check_data(job);
     check_weights(job);
     const dl_node *callbacks = dl_given(job->root, "callbacks");

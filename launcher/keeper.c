@@ -143,6 +143,7 @@ static dl_status save(dl_keeper *k, bool best)
     if (status == DL_OK && k->session->comm->rank == 0)
         status = write_checkpoint(k, best);
     k->saved_step = k->progress->step;
+    k->saved_epoch = k->progress->epoch;
     k->saved_at = dl_seconds();
     return dl_comm_agree(k->session->comm, status);
 }
@@ -239,33 +240,49 @@ static bool in_unit(const dl_node *every, const char *unit)
             strlen(every->unit) + 1 == strlen(unit)); /* "1 step", "1 epoch" */
 }
 
-/* Is one of the job's intervals over? `unit` picks steps or epochs; seconds are asked of rank 0 alone. */
+static bool is_time(const dl_node *every)
+{
+    return strcmp(every->unit, "s") == 0 || strcmp(every->unit, "min") == 0;
+}
+
+/* Is one of the job's intervals of this unit, steps or epochs, over? */
 static bool due(const dl_keeper *k, const char *unit, int64_t count)
 {
     const dl_node *every = dl_get(dl_get(k->session->job, "checkpoint"), "every");
     const dl_node *one = every->kind == DL_NODE_LIST ? every->first : every;
-    for (; one; one = every->kind == DL_NODE_LIST ? one->next : NULL) {
+    for (; one; one = every->kind == DL_NODE_LIST ? one->next : NULL)
         if (in_unit(one, unit) && count % (one->number < 1 ? 1 : (int64_t)one->number) == 0)
             return true;
+    return false;
+}
+
+static bool time_is_over(const dl_keeper *k)
+{
+    const dl_node *every = dl_get(dl_get(k->session->job, "checkpoint"), "every");
+    const dl_node *one = every->kind == DL_NODE_LIST ? every->first : every;
+    for (; one; one = every->kind == DL_NODE_LIST ? one->next : NULL) {
+        if (!is_time(one))
+            continue;
         double seconds = strcmp(one->unit, "min") == 0 ? 60 * one->number : one->number;
-        if (strcmp(unit, "s") == 0 && (strcmp(one->unit, "min") == 0 || strcmp(one->unit, "s") == 0) &&
-            dl_seconds() - k->saved_at >= seconds)
+        if (dl_seconds() - k->saved_at >= seconds)
             return true;
     }
     return false;
 }
 
-enum { NOTICE_TIME = 1 << 20 }; /* above any number of ranks that stop; exact in float32 */
+/* Above any number of ranks that stop. Every rank looks at its clock, as some may have no samples and so no say;
+ * the sum is exact in float32 up to this many ranks. */
+enum { NOTICE_TIME = 1 << 12 };
 
 float dl_keeper_notice(const dl_keeper *k)
 {
     float notice = dl_signals_stop() ? 1.0f : 0.0f;
-    if (k->session->comm->rank == 0 && k->timed && due(k, "s", 0))
+    if (k->timed && time_is_over(k))
         notice += NOTICE_TIME;
     return notice;
 }
 
-static dl_status stop(dl_keeper *k)
+dl_status dl_keeper_stop(dl_keeper *k)
 {
     if (k->saved_step != k->progress->step)
         DL_TRY(save(k, false));
@@ -281,7 +298,7 @@ dl_status dl_keeper_step(dl_keeper *k, const float *metrics, int64_t batch, floa
     dl_keeper_show_step(k, metrics, batch);
     if (due(k, "steps", k->progress->step) || noticed >= NOTICE_TIME)
         DL_TRY(save(k, false));
-    return fmodf(noticed, NOTICE_TIME) != 0.0f ? stop(k) : DL_OK;
+    return fmodf(noticed, NOTICE_TIME) != 0.0f ? dl_keeper_stop(k) : DL_OK;
 }
 
 /* Is this epoch's monitored value the best so far? Epoch counters have moved on. */
@@ -311,8 +328,8 @@ dl_status dl_keeper_checkpoint(dl_keeper *k, const dl_values *values)
 dl_status dl_keeper_last(dl_keeper *k)
 {
     bool found = false;
-    if (k->saved_step != k->progress->step)
-        DL_TRY(save(k, false));
+    if (k->saved_step != k->progress->step || k->saved_epoch != k->progress->epoch)
+        DL_TRY(save(k, false)); /* a checkpoint of the last step is from before its epoch was closed */
     if (!dl_keeper_wants_best(k->session->job))
         return DL_OK;
     DL_TRY(restore(k->session, k->checkpoints, dl_checkpoint_best, NULL, &found));
@@ -341,7 +358,7 @@ static bool has_times(const dl_node *job)
     const dl_node *every = dl_get(dl_get(job, "checkpoint"), "every");
     const dl_node *one = every->kind == DL_NODE_LIST ? every->first : every;
     for (; one; one = every->kind == DL_NODE_LIST ? one->next : NULL)
-        if (strcmp(one->unit, "s") == 0 || strcmp(one->unit, "min") == 0)
+        if (is_time(one))
             return true;
     return false;
 }
@@ -375,8 +392,10 @@ dl_status dl_keeper_open(dl_keeper **out, dl_session *session, dl_progress *prog
     status = dl_comm_agree(session->comm, status);
     if (status == DL_OK)
         status = restore(session, k->checkpoints, dl_checkpoint_latest, progress, &found);
-    if (status == DL_OK && found)
+    if (status == DL_OK && found) {
         k->saved_step = progress->step;
+        k->saved_epoch = progress->epoch;
+    }
     if (status == DL_OK)
         status = dl_comm_agree(session->comm, dl_keeper_open_logs(k, options, found));
     if (status != DL_OK) {

@@ -35,6 +35,8 @@ float dl_keeper_notice(const dl_keeper *keeper);
 /* After each step, with its metric sums and what all ranks said: progress line, checkpoint, and the
  * stop: DL_STOPPED. */
 dl_status dl_keeper_step(dl_keeper *keeper, const float *metrics, int64_t batch, float noticed);
+/* The stop between steps: a checkpoint unless this step has one, and DL_STOPPED. */
+dl_status dl_keeper_stop(dl_keeper *keeper);
 /* At the end of an epoch, before progress moves on: logs. */
 dl_status dl_keeper_epoch(dl_keeper *keeper, const dl_values *values);
 /* Once progress has moved on: the checkpoint of the epoch if one is due, and the best one. */

@@ -33,8 +33,9 @@ static void say_hello(const dl_keeper *k, const dl_train_options *options, bool 
         return;
     const dl_progress *p = k->progress;
     if (p->finished || p->step >= s->steps)
-        snprintf(text, sizeof text, "trained already, %lld step%s", (long long)p->step,
-                 p->step == 1 ? "" : "s");
+        snprintf(text, sizeof text,
+                 "trained already, %lld step%s; only evaluated again (--fresh trains anew)",
+                 (long long)p->step, p->step == 1 ? "" : "s");
     else
         snprintf(text, sizeof text, "resumed after step %lld (epoch %lld)", (long long)p->step,
                  (long long)p->epoch + 1);

@@ -129,8 +129,10 @@ static dl_status value_epoch(trainer *t)
     dl_network_metric_values(network, t->progress.sums, t->progress.samples, t->metric_values);
     for (int i = 0; i < dl_network_metric_count(network); i++)
         dl_values_set(&t->values, "", dl_network_metric_name(network, i), t->metric_values[i]);
-    if (t->validation)
-        DL_TRY(dl_evaluation_run(t->validation, "val_", &t->values));
+    if (t->validation) {
+        dl_status status = dl_evaluation_run(t->validation, "val_", &t->values);
+        DL_TRY(status == DL_STOPPED ? dl_keeper_stop(t->keeper) : status);
+    }
     dl_values_set(&t->values, "", "lr",
                   dl_network_learning_rate(network, t->progress.step - 1, t->session->steps,
                                            t->progress.learning_rate));

@@ -15,26 +15,6 @@
 
 enum { LOG_MOST = 1 << 30 };
 
-int dl_repr(char *text, size_t room, double value)
-{
-    if (isnan(value))
-        return snprintf(text, room, "nan");
-    if (isinf(value))
-        return snprintf(text, room, value < 0 ? "-inf" : "inf");
-    int length = 0, digits = 1;
-    for (; digits <= 17; digits++) {
-        length = snprintf(text, room, "%.*e", digits - 1, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
-    int exponent = atoi(strchr(text, 'e') + 1);
-    if (exponent >= -4 && exponent < 16) {
-        int after = digits - 1 - exponent;
-        length = snprintf(text, room, "%.*f", after > 0 ? after : 1, value);
-    }
-    return length;
-}
-
 /* The file as text; an empty one if there is none yet. */
 static dl_status slurp(const char *path, char **text, size_t *count)
 {
@@ -80,13 +60,13 @@ dl_status dl_log_csv_open(const char *path, int64_t first_epoch)
 
 static bool keep_object(const char *line, int64_t limit)
 {
-    const char *step = strstr(line, "\"step\": "), *end = strchr(line, '\n');
-    return step && step < end && strtoll(step + 8, NULL, 10) <= limit;
+    const char *epoch = strstr(line, "\"epoch\": "), *end = strchr(line, '\n');
+    return epoch && epoch < end && strtoll(epoch + 9, NULL, 10) < limit;
 }
 
-dl_status dl_log_jsonl_open(const char *path, int64_t first_step)
+dl_status dl_log_jsonl_open(const char *path, int64_t first_epoch)
 {
-    return cut(path, keep_object, first_step);
+    return cut(path, keep_object, first_epoch);
 }
 
 static dl_status append(const char *path, const char *text, size_t count)

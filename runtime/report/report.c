@@ -25,7 +25,7 @@ static dl_status open_files(dl_report *report, const dl_report_options *options)
     DL_TRY(dl_path_join(train, folder, "train"));
     DL_TRY(dl_path_join(validation, folder, "validation"));
     DL_TRY(dl_log_csv_open(report->csv, options->first_epoch));
-    DL_TRY(dl_log_jsonl_open(report->jsonl, options->first_step));
+    DL_TRY(dl_log_jsonl_open(report->jsonl, options->first_epoch));
     dl_events_init(&report->train, train, options->first_epoch);
     dl_events_init(&report->validation, validation, options->first_epoch);
     report->files = true;

@@ -7,14 +7,11 @@
 
 enum { DL_REPORT_VALUES = 96, DL_REPORT_LINE = 16384 };
 
-/* A double as Python's repr prints it: shortest digits that read back, "1.0", "1e-05", "nan". */
-int dl_repr(char *text, size_t room, double value);
-
 /* log.csv: path; columns as in the header line (without "epoch"), NUL-separated. */
 dl_status dl_log_csv_open(const char *path, int64_t first_epoch);
 dl_status dl_log_csv_write(const char *path, int64_t epoch, const dl_report_value *values, int count);
 
-dl_status dl_log_jsonl_open(const char *path, int64_t first_step);
+dl_status dl_log_jsonl_open(const char *path, int64_t first_epoch);
 dl_status dl_log_jsonl_write(const char *path, int64_t epoch, int64_t step, double seconds,
                              const dl_report_value *values, int count);
 

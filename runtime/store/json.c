@@ -1,9 +1,11 @@
 /* See json.h. */
 #include "runtime/store/json.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/base/memory.h"
@@ -108,4 +110,24 @@ size_t dl_json_quote(char *out, size_t room, const char *text)
     out[used++] = '"';
     out[used] = '\0';
     return used;
+}
+
+int dl_repr(char *text, size_t room, double value)
+{
+    if (isnan(value))
+        return snprintf(text, room, "nan");
+    if (isinf(value))
+        return snprintf(text, room, value < 0 ? "-inf" : "inf");
+    int length = 0, digits = 1;
+    for (; digits <= 17; digits++) {
+        length = snprintf(text, room, "%.*e", digits - 1, value);
+        if (strtod(text, NULL) == value)
+            break;
+    }
+    int exponent = atoi(strchr(text, 'e') + 1);
+    if (exponent >= -4 && exponent < 16) {
+        int after = digits - 1 - exponent;
+        length = snprintf(text, room, "%.*f", after > 0 ? after : 1, value);
+    }
+    return length;
 }

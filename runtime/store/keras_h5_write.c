@@ -87,22 +87,24 @@ static dl_status put_weight(hid_t group, const dl_keras_weight *weight, hid_t li
     for (int i = 0; i < type->rank; i++)
         dim[i] = (hsize_t)type->dim[weight->order[i]];
     hid_t space = type->rank ? H5Screate_simple(type->rank, dim, NULL) : H5Screate(H5S_SCALAR);
-    hid_t data = -1;
+    hid_t timeless = H5Pcreate(H5P_DATASET_CREATE), data = -1; /* equal weights, equal files */
     float *values = dl_alloc(dl_type_bytes(type));
     if (!values) {
         status = dl_fail_memory(dl_type_bytes(type));
         goto out;
     }
     dl_h5_transpose(type, weight->order, false, weight->data, values);
-    if (space < 0 ||
-        (data = H5Dcreate2(group, weight->name, H5T_IEEE_F32LE, space, links, H5P_DEFAULT,
-                           H5P_DEFAULT)) < 0 ||
+    if (space < 0 || timeless < 0 || H5Pset_obj_track_times(timeless, false) < 0 ||
+        (data = H5Dcreate2(group, weight->name, H5T_IEEE_F32LE, space, links, timeless, H5P_DEFAULT)) <
+            0 ||
         H5Dwrite(data, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
         status = dl_h5_fail(DL_NO_WRITE, "write the weight", weight->name, path);
 out:
     dl_free(values);
     if (data >= 0 && H5Dclose(data) < 0 && status == DL_OK)
         status = dl_h5_fail(DL_NO_WRITE, "write the weight", weight->name, path);
+    if (timeless >= 0)
+        H5Pclose(timeless);
     if (space >= 0)
         H5Sclose(space);
     return status;

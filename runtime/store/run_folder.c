@@ -257,11 +257,12 @@ dl_status dl_run_folder_status(const dl_run_folder *folder, const dl_run_status 
         length += snprintf(text + length, sizeof text - (size_t)length, ",\n \"weights\": \"%s\"",
                            status->weights);
     for (int i = 0; i < status->value_count; i++) {
-        char name[128];
+        char name[128], value[64];
         dl_json_quote(name, sizeof name, status->name[i]);
+        dl_repr(value, sizeof value, status->value[i]);
         const char *quote = isfinite(status->value[i]) ? "" : "\"";
-        length += snprintf(text + length, sizeof text - (size_t)length, ",\n %s: %s%.9g%s", name, quote,
-                           status->value[i], quote);
+        length += snprintf(text + length, sizeof text - (size_t)length, ",\n %s: %s%s%s", name, quote, value,
+                           quote);
     }
     length += snprintf(text + length, sizeof text - (size_t)length, "\n}\n");
     return dl_file_replace(file, 0666, text, (size_t)length);
