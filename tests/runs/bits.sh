@@ -1,6 +1,6 @@
 #!/bin/sh
-# any_ranks: the weights have the same bits on 1, 2, 3 and 4 ranks, with 1 and 2 threads each; `run`: the same
-# bits when the same thing is run twice.
+# any_ranks: weights, model file and log have the same bits on 1, 2, 3 and 4 ranks, with 1 and 2 threads each;
+# `run`: the same bits when the same thing is run twice.
 . "$(dirname "$0")/lib.sh"
 
 cat >bits.yaml <<'Y'
@@ -35,7 +35,8 @@ for threads in 1 2; do
             --set reproducible=any_ranks || { cat out; bad "any_ranks $ranks x $threads" "exit $?"; continue; }
         got=$(digest $name)
         : "${want:=$got}"
-        if [ -n "$got" ] && [ "$got" = "$want" ]; then
+        if [ -n "$got" ] && [ "$got" = "$want" ] && cmp runs/any-1-1/model.h5 runs/$name/model.h5 &&
+            cmp runs/any-1-1/log.csv runs/$name/log.csv; then
             ok "any_ranks on $ranks ranks x $threads threads: $got"
         else
             bad "any_ranks on $ranks ranks x $threads threads" "'$got' is not '$want'"
