@@ -35,11 +35,11 @@ dl_status dl_cores_plan(int local_rank, int local_size, int wanted_threads, dl_c
 void dl_cores_divide(dl_processor *processors, int count, int quota, int local_rank, int local_size,
                      int threads, dl_cores *out);
 
-/* Starts this program again, once, where OpenMP read something unfit before main: that it may spin for long (on
- * processors which others use too, a spinning team waits for the thread that it keeps from running: an MNIST
- * MLP on 2 threads beside other work made 9,800 samples/s, with a spin of 1,000 rounds 56,000), or that it has
- * fewer processors than the rank has threads (under mpirun -np 1 a parallel region then costs 25 us, not 0.7).
- * Returns when there is no need to, or no way. */
+/* Starts this program again, once, where OpenMP read something unfit before main: that it may spin
+ * for long (on processors which others use too, a spinning team waits for the thread that it keeps
+ * from running: an MNIST MLP on 2 threads beside other work made 9,800 samples/s, with a spin of
+ * 1,000 rounds 56,000), or that it has fewer processors than the rank has threads (under mpirun -np
+ * 1 a parallel region then costs 25 us, not 0.7). Returns when there is no need to, or no way. */
 void dl_cores_restart(const dl_cores *cores, char **argv);
 
 /* Binds the calling thread, and the threads that it starts from now on, to the mask. */

@@ -6,8 +6,7 @@
 #include "runtime/base/clock.h"
 
 /* The fields that the program reads, in the feed's order. */
-static int wanted_fields(dl_batches *batches, int *field)
-{
+static int wanted_fields(dl_batches *batches, int *field) {
     const dl_data *data = batches->session->data;
     int count = 0;
     for (int i = 0; i < dl_data_field_count(data) && count < DL_BATCH_FIELDS; i++) {
@@ -20,8 +19,7 @@ static int wanted_fields(dl_batches *batches, int *field)
     return count;
 }
 
-static dl_status open_feed(dl_batches *batches)
-{
+static dl_status open_feed(dl_batches *batches) {
     dl_session *s = batches->session;
     int field[DL_BATCH_FIELDS];
     batches->fields = wanted_fields(batches, field);
@@ -41,8 +39,7 @@ static dl_status open_feed(dl_batches *batches)
 }
 
 dl_status dl_batches_open(dl_batches *batches, dl_session *session, dl_exec *exec,
-                          const dl_batches_options *options)
-{
+                          const dl_batches_options *options) {
     memset(batches, 0, sizeof *batches);
     batches->session = session;
     batches->exec = exec;
@@ -53,20 +50,17 @@ dl_status dl_batches_open(dl_batches *batches, dl_session *session, dl_exec *exe
     return dl_comm_agree(session->comm, open_feed(batches));
 }
 
-void dl_batches_close(dl_batches *batches)
-{
+void dl_batches_close(dl_batches *batches) {
     dl_feed_close(batches->feed);
     memset(batches, 0, sizeof *batches);
 }
 
-dl_status dl_batches_rewind(dl_batches *batches)
-{
+dl_status dl_batches_rewind(dl_batches *batches) {
     dl_status status = dl_feed_seek(batches->feed, batches->options.first_step);
     return dl_comm_agree(batches->session->comm, status);
 }
 
-dl_status dl_batches_run(dl_batches *batches, int64_t *samples)
-{
+dl_status dl_batches_run(dl_batches *batches, int64_t *samples) {
     dl_session *s = batches->session;
     dl_batch batch;
     double start = dl_seconds();

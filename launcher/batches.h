@@ -1,5 +1,6 @@
-/* A program and its batches: the feed of a part, its fields bound to the program's inputs, one run a
- * batch. An error of reading on one rank becomes the error of all through the program's collectives. */
+/* A program and its batches: the feed of a part, its fields bound to the program's inputs, one run
+ * a batch. An error of reading on one rank becomes the error of all through the program's
+ * collectives. */
 #ifndef DL_LAUNCHER_BATCHES_H
 #define DL_LAUNCHER_BATCHES_H
 
@@ -31,7 +32,8 @@ dl_status dl_batches_open(dl_batches *batches, dl_session *session, dl_exec *exe
 void dl_batches_close(dl_batches *batches); /* a zeroed one is allowed */
 /* Starts again at first_step. */
 dl_status dl_batches_rewind(dl_batches *batches);
-/* The next batch through the program; *batch gets its global samples. Set learning_rate and step first. */
+/* The next batch through the program; *batch gets its global samples. Set learning_rate and step
+ * first. */
 dl_status dl_batches_run(dl_batches *batches, int64_t *batch);
 
 #endif

@@ -1,4 +1,5 @@
-/* See evaluation.h. The feed runs through the part in order, so nothing depends on earlier passes. */
+/* See evaluation.h. The feed runs through the part in order, so nothing depends on earlier passes.
+ */
 #include "launcher/evaluation.h"
 
 #include <stdio.h>
@@ -16,8 +17,7 @@ struct dl_evaluation {
     int metrics;
 };
 
-dl_status dl_evaluation_open(dl_evaluation **out, dl_session *session, dl_part_name part)
-{
+dl_status dl_evaluation_open(dl_evaluation **out, dl_session *session, dl_part_name part) {
     dl_evaluation *evaluation = dl_alloc(sizeof *evaluation);
     dl_status status = evaluation ? DL_OK : dl_fail_memory(sizeof *evaluation);
     DL_TRY(dl_comm_agree(session->comm, status));
@@ -42,8 +42,7 @@ failed:
     return status;
 }
 
-void dl_evaluation_close(dl_evaluation *evaluation)
-{
+void dl_evaluation_close(dl_evaluation *evaluation) {
     if (!evaluation)
         return;
     dl_batches_close(&evaluation->batches);
@@ -53,8 +52,7 @@ void dl_evaluation_close(dl_evaluation *evaluation)
     dl_free(evaluation);
 }
 
-dl_status dl_evaluation_run(dl_evaluation *evaluation, const char *prefix, dl_values *values)
-{
+dl_status dl_evaluation_run(dl_evaluation *evaluation, const char *prefix, dl_values *values) {
     const dl_network *network = evaluation->session->network;
     int sums = dl_network_sum_count(network), output = dl_exec_output(evaluation->exec, "metrics");
     memset(evaluation->sums, 0, sizeof(double) * (size_t)sums);
@@ -64,7 +62,8 @@ dl_status dl_evaluation_run(dl_evaluation *evaluation, const char *prefix, dl_va
         dl_exec_notice(evaluation->exec, dl_signals_stop() ? 1.0f : 0.0f);
         DL_TRY(dl_batches_run(&evaluation->batches, &batch));
         if (dl_exec_noticed(evaluation->exec) != 0.0f)
-            return dl_fail(DL_STOPPED, "stopped by %s in the evaluation; start the same command again",
+            return dl_fail(DL_STOPPED,
+                           "stopped by %s in the evaluation; start the same command again",
                            dl_signals_stop() ? dl_signals_name() : "a signal on another rank");
         const float *metrics = dl_exec_result(evaluation->exec, output);
         for (int i = 0; i < sums; i++)
@@ -78,8 +77,7 @@ dl_status dl_evaluation_run(dl_evaluation *evaluation, const char *prefix, dl_va
     return DL_OK;
 }
 
-dl_status dl_evaluate_parts(dl_session *session, dl_values *values)
-{
+dl_status dl_evaluate_parts(dl_session *session, dl_values *values) {
     const dl_node *wanted = dl_get(dl_get(session->job, "evaluate"), "parts");
     for (DL_EACH(name, wanted))
         for (int part = 0; part < DL_PARTS; part++) {

@@ -1,5 +1,5 @@
-/* A run that has been trained, opened again: its resolved job with changes, its data, its network with
- * the newest checkpoint's weights. What eval and predict begin with. */
+/* A run that has been trained, opened again: its resolved job with changes, its data, its network
+ * with the newest checkpoint's weights. What eval and predict begin with. */
 #ifndef DL_LAUNCHER_FINISHED_H
 #define DL_LAUNCHER_FINISHED_H
 

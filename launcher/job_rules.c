@@ -52,9 +52,10 @@ static void check_statistics(dl_job *job) {
     const dl_node *level = dl_given(job->root, "reproducible");
     if (statistics && level && strcmp(statistics->text, "rank") == 0 &&
         strcmp(level->text, "any_ranks") == 0)
-        dl_job_error_at(job, statistics,
-                        "batch_statistics: rank depends on the number of ranks, which reproducible: "
-                        "any_ranks rules out; write global or shard");
+        dl_job_error_at(
+            job, statistics,
+            "batch_statistics: rank depends on the number of ranks, which reproducible: "
+            "any_ranks rules out; write global or shard");
 }
 
 /* One way of cutting, from something that is there. */

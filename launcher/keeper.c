@@ -1,5 +1,5 @@
-/* Checkpoints of a training: saving, restoring, when one is due. See keeper.h; keeper_folder.c has the
- * run's folder and its status, keeper_logs.c what is written at the end of an epoch. */
+/* Checkpoints of a training: saving, restoring, when one is due. See keeper.h; keeper_folder.c has
+ * the run's folder and its status, keeper_logs.c what is written at the end of an epoch. */
 #include "launcher/keeper.h"
 
 #include <inttypes.h>
@@ -15,12 +15,12 @@
 
 static const char *const slot_names[] = {"slot0", "slot1", "slot2", "slot3"};
 
-/* Visits every tensor of a checkpoint by the name it has there, rank by rank the same: variables, their
- * optimizer slots, loose scalars. */
+/* Visits every tensor of a checkpoint by the name it has there, rank by rank the same: variables,
+ * their optimizer slots, loose scalars. */
 typedef dl_status (*tensor_fn)(void *argument, const char *name, const dl_type *type, float *data);
 
-static dl_status each_tensor(const dl_variables *v, bool weights_alone, tensor_fn fn, void *argument)
-{
+static dl_status each_tensor(const dl_variables *v, bool weights_alone, tensor_fn fn,
+                             void *argument) {
     char name[512];
     for (int i = 0; i < v->count; i++) {
         const dl_variable *variable = v->list[i];
@@ -31,7 +31,8 @@ static dl_status each_tensor(const dl_variables *v, bool weights_alone, tensor_f
             if (v->length[DL_SLAB_SLOT0 + s] == 0)
                 continue;
             snprintf(name, sizeof name, "%s/%s", slot_names[s], variable->name);
-            DL_TRY(fn(argument, name, &variable->type, v->slab[DL_SLAB_SLOT0 + s] + variable->offset));
+            DL_TRY(
+                fn(argument, name, &variable->type, v->slab[DL_SLAB_SLOT0 + s] + variable->offset));
         }
     }
     int64_t scalars = v->length[DL_SLAB_SCALAR];
@@ -41,21 +42,18 @@ static dl_status each_tensor(const dl_variables *v, bool weights_alone, tensor_f
     return fn(argument, "optimizer/scalars", &type, v->slab[DL_SLAB_SCALAR]);
 }
 
-static dl_status save_tensor(void *writer, const char *name, const dl_type *type, float *data)
-{
+static dl_status save_tensor(void *writer, const char *name, const dl_type *type, float *data) {
     return dl_checkpoint_tensor(writer, name, type, data);
 }
 
-static dl_status load_tensor(void *checkpoint, const char *name, const dl_type *type, float *data)
-{
+static dl_status load_tensor(void *checkpoint, const char *name, const dl_type *type, float *data) {
     return dl_checkpoint_read(checkpoint, name, type, data);
 }
 
 /* Every number of progress, by name, so that saving and restoring cannot differ. */
 typedef dl_status (*number_fn)(void *argument, const char *name, double *value);
 
-static dl_status each_number(dl_progress *p, number_fn fn, void *argument)
-{
+static dl_status each_number(dl_progress *p, number_fn fn, void *argument) {
     char name[64];
     double finished = p->finished, best_epoch = (double)p->best_epoch, last = p->last_count;
     DL_TRY(fn(argument, "samples", &p->samples));
@@ -86,22 +84,20 @@ static dl_status each_number(dl_progress *p, number_fn fn, void *argument)
     return DL_OK;
 }
 
-static dl_status save_number(void *writer, const char *name, double *value)
-{
+static dl_status save_number(void *writer, const char *name, double *value) {
     return dl_checkpoint_number(writer, name, *value);
 }
 
-static dl_status load_number(void *checkpoint, const char *name, double *value)
-{
+static dl_status load_number(void *checkpoint, const char *name, double *value) {
     return dl_checkpoint_get_number(checkpoint, name, value);
 }
 
-static dl_status write_checkpoint(dl_keeper *k, bool best)
-{
+static dl_status write_checkpoint(dl_keeper *k, bool best) {
     dl_progress *p = k->progress;
     dl_checkpoint_writer *writer;
     DL_TRY(dl_checkpoint_begin(&writer, k->checkpoints, p->step));
-    dl_status status = each_tensor(dl_network_variables(k->session->network), false, save_tensor, writer);
+    dl_status status =
+        each_tensor(dl_network_variables(k->session->network), false, save_tensor, writer);
     if (status == DL_OK)
         status = dl_checkpoint_int(writer, "step", p->step);
     if (status == DL_OK)
@@ -117,28 +113,28 @@ static dl_status write_checkpoint(dl_keeper *k, bool best)
     return dl_checkpoint_commit(writer, k->keep, best);
 }
 
-/* A NaN can pass a relu as 0 and stay out of the loss, but not out of the weights: such are not saved. */
-static dl_status weights_are_finite(const dl_keeper *k)
-{
+/* A NaN can pass a relu as 0 and stay out of the loss, but not out of the weights: such are not
+ * saved. */
+static dl_status weights_are_finite(const dl_keeper *k) {
     const dl_variables *v = dl_network_variables(k->session->network);
     for (int i = 0; i < v->count; i++) {
         const float *data = dl_variable_data(v, v->list[i]);
         int64_t count = dl_type_count(&v->list[i]->type);
         for (int64_t e = 0; e < count; e++)
             if (!isfinite(data[e]))
-                return dl_fail(DL_FAILED,
-                               "'%s' holds %s after step %" PRId64
-                               "; lower the learning rate, clip gradients (clipnorm: 1), or look for "
-                               "such values in the data",
-                               v->list[i]->name, isnan(data[e]) ? "NaN" : "an infinite value",
-                               k->progress->step);
+                return dl_fail(
+                    DL_FAILED,
+                    "'%s' holds %s after step %" PRId64
+                    "; lower the learning rate, clip gradients (clipnorm: 1), or look for "
+                    "such values in the data",
+                    v->list[i]->name, isnan(data[e]) ? "NaN" : "an infinite value",
+                    k->progress->step);
     }
     return DL_OK;
 }
 
 /* Rank 0 writes while the others wait: weights must not move meanwhile. */
-static dl_status save(dl_keeper *k, bool best)
-{
+static dl_status save(dl_keeper *k, bool best) {
     dl_status status = weights_are_finite(k); /* the same on all ranks */
     if (status == DL_OK && k->session->comm->rank == 0)
         status = write_checkpoint(k, best);
@@ -150,8 +146,7 @@ static dl_status save(dl_keeper *k, bool best)
 
 /* ---- restoring: rank 0 reads, all get the same bytes ---- */
 
-static dl_status read_checkpoint(dl_checkpoint *c, dl_session *session, dl_progress *p)
-{
+static dl_status read_checkpoint(dl_checkpoint *c, dl_session *session, dl_progress *p) {
     dl_variables *v = dl_network_variables(session->network);
     DL_TRY(each_tensor(v, p == NULL, load_tensor, c));
     if (!p)
@@ -162,8 +157,7 @@ static dl_status read_checkpoint(dl_checkpoint *c, dl_session *session, dl_progr
     return each_number(p, load_number, c);
 }
 
-static dl_status spread(dl_session *session, dl_progress *p)
-{
+static dl_status spread(dl_session *session, dl_progress *p) {
     dl_comm *comm = session->comm;
     dl_variables *v = dl_network_variables(session->network);
     for (int s = 0; s < DL_SLAB_COUNT; s++)
@@ -179,18 +173,17 @@ static dl_status spread(dl_session *session, dl_progress *p)
     return DL_OK;
 }
 
-/* The checkpoint that `find` names, into variables and (unless NULL) progress. *found on all ranks. */
+/* The checkpoint that `find` names, into variables and (unless NULL) progress. *found on all ranks.
+ */
 typedef dl_status (*find_fn)(const char *folder, dl_checkpoint **out, dl_warn_fn warn, void *arg);
 
-static void warn(void *argument, const char *text)
-{
+static void warn(void *argument, const char *text) {
     (void)argument;
     fprintf(stderr, "warning: %s\n", text);
 }
 
 static dl_status restore(dl_session *session, const char *folder, find_fn find, dl_progress *p,
-                         bool *found)
-{
+                         bool *found) {
     dl_checkpoint *c = NULL;
     dl_status status = DL_OK;
     int32_t there = 0;
@@ -207,8 +200,7 @@ static dl_status restore(dl_session *session, const char *folder, find_fn find, 
     return there ? spread(session, p) : DL_OK;
 }
 
-dl_status dl_keeper_restore_weights(dl_session *session, const char *folder)
-{
+dl_status dl_keeper_restore_weights(dl_session *session, const char *folder) {
     char path[DL_PATH_MAX];
     bool found = false;
     DL_TRY(dl_path_join(path, folder, "checkpoints"));
@@ -222,8 +214,7 @@ dl_status dl_keeper_restore_weights(dl_session *session, const char *folder)
 
 /* ---- when ---- */
 
-bool dl_keeper_wants_best(const dl_node *job)
-{
+bool dl_keeper_wants_best(const dl_node *job) {
     const char *best = dl_text(dl_get(job, "checkpoint"), "best");
     if (best && strcmp(best, "none") != 0)
         return true;
@@ -233,21 +224,18 @@ bool dl_keeper_wants_best(const dl_node *job)
     return false;
 }
 
-static bool in_unit(const dl_node *every, const char *unit)
-{
+static bool in_unit(const dl_node *every, const char *unit) {
     return strcmp(every->unit, unit) == 0 ||
            (strncmp(every->unit, unit, strlen(every->unit)) == 0 &&
             strlen(every->unit) + 1 == strlen(unit)); /* "1 step", "1 epoch" */
 }
 
-static bool is_time(const dl_node *every)
-{
+static bool is_time(const dl_node *every) {
     return strcmp(every->unit, "s") == 0 || strcmp(every->unit, "min") == 0;
 }
 
 /* Is one of the job's intervals of this unit, steps or epochs, over? */
-static bool due(const dl_keeper *k, const char *unit, int64_t count)
-{
+static bool due(const dl_keeper *k, const char *unit, int64_t count) {
     const dl_node *every = dl_get(dl_get(k->session->job, "checkpoint"), "every");
     const dl_node *one = every->kind == DL_NODE_LIST ? every->first : every;
     for (; one; one = every->kind == DL_NODE_LIST ? one->next : NULL)
@@ -256,8 +244,7 @@ static bool due(const dl_keeper *k, const char *unit, int64_t count)
     return false;
 }
 
-static bool time_is_over(const dl_keeper *k)
-{
+static bool time_is_over(const dl_keeper *k) {
     const dl_node *every = dl_get(dl_get(k->session->job, "checkpoint"), "every");
     const dl_node *one = every->kind == DL_NODE_LIST ? every->first : every;
     for (; one; one = every->kind == DL_NODE_LIST ? one->next : NULL) {
@@ -270,20 +257,18 @@ static bool time_is_over(const dl_keeper *k)
     return false;
 }
 
-/* Above any number of ranks that stop. Every rank looks at its clock, as some may have no samples and so no say;
- * the sum is exact in float32 up to this many ranks. */
+/* Above any number of ranks that stop. Every rank looks at its clock, as some may have no samples
+ * and so no say; the sum is exact in float32 up to this many ranks. */
 enum { NOTICE_TIME = 1 << 12 };
 
-float dl_keeper_notice(const dl_keeper *k)
-{
+float dl_keeper_notice(const dl_keeper *k) {
     float notice = dl_signals_stop() ? 1.0f : 0.0f;
     if (k->timed && time_is_over(k))
         notice += NOTICE_TIME;
     return notice;
 }
 
-dl_status dl_keeper_stop(dl_keeper *k)
-{
+dl_status dl_keeper_stop(dl_keeper *k) {
     if (k->saved_step != k->progress->step)
         DL_TRY(save(k, false));
     return dl_fail(DL_STOPPED,
@@ -293,8 +278,7 @@ dl_status dl_keeper_stop(dl_keeper *k)
                    k->progress->step);
 }
 
-dl_status dl_keeper_step(dl_keeper *k, const float *metrics, int64_t batch, float noticed)
-{
+dl_status dl_keeper_step(dl_keeper *k, const float *metrics, int64_t batch, float noticed) {
     dl_keeper_show_step(k, metrics, batch);
     if (due(k, "steps", k->progress->step) || noticed >= NOTICE_TIME)
         DL_TRY(save(k, false));
@@ -302,8 +286,7 @@ dl_status dl_keeper_step(dl_keeper *k, const float *metrics, int64_t batch, floa
 }
 
 /* Is this epoch's monitored value the best so far? Epoch counters have moved on. */
-static bool is_best(dl_keeper *k, const dl_values *values)
-{
+static bool is_best(dl_keeper *k, const dl_values *values) {
     dl_progress *p = k->progress;
     bool best = p->best_now;
     const char *name = dl_text(dl_get(k->session->job, "checkpoint"), "best");
@@ -317,19 +300,18 @@ static bool is_best(dl_keeper *k, const dl_values *values)
     return true;
 }
 
-dl_status dl_keeper_checkpoint(dl_keeper *k, const dl_values *values)
-{
+dl_status dl_keeper_checkpoint(dl_keeper *k, const dl_values *values) {
     bool best = is_best(k, values);
     if (best || due(k, "epochs", k->progress->epoch))
         return save(k, best);
     return DL_OK;
 }
 
-dl_status dl_keeper_last(dl_keeper *k)
-{
+dl_status dl_keeper_last(dl_keeper *k) {
     bool found = false;
     if (k->saved_step != k->progress->step || k->saved_epoch != k->progress->epoch)
-        DL_TRY(save(k, false)); /* a checkpoint of the last step is from before its epoch was closed */
+        DL_TRY(
+            save(k, false)); /* a checkpoint of the last step is from before its epoch was closed */
     if (!dl_keeper_wants_best(k->session->job))
         return DL_OK;
     DL_TRY(restore(k->session, k->checkpoints, dl_checkpoint_best, NULL, &found));
@@ -340,8 +322,7 @@ dl_status dl_keeper_last(dl_keeper *k)
 
 /* ---- opening ---- */
 
-static bool higher_is_better(const dl_session *session)
-{
+static bool higher_is_better(const dl_session *session) {
     const dl_node *checkpoint = dl_get(session->job, "checkpoint");
     const char *name = dl_text(checkpoint, "best");
     if (!dl_is(checkpoint, "mode", "auto"))
@@ -353,8 +334,7 @@ static bool higher_is_better(const dl_session *session)
     return false;
 }
 
-static bool has_times(const dl_node *job)
-{
+static bool has_times(const dl_node *job) {
     const dl_node *every = dl_get(dl_get(job, "checkpoint"), "every");
     const dl_node *one = every->kind == DL_NODE_LIST ? every->first : every;
     for (; one; one = every->kind == DL_NODE_LIST ? one->next : NULL)
@@ -363,8 +343,7 @@ static bool has_times(const dl_node *job)
     return false;
 }
 
-static dl_status open_folder(dl_keeper *k, const dl_train_options *options)
-{
+static dl_status open_folder(dl_keeper *k, const dl_train_options *options) {
     snprintf(k->folder, sizeof k->folder, "%s", options->folder);
     DL_TRY(dl_path_join(k->checkpoints, k->folder, "checkpoints"));
     if (k->session->comm->rank != 0)
@@ -373,8 +352,7 @@ static dl_status open_folder(dl_keeper *k, const dl_train_options *options)
 }
 
 dl_status dl_keeper_open(dl_keeper **out, dl_session *session, dl_progress *progress,
-                         const dl_train_options *options)
-{
+                         const dl_train_options *options) {
     dl_keeper *k = dl_alloc(sizeof *k);
     dl_status status = k ? DL_OK : dl_fail_memory(sizeof *k);
     if (k) {
@@ -406,8 +384,7 @@ dl_status dl_keeper_open(dl_keeper **out, dl_session *session, dl_progress *prog
     return DL_OK;
 }
 
-void dl_keeper_close(dl_keeper *k)
-{
+void dl_keeper_close(dl_keeper *k) {
     if (!k)
         return;
     dl_keeper_close_logs(k);

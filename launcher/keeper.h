@@ -1,9 +1,10 @@
-/* What a run keeps: its folder, logs, checkpoints, model file. Rank 0 writes; every call is collective
- * and agrees, so that a full disk on one host ends all ranks with one message.
+/* What a run keeps: its folder, logs, checkpoints, model file. Rank 0 writes; every call is
+ * collective and agrees, so that a full disk on one host ends all ranks with one message.
  *
  *   runs/NAME/  job.yaml log.csv metrics.jsonl tensorboard/ checkpoints/ model.h5 status.json
  *
- * See runtime/store (formats) and runtime/report (logs); launcher/state.c says what a checkpoint holds. */
+ * See runtime/store (formats) and runtime/report (logs); launcher/state.c says what a checkpoint
+ * holds. */
 #ifndef DL_LAUNCHER_KEEPER_H
 #define DL_LAUNCHER_KEEPER_H
 
@@ -13,8 +14,8 @@
 #include "launcher/train.h"
 #include "runtime/store/file.h"
 
-/* The run's folder: locked while held, the resolved job inside, an earlier run moved aside with fresh.
- * DL_BAD_JOB if it was begun with another job. */
+/* The run's folder: locked while held, the resolved job inside, an earlier run moved aside with
+ * fresh. DL_BAD_JOB if it was begun with another job. */
 typedef struct dl_folder dl_folder;
 dl_status dl_folder_claim(dl_folder **out, dl_job *job, dl_comm *comm,
                           const dl_run_options *options);
@@ -22,7 +23,8 @@ dl_status dl_folder_claim(dl_folder **out, dl_job *job, dl_comm *comm,
 void dl_folder_release(dl_folder *folder, dl_status status, const dl_run_result *result);
 
 typedef struct dl_keeper dl_keeper;
-/* Opens logs and restores the newest checkpoint of this training, if there is one: variables and progress. */
+/* Opens logs and restores the newest checkpoint of this training, if there is one: variables and
+ * progress. */
 dl_status dl_keeper_open(dl_keeper **out, dl_session *session, dl_progress *progress,
                          const dl_train_options *options);
 void dl_keeper_close(dl_keeper *keeper); /* NULL is allowed */
@@ -30,7 +32,8 @@ void dl_keeper_close(dl_keeper *keeper); /* NULL is allowed */
 /* The newest checkpoint's weights alone, for eval and predict. DL_NO_INPUT: the run has none. */
 dl_status dl_keeper_restore_weights(dl_session *session, const char *folder);
 
-/* What this rank has to say with the next step (dl_exec_notice): a signal has come, a checkpoint is due. */
+/* What this rank has to say with the next step (dl_exec_notice): a signal has come, a checkpoint is
+ * due. */
 float dl_keeper_notice(const dl_keeper *keeper);
 /* After each step, with its metric sums and what all ranks said: progress line, checkpoint, and the
  * stop: DL_STOPPED. */

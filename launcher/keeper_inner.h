@@ -15,8 +15,8 @@ struct dl_keeper {
     bool best_is_high, timed;
     int64_t saved_step, saved_epoch;
     double saved_at;
-    const char *label; /* of one of several trainings; NULL: the only one */
-    dl_report *report; /* rank 0; NULL elsewhere */
+    const char *label;     /* of one of several trainings; NULL: the only one */
+    dl_report *report;     /* rank 0; NULL elsewhere */
     double *sums, *values; /* of one step, for the progress line */
     dl_report_value shown[DL_MAX_VALUES];
 };

@@ -1,29 +1,29 @@
-/* What is told and written besides checkpoints: progress and logs through runtime/report, model.h5. */
+/* What is told and written besides checkpoints: progress and logs through runtime/report, model.h5.
+ */
 #include <stdio.h>
 #include <string.h>
 
 #include "launcher/keeper_inner.h"
 #include "runtime/store/keras_h5.h"
 
-static bool writes(const dl_keeper *k)
-{
+static bool writes(const dl_keeper *k) {
     return k->session->comm->rank == 0;
 }
 
-static void say_hello(const dl_keeper *k, const dl_train_options *options, bool resumed)
-{
+static void say_hello(const dl_keeper *k, const dl_train_options *options, bool resumed) {
     const dl_session *s = k->session;
     int64_t samples = dl_data_samples(s->data, DL_PART_TRAIN);
     char text[512];
-    snprintf(text, sizeof text,
-             "%s%s%s: %lld sample%s, %lld parameters, %lld epoch%s of %lld step%s on %d rank%s x %d "
-             "thread%s",
-             dl_text(s->job, "name"), options->label ? " " : "", options->label ? options->label : "",
-             (long long)samples, samples == 1 ? "" : "s",
-             (long long)dl_network_parameter_count(s->network, false), (long long)s->epochs,
-             s->epochs == 1 ? "" : "s", (long long)s->steps_per_epoch,
-             s->steps_per_epoch == 1 ? "" : "s", s->comm->size, s->comm->size == 1 ? "" : "s", s->threads,
-             s->threads == 1 ? "" : "s");
+    snprintf(
+        text, sizeof text,
+        "%s%s%s: %lld sample%s, %lld parameters, %lld epoch%s of %lld step%s on %d rank%s x %d "
+        "thread%s",
+        dl_text(s->job, "name"), options->label ? " " : "", options->label ? options->label : "",
+        (long long)samples, samples == 1 ? "" : "s",
+        (long long)dl_network_parameter_count(s->network, false), (long long)s->epochs,
+        s->epochs == 1 ? "" : "s", (long long)s->steps_per_epoch,
+        s->steps_per_epoch == 1 ? "" : "s", s->comm->size, s->comm->size == 1 ? "" : "s",
+        s->threads, s->threads == 1 ? "" : "s");
     dl_report_line(k->report, text);
     for (int i = 0; options->first && i < dl_data_note_count(s->data); i++)
         dl_report_line(k->report, dl_data_note(s->data, i));
@@ -42,8 +42,7 @@ static void say_hello(const dl_keeper *k, const dl_train_options *options, bool 
     dl_report_line(k->report, text);
 }
 
-dl_status dl_keeper_open_logs(dl_keeper *k, const dl_train_options *options, bool resumed)
-{
+dl_status dl_keeper_open_logs(dl_keeper *k, const dl_train_options *options, bool resumed) {
     const dl_session *s = k->session;
     k->sums = dl_alloc(sizeof *k->sums * (size_t)(dl_network_sum_count(s->network) + 1));
     k->values = dl_alloc(sizeof *k->values * (size_t)(dl_network_metric_count(s->network) + 1));
@@ -62,20 +61,17 @@ dl_status dl_keeper_open_logs(dl_keeper *k, const dl_train_options *options, boo
     return dl_report_begin(k->report, k->progress->epoch, k->progress->step_in_epoch);
 }
 
-void dl_keeper_close_logs(dl_keeper *k)
-{
+void dl_keeper_close_logs(dl_keeper *k) {
     dl_report_close(k->report);
     dl_free(k->sums);
     dl_free(k->values);
 }
 
-void dl_keeper_say(dl_keeper *k, const char *text)
-{
+void dl_keeper_say(dl_keeper *k, const char *text) {
     dl_report_line(k->report, text);
 }
 
-void dl_keeper_show_step(dl_keeper *k, const float *metrics, int64_t batch)
-{
+void dl_keeper_show_step(dl_keeper *k, const float *metrics, int64_t batch) {
     if (!k->report)
         return;
     const dl_network *network = k->session->network;
@@ -85,25 +81,24 @@ void dl_keeper_show_step(dl_keeper *k, const float *metrics, int64_t batch)
         k->sums[i] = (double)metrics[i];
     dl_network_metric_values(network, k->sums, (double)batch, k->values);
     for (int i = 0; i < count; i++)
-        k->shown[i] = (dl_report_value){dl_network_metric_name(network, i), k->values[i],
-                                        (double)batch};
+        k->shown[i] =
+            (dl_report_value){dl_network_metric_name(network, i), k->values[i], (double)batch};
     dl_report_step(k->report, (double)batch, k->shown, count);
 }
 
-static int list_values(dl_keeper *k, const dl_values *values)
-{
+static int list_values(dl_keeper *k, const dl_values *values) {
     for (int i = 0; i < values->count; i++)
         k->shown[i] = (dl_report_value){values->name[i], values->value[i], 1};
     return values->count;
 }
 
-dl_status dl_keeper_epoch(dl_keeper *k, const dl_values *values)
-{
+dl_status dl_keeper_epoch(dl_keeper *k, const dl_values *values) {
     dl_status status = DL_OK;
     if (k->report) {
         int count = list_values(k, values);
         status = dl_report_epoch(k->report, k->progress->epoch, k->progress->step, k->shown, count);
-        if (status == DL_OK && k->progress->epoch + 1 < k->session->epochs && !k->progress->finished)
+        if (status == DL_OK && k->progress->epoch + 1 < k->session->epochs &&
+            !k->progress->finished)
             status = dl_report_begin(k->report, k->progress->epoch + 1, 0);
     }
     return dl_comm_agree(k->session->comm, status);
@@ -111,8 +106,8 @@ dl_status dl_keeper_epoch(dl_keeper *k, const dl_values *values)
 
 /* ---- model.h5 ---- */
 
-static dl_status list_layer(const dl_network *network, int index, dl_arena *arena, dl_keras_layer *out)
-{
+static dl_status list_layer(const dl_network *network, int index, dl_arena *arena,
+                            dl_keras_layer *out) {
     const dl_variables *variables = dl_network_variables((dl_network *)(uintptr_t)network);
     int count = dl_network_keras_weight_count(network, index);
     dl_keras_weight *weight = DL_NEW_N(arena, dl_keras_weight, count + 1);
@@ -131,8 +126,7 @@ static dl_status list_layer(const dl_network *network, int index, dl_arena *aren
     return DL_OK;
 }
 
-static dl_status write_model(dl_keeper *k)
-{
+static dl_status write_model(dl_keeper *k) {
     dl_network *network = k->session->network;
     char path[DL_PATH_MAX];
     dl_arena arena = {0};
@@ -143,17 +137,15 @@ static dl_status write_model(dl_keeper *k)
     for (int i = 0; i < count && status == DL_OK; i++)
         status = list_layer(network, i, &arena, &layer[i]);
     if (status == DL_OK) {
-        dl_keras_model model = {.model_config = dl_network_keras_config(network),
-                                .layer = layer,
-                                .layer_count = count};
+        dl_keras_model model = {
+            .model_config = dl_network_keras_config(network), .layer = layer, .layer_count = count};
         status = dl_keras_h5_write(path, &model);
     }
     dl_arena_free(&arena);
     return status;
 }
 
-dl_status dl_keeper_finish(dl_keeper *k, const dl_train_result *result)
-{
+dl_status dl_keeper_finish(dl_keeper *k, const dl_train_result *result) {
     dl_status status = DL_OK;
     if (writes(k)) {
         status = write_model(k);

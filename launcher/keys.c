@@ -44,7 +44,8 @@ const dl_table dl_root_table = {"job", DL_KEYS(root_keys), 0};
 static const dl_key repeat_keys[] = {
     {"times", "int 1..10000", "1", "number of trainings"},
     {"seeds", "word model|data|both", "model", "which seeds move from one to the next"},
-    {"spread", "word population|sample", "population", "form of the standard deviation behind the standard error"},
+    {"spread", "word population|sample", "population",
+     "form of the standard deviation behind the standard error"},
 };
 const dl_table dl_repeat_table = {"repeat", DL_KEYS(repeat_keys), "times"};
 
@@ -93,8 +94,7 @@ const dl_table dl_evaluate_table = {"evaluate", DL_KEYS(evaluate_keys), 0};
 
 static const dl_key comm_keys[] = {
     {"backend", "word auto|mpi|shm", "auto", "shared memory within a host, else MPI"},
-    {"bucket", "quantity MiB|KiB", "25 MiB",
-     "gradients that travel together"},
+    {"bucket", "quantity MiB|KiB", "25 MiB", "gradients that travel together"},
     {"first_bucket", "quantity MiB|KiB", "1 MiB", "the bucket that is ready first"},
     {"timeout", "quantity s|min", "60 s", "silence of a rank after which the job ends"},
 };

@@ -1,5 +1,5 @@
-/* The program: reads the command line, meets the other ranks, runs a verb, speaks once, ends with the
- * documented exit code. All that a library function could do is elsewhere. */
+/* The program: reads the command line, meets the other ranks, runs a verb, speaks once, ends with
+ * the documented exit code. All that a library function could do is elsewhere. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,15 +13,13 @@
 #include "runtime/base/memory.h"
 #include "runtime/expr/expr.h"
 
-static dl_status run_alone(const dl_options *options)
-{
+static dl_status run_alone(const dl_options *options) {
     if (strcmp(options->verb->name, "plan") == 0)
         return dl_verb_plan(options);
     return dl_verb_help(options);
 }
 
-static dl_status run_on_ranks(const dl_options *options, dl_comm *comm, int threads)
-{
+static dl_status run_on_ranks(const dl_options *options, dl_comm *comm, int threads) {
     static const struct {
         const char *name;
         dl_status (*run)(const dl_options *options, dl_comm *comm, int threads);
@@ -32,9 +30,9 @@ static dl_status run_on_ranks(const dl_options *options, dl_comm *comm, int thre
     return dl_fail(DL_INTERNAL, "no verb '%s'", options->verb->name);
 }
 
-/* Ranks compute alike: the same library versions, and no wider instructions than the narrowest of them has. */
-static dl_status agree_on_kernels(dl_comm *comm)
-{
+/* Ranks compute alike: the same library versions, and no wider instructions than the narrowest of
+ * them has. */
+static dl_status agree_on_kernels(dl_comm *comm) {
     if (comm->size == 1)
         return DL_OK;
     DL_TRY(dl_comm_same(comm, dl_hash_text(DL_VERSION, dl_hash_text(dl_dnnl_version(), 0)),
@@ -54,30 +52,26 @@ static dl_status agree_on_kernels(dl_comm *comm)
 }
 
 /* "job.yaml:12:5: ..." says where it is; all else is said by name. */
-static bool names_a_place(const char *message)
-{
+static bool names_a_place(const char *message) {
     size_t file = strcspn(message, ": ");
     int line, column, length = 0;
     return sscanf(message + file, ":%d:%d:%n", &line, &column, &length) == 2 && length > 0;
 }
 
-static int say(dl_status status, bool speaks)
-{
+static int say(dl_status status, bool speaks) {
     fflush(stdout);
     if (status != DL_OK && speaks && *dl_message())
         fprintf(stderr, "%s%s\n", names_a_place(dl_message()) ? "" : "dltrain: ", dl_message());
     return (int)status;
 }
 
-/* Before ranks have met, a launcher ends them all when the first one fails: so only the one that speaks does,
- * or its words could be lost. */
-static int leave_early(dl_status status, int local_rank)
-{
+/* Before ranks have met, a launcher ends them all when the first one fails: so only the one that
+ * speaks does, or its words could be lost. */
+static int leave_early(dl_status status, int local_rank) {
     return local_rank == 0 ? say(status, true) : DL_OK;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     dl_options options;
     int local_rank, local_size;
     dl_comm_local_place(&local_rank, &local_size);

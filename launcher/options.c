@@ -1,4 +1,5 @@
-/* Reading the command line against the table of verbs. A first word that is no verb is a job to train. */
+/* Reading the command line against the table of verbs. A first word that is no verb is a job to
+ * train. */
 #include "launcher/options.h"
 
 #include <stdlib.h>
@@ -10,7 +11,8 @@
 const dl_verb dl_verbs[] = {
     {"train", "JOB", "train (or resume) the job; 'dltrain JOB' is the same", 1, 1, true},
     {"eval", "RUN", "evaluate a finished run again, --set may change its data", 1, 1, true},
-    {"predict", "RUN INPUT", "outputs of a run for samples of a file (.npy, .npz, IDX, .csv)", 2, 2, true},
+    {"predict", "RUN INPUT", "outputs of a run for samples of a file (.npy, .npz, IDX, .csv)", 2, 2,
+     true},
     {"plan", "JOB", "what would happen: resolved job, layers, memory, batches, communication", 1, 1,
      false},
     {"help", "[KEY]", "explain a key, a layer, a loss, ...; 'help layers' lists all layers", 0, 1,
@@ -18,8 +20,7 @@ const dl_verb dl_verbs[] = {
 };
 const int dl_verb_count = DL_COUNT(dl_verbs);
 
-void dl_options_help(FILE *file)
-{
+void dl_options_help(FILE *file) {
     fputs("dltrain trains the network that a YAML job describes, on one rank or many.\n\n"
           "  dltrain JOB.yaml                  train on this process\n"
           "  mpirun -np 4 dltrain JOB.yaml     train on 4 ranks: same result, less time\n\n"
@@ -28,27 +29,27 @@ void dl_options_help(FILE *file)
     for (int i = 0; i < dl_verb_count; i++)
         fprintf(file, "  %-8s %-10s %s\n", dl_verbs[i].name, dl_verbs[i].arguments,
                 dl_verbs[i].help);
-    fputs("\nOptions:\n"
-          "  --set KEY=VALUE   change a key of the job, as often as needed: --set batch_size=64\n"
-          "                    --set optimizer.rmsprop.learning_rate=0.01 --set model.dropout=none\n"
-          "  --fresh           start over; the earlier run is moved aside, never deleted\n"
-          "  --ranks N         plan: for N ranks\n"
-          "  --graph           plan: print the nodes of the step as well\n"
-          "  --output FILE     predict: write .npy here (default: a table on standard output)\n"
-          "  --json-schema     help: the job language as a JSON Schema, for editors\n"
-          "  --version         versions of dltrain and of the libraries it runs on\n"
-          "  --help            this text\n\n"
-          "Environment: DLTRAIN_DATA (root of data in the jobs shipped), DLTRAIN_THREADS (threads a\n"
-          "rank; default: the cores of the host divided among its ranks).\n\n"
-          "Exit codes: 0 done, 1 training failed, 2 bad command line or job, 66 absent or damaged\n"
-          "input, 69 device unavailable, 73 cannot write, 75 stopped by a signal with a checkpoint\n"
-          "saved (run again to go on), 130 second interrupt.\n\n"
-          "A first job to try: jobs/quickstart.yaml\n",
-          file);
+    fputs(
+        "\nOptions:\n"
+        "  --set KEY=VALUE   change a key of the job, as often as needed: --set batch_size=64\n"
+        "                    --set optimizer.rmsprop.learning_rate=0.01 --set model.dropout=none\n"
+        "  --fresh           start over; the earlier run is moved aside, never deleted\n"
+        "  --ranks N         plan: for N ranks\n"
+        "  --graph           plan: print the nodes of the step as well\n"
+        "  --output FILE     predict: write .npy here (default: a table on standard output)\n"
+        "  --json-schema     help: the job language as a JSON Schema, for editors\n"
+        "  --version         versions of dltrain and of the libraries it runs on\n"
+        "  --help            this text\n\n"
+        "Environment: DLTRAIN_DATA (root of data in the jobs shipped), DLTRAIN_THREADS (threads a\n"
+        "rank; default: the cores of the host divided among its ranks).\n\n"
+        "Exit codes: 0 done, 1 training failed, 2 bad command line or job, 66 absent or damaged\n"
+        "input, 69 device unavailable, 73 cannot write, 75 stopped by a signal with a checkpoint\n"
+        "saved (run again to go on), 130 second interrupt.\n\n"
+        "A first job to try: jobs/quickstart.yaml\n",
+        file);
 }
 
-static const dl_verb *find_verb(const char *word)
-{
+static const dl_verb *find_verb(const char *word) {
     for (int i = 0; i < dl_verb_count; i++)
         if (strcmp(dl_verbs[i].name, word) == 0)
             return &dl_verbs[i];
@@ -56,8 +57,7 @@ static const dl_verb *find_verb(const char *word)
 }
 
 /* The value of "--name VALUE" or "--name=VALUE"; NULL if this word is another option. */
-static const char *value_of(const char *name, int *at, int count, char **words)
-{
+static const char *value_of(const char *name, int *at, int count, char **words) {
     size_t length = strlen(name);
     if (strncmp(words[*at], name, length) != 0)
         return NULL;
@@ -68,8 +68,7 @@ static const char *value_of(const char *name, int *at, int count, char **words)
     return *at + 1 < count ? words[++*at] : "";
 }
 
-static dl_status read_option(dl_options *options, int *at, int count, char **words)
-{
+static dl_status read_option(dl_options *options, int *at, int count, char **words) {
     static const char *const known[] = {"--set",    "--fresh",       "--ranks", "--graph",
                                         "--output", "--json-schema", "--help",  "--version"};
     const char *word = words[*at], *value;
@@ -107,8 +106,7 @@ static dl_status read_option(dl_options *options, int *at, int count, char **wor
     return DL_OK;
 }
 
-dl_status dl_options_read(dl_options *options, int count, char **words)
-{
+dl_status dl_options_read(dl_options *options, int count, char **words) {
     memset(options, 0, sizeof *options);
     int arguments = 0;
     for (int at = 1; at < count; at++) {
@@ -132,8 +130,9 @@ dl_status dl_options_read(dl_options *options, int count, char **words)
     if (!options->verb && options->json_schema)
         options->verb = find_verb("help");
     if (!options->verb)
-        return dl_fail(DL_BAD_JOB, "which job? dltrain JOB.yaml trains one, jobs/quickstart.yaml is "
-                                   "a first one to try; see dltrain --help");
+        return dl_fail(DL_BAD_JOB,
+                       "which job? dltrain JOB.yaml trains one, jobs/quickstart.yaml is "
+                       "a first one to try; see dltrain --help");
     if (arguments < options->verb->min_arguments || arguments > options->verb->max_arguments)
         return dl_fail(DL_BAD_JOB, "dltrain %s takes %s; see dltrain --help", options->verb->name,
                        options->verb->arguments);

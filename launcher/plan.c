@@ -1,5 +1,6 @@
-/* dltrain plan: the resolved job, layers as Keras's summary() prints them, batches, memory, communication,
- * threads. Needs neither the ranks nor a GPU it plans for: a rank's plan depends on its number alone. */
+/* dltrain plan: the resolved job, layers as Keras's summary() prints them, batches, memory,
+ * communication, threads. Needs neither the ranks nor a GPU it plans for: a rank's plan depends on
+ * its number alone. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,15 +12,13 @@
 
 enum { NAME_WIDTH = 28, NAME_MOST = 60, SHAPE_WIDTH = 26, REST_WIDTH = 24 };
 
-static void rule(char mark, int width)
-{
+static void rule(char mark, int width) {
     for (int i = 0; i < width; i++)
         putchar(mark);
     putchar('\n');
 }
 
-static void print_layers(const dl_network *network)
-{
+static void print_layers(const dl_network *network) {
     char cell[256], shape[DL_SHAPE_TEXT];
     dl_layer_info info;
     int width = NAME_WIDTH;
@@ -44,13 +43,12 @@ static void print_layers(const dl_network *network)
     rule('=', width + SHAPE_WIDTH + REST_WIDTH + 1);
     int64_t all = dl_network_parameter_count(network, false);
     int64_t trained = dl_network_parameter_count(network, true);
-    printf("Total params: %" PRId64 "\nTrainable params: %" PRId64 "\nNon-trainable params: %" PRId64
-           "\n",
+    printf("Total params: %" PRId64 "\nTrainable params: %" PRId64
+           "\nNon-trainable params: %" PRId64 "\n",
            all, trained, all - trained);
 }
 
-static void print_fields(const dl_data *data)
-{
+static void print_fields(const dl_data *data) {
     char shape[DL_SHAPE_TEXT];
     for (int i = 0; i < dl_data_field_count(data); i++) {
         const dl_data_field *field = dl_data_field_at(data, i);
@@ -62,8 +60,7 @@ static void print_fields(const dl_data *data)
     }
 }
 
-static void print_batches(const dl_session *s)
-{
+static void print_batches(const dl_session *s) {
     printf("\nData\n");
     print_fields(s->data);
     for (int part = 0; part < DL_PARTS; part++) {
@@ -94,28 +91,27 @@ static void print_batches(const dl_session *s)
                         : "run, the same bits for the same ranks and threads");
 }
 
-static double mib(size_t bytes)
-{
+static double mib(size_t bytes) {
     return (double)bytes / (1 << 20);
 }
 
-static void print_memory(const dl_session *s, const dl_exec_report *r)
-{
+static void print_memory(const dl_session *s, const dl_exec_report *r) {
     const dl_variables *v = dl_network_variables(s->network);
     size_t slots = 0;
     for (int i = DL_SLAB_SLOT0; i <= DL_SLAB_SCALAR; i++)
         slots += (size_t)v->length[i] * sizeof(float);
-    size_t weights = (size_t)(v->length[DL_SLAB_PARAMETER] + v->length[DL_SLAB_STATE]) * sizeof(float);
+    size_t weights =
+        (size_t)(v->length[DL_SLAB_PARAMETER] + v->length[DL_SLAB_STATE]) * sizeof(float);
     size_t activations = r->activations * r->arenas;
-    printf("\nMemory of a rank, MiB\n  weights       %10.2f\n  optimizer     %10.2f\n", mib(weights),
-           mib(slots));
+    printf("\nMemory of a rank, MiB\n  weights       %10.2f\n  optimizer     %10.2f\n",
+           mib(weights), mib(slots));
     printf("  gradients     %10.2f   in buffers of the collectives\n", mib(r->reduction));
     printf("  activations   %10.2f   %zu arena%s of %.2f (%.2f without reuse)\n", mib(activations),
            r->arenas, r->arenas == 1 ? "" : "s", mib(r->activations), mib(r->unplanned));
     printf("  workspace     %10.2f\n  packed        %10.2f   weights in the kernels' own layout\n",
            mib(r->workspace), mib(r->packed));
-    printf("  total         %10.2f\n",
-           mib(weights + slots + r->reduction + activations + r->workspace + r->packed + r->shared));
+    printf("  total         %10.2f\n", mib(weights + slots + r->reduction + activations +
+                                           r->workspace + r->packed + r->shared));
     printf("\nA step\n  %d nodes, %d of them once a rank\n", r->nodes, r->shared_nodes);
     if (s->comm->size == 1) {
         printf("  no communication on one rank (%d sum%s over pieces)\n", r->collectives,
@@ -125,13 +121,13 @@ static void print_memory(const dl_session *s, const dl_exec_report *r)
     printf("  %d collective%s, %.2f MiB summed over the ranks\n", r->collectives,
            r->collectives == 1 ? "" : "s", mib((size_t)r->collective_floats * sizeof(float)));
     if (r->inner_collectives > 0 && dl_is(s->job, "batch_statistics", "global"))
-        printf("  %d of them for batch_statistics: global, which ranks wait for; batch_statistics: rank needs "
+        printf("  %d of them for batch_statistics: global, which ranks wait for; batch_statistics: "
+               "rank needs "
                "none,\n  and is the faster choice where a rank's share of the batch is large\n",
                r->inner_collectives);
 }
 
-static dl_status describe_step(dl_session *s, dl_exec_report *report, bool graph)
-{
+static dl_status describe_step(dl_session *s, dl_exec_report *report, bool graph) {
     int64_t samples = dl_data_samples(s->data, DL_PART_TRAIN);
     int64_t batch = s->batch_size < samples ? s->batch_size : samples;
     dl_exec_options options = {.name = "step",
@@ -156,8 +152,7 @@ static dl_status describe_step(dl_session *s, dl_exec_report *report, bool graph
     return status;
 }
 
-static dl_status print_plan(dl_job *job, const dl_options *options, dl_comm *comm)
-{
+static dl_status print_plan(dl_job *job, const dl_options *options, dl_comm *comm) {
     dl_cores cores;
     char text[DL_CORES_TEXT];
     DL_TRY(dl_cores_plan(0, comm->size, 0, &cores));
@@ -166,7 +161,8 @@ static dl_status print_plan(dl_job *job, const dl_options *options, dl_comm *com
                                   .threads = cores.threads};
     DL_TRY(dl_session_open_here(&session, dl_job_root(job), comm, &opening));
     dl_job_print(job, stdout);
-    printf("\nPaths for --set: keys joined by dots (optimizer.sgd.learning_rate); of what stands in lists\n");
+    printf("\nPaths for --set: keys joined by dots (optimizer.sgd.learning_rate); of what stands "
+           "in lists\n");
     dl_job_print_paths(job, stdout);
     print_layers(session.network);
     print_batches(&session);
@@ -186,12 +182,12 @@ static dl_status print_plan(dl_job *job, const dl_options *options, dl_comm *com
     return status;
 }
 
-dl_status dl_verb_plan(const dl_options *options)
-{
+dl_status dl_verb_plan(const dl_options *options) {
     dl_job *job;
     DL_TRY(dl_open_job(&job, options->argument[0], options, NULL));
     int local_rank, local_size;
-    dl_comm_local_place(&local_rank, &local_size); /* under mpirun: for as many as it started here */
+    dl_comm_local_place(&local_rank,
+                        &local_size); /* under mpirun: for as many as it started here */
     int ranks = options->ranks ? options->ranks : local_size;
     dl_comm imagined = {.rank = 0, .size = ranks, .local_rank = 0, .local_size = ranks};
     dl_status status = print_plan(job, options, &imagined);

@@ -1,6 +1,6 @@
-/* A file named on the command line becomes a source item, written in the job language and checked by
- * the same rows. Of a table, the columns that the run's own table names; if the file lacks them (it has
- * the input's columns alone), all. */
+/* A file named on the command line becomes a source item, written in the job language and checked
+ * by the same rows. Of a table, the columns that the run's own table names; if the file lacks them
+ * (it has the input's columns alone), all. */
 #include "launcher/predict_input.h"
 
 #include <stdio.h>
@@ -10,16 +10,14 @@
 #include "launcher/verbs.h"
 #include "runtime/data/keys.h"
 
-static void put_quoted(FILE *out, const char *text)
-{
+static void put_quoted(FILE *out, const char *text) {
     fputc('\'', out);
     for (; *text; text++)
         fprintf(out, *text == '\'' ? "''" : "%c", *text);
     fputc('\'', out);
 }
 
-static void put_node(FILE *out, const dl_node *node)
-{
+static void put_node(FILE *out, const dl_node *node) {
     if (node->kind == DL_NODE_SCALAR) {
         node->quoted ? put_quoted(out, node->text) : (void)fputs(node->text, out);
         return;
@@ -39,8 +37,7 @@ static void put_node(FILE *out, const dl_node *node)
 }
 
 /* Whether a layer reads the field. */
-static bool reads(const dl_network *network, const char *field)
-{
+static bool reads(const dl_network *network, const char *field) {
     for (int i = 0; i < dl_network_layer_count(network); i++) {
         dl_layer_info info;
         dl_network_layer(network, i, &info);
@@ -52,8 +49,7 @@ static bool reads(const dl_network *network, const char *field)
 }
 
 /* The table that the run was trained with; NULL if it was none. */
-static const dl_node *table_of(const dl_node *job)
-{
+static const dl_node *table_of(const dl_node *job) {
     static const char *const names[] = {"source", "train", "validation", "test"};
     for (int i = 0; i < DL_COUNT(names); i++) {
         const dl_node *item = dl_given(dl_get(job, "data"), names[i]);
@@ -64,8 +60,7 @@ static const dl_node *table_of(const dl_node *job)
 }
 
 /* An archive has the fields that the network reads, each as the array of its name. */
-static void put_archive(FILE *out, const dl_session *session, const char *path)
-{
+static void put_archive(FILE *out, const dl_session *session, const char *path) {
     const char *comma = "";
     fputs("input: {npz: {file: ", out);
     put_quoted(out, path);
@@ -83,8 +78,7 @@ static void put_archive(FILE *out, const dl_session *session, const char *path)
     fputs("}}}\n", out);
 }
 
-static void put_source(FILE *out, const char *path, const char *field, const dl_node *table)
-{
+static void put_source(FILE *out, const char *path, const char *field, const dl_node *table) {
     static const char *const kept[] = {"header", "separator", "missing"};
     size_t length = strlen(path);
     const char *end = length > 4 ? path + length - 4 : "";
@@ -117,8 +111,7 @@ static void put_source(FILE *out, const char *path, const char *field, const dl_
 }
 
 static dl_status open_as(dl_session *session, const char *path, const char *field,
-                         const dl_node *table, dl_job **held)
-{
+                         const dl_node *table, dl_job **held) {
     static const dl_key keys[] = {{"input", "item source", NULL, "what predict reads"}};
     static const dl_table root = {"input", DL_KEYS(keys), 0};
     static dl_vocabulary vocabulary; /* the job points to it; the same each time */
@@ -148,8 +141,7 @@ static dl_status open_as(dl_session *session, const char *path, const char *fiel
 }
 
 /* "FILE:1:20: ..." of the item made here says no place in FILE. */
-static dl_status without_place(dl_status status, const char *path)
-{
+static dl_status without_place(dl_status status, const char *path) {
     char message[DL_MESSAGE_MAX];
     int line, column, length = 0;
     size_t name = strlen(path);
@@ -160,8 +152,7 @@ static dl_status without_place(dl_status status, const char *path)
     return status;
 }
 
-dl_status dl_predict_open_input(dl_session *session, const char *path, dl_job **held)
-{
+dl_status dl_predict_open_input(dl_session *session, const char *path, dl_job **held) {
     const char *field = dl_network_layer_source(session->network, 0, 0);
     const dl_node *table = table_of(session->job);
     size_t length = strlen(path);

@@ -4,8 +4,8 @@
 
 #include "launcher/session.h"
 
-/* Opens the file as part DL_PART_INPUT of the session's data: .npy, .csv, else IDX; the field that the
- * first layer reads. *held has the nodes and must be closed after the session. */
+/* Opens the file as part DL_PART_INPUT of the session's data: .npy, .csv, else IDX; the field that
+ * the first layer reads. *held has the nodes and must be closed after the session. */
 dl_status dl_predict_open_input(dl_session *session, const char *path, dl_job **held);
 
 #endif

@@ -1,5 +1,5 @@
-/* See run.h. One training lives in the run's folder; of several, each has a folder of its own inside, and
- * one that is finished is not trained again when the job is started again. */
+/* See run.h. One training lives in the run's folder; of several, each has a folder of its own
+ * inside, and one that is finished is not trained again when the job is started again. */
 #include "launcher/run.h"
 
 #include <math.h>
@@ -14,8 +14,7 @@ typedef struct tally { /* running sums over trainings */
     int count;
 } tally;
 
-static void add_result(tally *t, const dl_values *values)
-{
+static void add_result(tally *t, const dl_values *values) {
     for (int i = 0; i < values->count; i++) {
         double value = values->value[i];
         double sum = t->count ? dl_values_get(&t->sum, values->name[i]) : 0;
@@ -27,8 +26,7 @@ static void add_result(tally *t, const dl_values *values)
 }
 
 /* The standard error: the standard deviation, of the form that repeat.spread names, over root n. */
-static void summarise(const tally *t, bool of_sample, dl_run_result *result)
-{
+static void summarise(const tally *t, bool of_sample, dl_run_result *result) {
     result->trainings = t->count;
     result->mean = t->sum;
     result->spread = t->sum;
@@ -46,8 +44,7 @@ typedef struct plan_of_runs {
     bool seeds_model, seeds_data, of_sample;
 } plan_of_runs;
 
-static void count_runs(const dl_node *job, plan_of_runs *plan)
-{
+static void count_runs(const dl_node *job, plan_of_runs *plan) {
     const dl_node *repeat = dl_given(job, "repeat");
     plan->repeats = repeat ? (int)dl_int(repeat, "times") : 1;
     plan->seeds_model = !repeat || !dl_is(repeat, "seeds", "data");
@@ -59,8 +56,7 @@ static void count_runs(const dl_node *job, plan_of_runs *plan)
 /* The folder is claimed once all is known to fit: a job that does not leaves no trace. */
 static dl_status train_one(dl_job *job, dl_comm *comm, const dl_run_options *options,
                            const plan_of_runs *plan, int repeat, int fold, dl_folder **held,
-                           dl_train_result *result)
-{
+                           dl_train_result *result) {
     const dl_node *root = dl_job_root(job);
     char folder[DL_PATH_MAX], label[64] = "";
     bool several = plan->repeats * plan->folds > 1;
@@ -77,8 +73,8 @@ static dl_status train_one(dl_job *job, dl_comm *comm, const dl_run_options *opt
                                   .fold = fold,
                                   .threads = options->threads};
     DL_TRY(dl_session_open(&session, root, comm, &opening));
-    dl_train_options training = {.folder = folder, .label = several ? label : NULL,
-                                 .first = repeat == 0 && fold == 0};
+    dl_train_options training = {
+        .folder = folder, .label = several ? label : NULL, .first = repeat == 0 && fold == 0};
     dl_status status = dl_comm_agree(comm, dl_watch_check(&session));
     if (status == DL_OK && !*held)
         status = dl_folder_claim(held, job, comm, options);
@@ -88,8 +84,8 @@ static dl_status train_one(dl_job *job, dl_comm *comm, const dl_run_options *opt
     return status;
 }
 
-dl_status dl_run_job(dl_job *job, dl_comm *comm, const dl_run_options *options, dl_run_result *result)
-{
+dl_status dl_run_job(dl_job *job, dl_comm *comm, const dl_run_options *options,
+                     dl_run_result *result) {
     plan_of_runs plan;
     count_runs(dl_job_root(job), &plan);
     tally all;

@@ -1,6 +1,6 @@
-/* What one training, evaluation or plan works with, opened from the checked job: cores and team, data,
- * network. A session belongs to a communicator; nothing in it is global, so that folds and repeats
- * open one after another, and searches side by side. */
+/* What one training, evaluation or plan works with, opened from the checked job: cores and team,
+ * data, network. A session belongs to a communicator; nothing in it is global, so that folds and
+ * repeats open one after another, and searches side by side. */
 #ifndef DL_LAUNCHER_SESSION_H
 #define DL_LAUNCHER_SESSION_H
 
@@ -28,10 +28,10 @@ typedef struct dl_session {
 } dl_session;
 
 typedef struct dl_session_options {
-    uint64_t seed; /* of weights, order, dropout */
-    int fold;      /* of the data, 0 without folds */
+    uint64_t seed;             /* of weights, order, dropout */
+    int fold;                  /* of the data, 0 without folds */
     uint64_t data_seed_offset; /* added to data.seed: repeats over data */
-    int threads; /* of this rank */
+    int threads;               /* of this rank */
 } dl_session_options;
 
 /* Collective: on failure all ranks get the same status. `comm` and `job` stay the caller's. */
@@ -42,9 +42,10 @@ dl_status dl_session_open_here(dl_session *session, const dl_node *job, dl_comm 
                                const dl_session_options *options);
 void dl_session_close(dl_session *session);
 
-/* Opens a program over the session's network; prepared for batches of `batch` and, if not 0, `last`. */
-dl_status dl_session_program(dl_session *session, const char *name, dl_build_fn build, bool training,
-                             int64_t batch, int64_t last, dl_exec **out);
+/* Opens a program over the session's network; prepared for batches of `batch` and, if not 0,
+ * `last`. */
+dl_status dl_session_program(dl_session *session, const char *name, dl_build_fn build,
+                             bool training, int64_t batch, int64_t last, dl_exec **out);
 
 /* Batches of evaluation: as large as is useful, and the same on any number of ranks. */
 int64_t dl_session_evaluation_batch(const dl_session *session);

@@ -1,5 +1,5 @@
-/* SIGINT and SIGTERM as a flag: the first asks for a checkpoint and a clean stop, the second interrupt
- * ends the process at once with exit code 130. */
+/* SIGINT and SIGTERM as a flag: the first asks for a checkpoint and a clean stop, the second
+ * interrupt ends the process at once with exit code 130. */
 #ifndef DL_LAUNCHER_SIGNALS_H
 #define DL_LAUNCHER_SIGNALS_H
 

@@ -6,8 +6,7 @@
 
 #include "runtime/base/memory.h"
 
-dl_status dl_progress_init(dl_progress *progress, int sum_count)
-{
+dl_status dl_progress_init(dl_progress *progress, int sum_count) {
     memset(progress, 0, sizeof *progress);
     progress->best = NAN;
     progress->sum_count = sum_count;
@@ -15,8 +14,7 @@ dl_status dl_progress_init(dl_progress *progress, int sum_count)
     return progress->sums ? DL_OK : dl_fail_memory(sizeof *progress->sums * (size_t)sum_count);
 }
 
-void dl_progress_fini(dl_progress *progress)
-{
+void dl_progress_fini(dl_progress *progress) {
     dl_free(progress->sums);
     memset(progress, 0, sizeof *progress);
 }

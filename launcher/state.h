@@ -1,5 +1,6 @@
-/* Progress of a training: all that changes from step to step besides the variables. Saved with them, it
- * makes a resumed run go on with the bits of the uninterrupted one, on any number of ranks. */
+/* Progress of a training: all that changes from step to step besides the variables. Saved with
+ * them, it makes a resumed run go on with the bits of the uninterrupted one, on any number of
+ * ranks. */
 #ifndef DL_LAUNCHER_STATE_H
 #define DL_LAUNCHER_STATE_H
 
@@ -18,12 +19,13 @@ typedef struct dl_progress {
     double samples;        /* seen in the current epoch */
     double *sums;          /* [sum_count] of the current epoch's metrics */
     int sum_count;
-    double last[DL_MAX_LAST]; /* what the last epoch logged, in its order; a finished run tells it again */
+    double last[DL_MAX_LAST]; /* what the last epoch logged, in its order; a finished run tells it
+                                 again */
     int last_count;
     double learning_rate; /* before the schedule; a plateau may have lowered it */
     bool finished;        /* early stopping has ended the training */
     dl_callback_state callback[DL_MAX_CALLBACKS]; /* of the job's callbacks, in order */
-    double best;          /* of checkpoint.best; NaN: none yet */
+    double best;                                  /* of checkpoint.best; NaN: none yet */
     int64_t best_epoch;
     bool best_now; /* the epoch just closed is early stopping's best; not saved */
 } dl_progress;

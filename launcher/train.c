@@ -1,6 +1,7 @@
-/* The story of a training, top to bottom: programs are opened, the state begins anew or is resumed, then
- * epoch after epoch: steps, validation, callbacks, reports, checkpoints; at the end the evaluation and the
- * model file. What must survive a stop is all in `progress` (launcher/state.c saves and restores it). */
+/* The story of a training, top to bottom: programs are opened, the state begins anew or is resumed,
+ * then epoch after epoch: steps, validation, callbacks, reports, checkpoints; at the end the
+ * evaluation and the model file. What must survive a stop is all in `progress` (launcher/state.c
+ * saves and restores it). */
 #include "launcher/train.h"
 
 #include <inttypes.h>
@@ -32,8 +33,7 @@ typedef struct trainer {
     double started, trained_samples;
 } trainer;
 
-static dl_status open_programs(trainer *t)
-{
+static dl_status open_programs(trainer *t) {
     dl_session *s = t->session;
     int64_t samples = dl_data_samples(s->data, DL_PART_TRAIN);
     int64_t batch = s->batch_size < samples ? s->batch_size : samples;
@@ -48,8 +48,7 @@ static dl_status open_programs(trainer *t)
 }
 
 /* Memory, initial weights, and the checkpoint on top of them if there is one. */
-static dl_status begin_or_resume(trainer *t)
-{
+static dl_status begin_or_resume(trainer *t) {
     dl_session *s = t->session;
     dl_status status = dl_network_allocate(s->network);
     if (status == DL_OK)
@@ -61,8 +60,7 @@ static dl_status begin_or_resume(trainer *t)
     return dl_keeper_open(&t->keeper, s, &t->progress, t->options);
 }
 
-static dl_status loss_is_finite(const trainer *t, const float *metrics)
-{
+static dl_status loss_is_finite(const trainer *t, const float *metrics) {
     if (isfinite(metrics[0]))
         return DL_OK;
     return dl_fail(DL_FAILED,
@@ -74,8 +72,7 @@ static dl_status loss_is_finite(const trainer *t, const float *metrics)
 }
 
 /* One batch: forward, backward, update. All ranks see the same metrics, so they decide alike. */
-static dl_status train_step(trainer *t)
-{
+static dl_status train_step(trainer *t) {
     dl_session *s = t->session;
     dl_progress *p = &t->progress;
     int64_t batch;
@@ -95,18 +92,16 @@ static dl_status train_step(trainer *t)
     return dl_keeper_step(t->keeper, metrics, batch, dl_exec_noticed(t->step));
 }
 
-static dl_status train_epoch(trainer *t)
-{
+static dl_status train_epoch(trainer *t) {
     const dl_session *s = t->session;
     while (t->progress.step_in_epoch < s->steps_per_epoch && t->progress.step < s->steps)
         DL_TRY(train_step(t));
     return DL_OK;
 }
 
-/* Names of what an epoch logs, with the values of the last one, which a run that is finished has from its
- * checkpoint. */
-static void recall_epoch(trainer *t)
-{
+/* Names of what an epoch logs, with the values of the last one, which a run that is finished has
+ * from its checkpoint. */
+static void recall_epoch(trainer *t) {
     const dl_network *network = t->session->network;
     const char *const prefix[] = {"", "val_"};
     int prefixes = dl_data_samples(t->session->data, DL_PART_VALIDATION) > 0 ? 2 : 1;
@@ -122,8 +117,7 @@ static void recall_epoch(trainer *t)
 }
 
 /* The epoch's values: training means, then val_ ones. */
-static dl_status value_epoch(trainer *t)
-{
+static dl_status value_epoch(trainer *t) {
     const dl_network *network = t->session->network;
     t->values.count = 0;
     dl_network_metric_values(network, t->progress.sums, t->progress.samples, t->metric_values);
@@ -142,8 +136,7 @@ static dl_status value_epoch(trainer *t)
 }
 
 /* Moves on to the next epoch; the checkpoint that follows begins there. */
-static dl_status close_epoch(trainer *t)
-{
+static dl_status close_epoch(trainer *t) {
     dl_progress *p = &t->progress;
     dl_watch_epoch(t->session->job, &t->values, p);
     DL_TRY(dl_keeper_epoch(t->keeper, &t->values));
@@ -154,8 +147,7 @@ static dl_status close_epoch(trainer *t)
     return dl_keeper_checkpoint(t->keeper, &t->values);
 }
 
-static dl_status train_epochs(trainer *t)
-{
+static dl_status train_epochs(trainer *t) {
     while (t->progress.epoch < t->session->epochs && !t->progress.finished) {
         DL_TRY(train_epoch(t));
         DL_TRY(value_epoch(t));
@@ -164,26 +156,24 @@ static dl_status train_epochs(trainer *t)
     return DL_OK;
 }
 
-static uint64_t hash_weights(const dl_variables *variables)
-{
+static uint64_t hash_weights(const dl_variables *variables) {
     uint64_t hash = 0;
     for (int i = DL_SLAB_PARAMETER; i <= DL_SLAB_STATE; i++)
         hash = dl_hash(variables->slab[i], sizeof(float) * (size_t)variables->length[i], hash);
     return hash;
 }
 
-static dl_status measure_initial(trainer *t)
-{
+static dl_status measure_initial(trainer *t) {
     dl_values values = {.count = 0};
     char text[1024], line[1100];
     DL_TRY(dl_evaluate_parts(t->session, &values));
-    snprintf(line, sizeof line, "before training: %s", dl_values_text(&values, NULL, text, sizeof text));
+    snprintf(line, sizeof line, "before training: %s",
+             dl_values_text(&values, NULL, text, sizeof text));
     dl_keeper_say(t->keeper, line);
     return DL_OK;
 }
 
-static dl_status finish(trainer *t, dl_train_result *result)
-{
+static dl_status finish(trainer *t, dl_train_result *result) {
     dl_session *s = t->session;
     double seconds = dl_seconds() - t->started;
     DL_TRY(dl_keeper_last(t->keeper)); /* with checkpoint.best: the best weights take the place */
@@ -194,8 +184,7 @@ static dl_status finish(trainer *t, dl_train_result *result)
     return dl_keeper_finish(t->keeper, result);
 }
 
-static void close_trainer(trainer *t)
-{
+static void close_trainer(trainer *t) {
     dl_evaluation_close(t->validation);
     dl_batches_close(&t->batches);
     dl_exec_close(t->step);
@@ -204,8 +193,7 @@ static void close_trainer(trainer *t)
     dl_free(t->metric_values);
 }
 
-static dl_status train(trainer *t, dl_train_result *result)
-{
+static dl_status train(trainer *t, dl_train_result *result) {
     dl_session *s = t->session;
     t->metric_values = dl_alloc(sizeof(double) * (size_t)(dl_network_metric_count(s->network) + 1));
     dl_status status = t->metric_values ? DL_OK : dl_fail_memory(64);
@@ -221,8 +209,7 @@ static dl_status train(trainer *t, dl_train_result *result)
     return finish(t, result);
 }
 
-dl_status dl_train(dl_session *session, const dl_train_options *options, dl_train_result *result)
-{
+dl_status dl_train(dl_session *session, const dl_train_options *options, dl_train_result *result) {
     trainer t;
     memset(&t, 0, sizeof t);
     memset(result, 0, sizeof *result);

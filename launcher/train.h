@@ -6,7 +6,8 @@
 
 enum { DL_MAX_VALUES = 64 };
 
-/* Logged values by name: "loss", "val_accuracy", "test_accuracy". Names live as long as the network. */
+/* Logged values by name: "loss", "val_accuracy", "test_accuracy". Names live as long as the
+ * network. */
 typedef struct dl_values {
     int count;
     char name[DL_MAX_VALUES][48];
@@ -17,21 +18,23 @@ void dl_values_set(dl_values *values, const char *prefix, const char *name, doub
 /* NaN if there is none of this name. */
 double dl_values_get(const dl_values *values, const char *name);
 
-/* For a line of text: "test accuracy 0.9871, test loss 0.0412" (of an evaluation) or, where nothing was
- * evaluated, those of the last epoch; with " +- ERROR" after each unless `spread` is NULL. */
-const char *dl_values_text(const dl_values *values, const dl_values *spread, char *text, size_t size);
+/* For a line of text: "test accuracy 0.9871, test loss 0.0412" (of an evaluation) or, where nothing
+ * was evaluated, those of the last epoch; with " +- ERROR" after each unless `spread` is NULL. */
+const char *dl_values_text(const dl_values *values, const dl_values *spread, char *text,
+                           size_t size);
 
 typedef struct dl_train_options {
     const char *folder; /* of this run; files are written by rank 0 alone */
-    const char *label;  /* "repeat-3-fold-1" before lines of one of several trainings; NULL: the only one */
-    bool first;         /* of the run's trainings: says what there is to say about job and data */
+    const char
+        *label; /* "repeat-3-fold-1" before lines of one of several trainings; NULL: the only one */
+    bool first; /* of the run's trainings: says what there is to say about job and data */
 } dl_train_options;
 
 typedef struct dl_train_result {
     dl_values final; /* of the last epoch and of the evaluation */
     double samples_per_second;
     int64_t epochs, steps; /* that were trained */
-    uint64_t weights; /* hash of all weights */
+    uint64_t weights;      /* hash of all weights */
 } dl_train_result;
 
 /* Collective. DL_STOPPED after a signal, with a checkpoint saved. */

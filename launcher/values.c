@@ -5,8 +5,7 @@
 
 #include "launcher/train.h"
 
-void dl_values_set(dl_values *values, const char *prefix, const char *name, double value)
-{
+void dl_values_set(dl_values *values, const char *prefix, const char *name, double value) {
     char full[sizeof values->name[0]];
     snprintf(full, sizeof full, "%s%s", prefix, name);
     int at = 0;
@@ -20,14 +19,13 @@ void dl_values_set(dl_values *values, const char *prefix, const char *name, doub
         values->count++;
 }
 
-static bool of_evaluation(const char *name)
-{
+static bool of_evaluation(const char *name) {
     return strncmp(name, "test_", 5) == 0 || strncmp(name, "train_", 6) == 0 ||
            strncmp(name, "validation_", 11) == 0;
 }
 
-const char *dl_values_text(const dl_values *values, const dl_values *spread, char *text, size_t size)
-{
+const char *dl_values_text(const dl_values *values, const dl_values *spread, char *text,
+                           size_t size) {
     bool evaluated = false;
     for (int i = 0; i < values->count; i++)
         evaluated = evaluated || of_evaluation(values->name[i]);
@@ -48,8 +46,7 @@ const char *dl_values_text(const dl_values *values, const dl_values *spread, cha
     return text;
 }
 
-double dl_values_get(const dl_values *values, const char *name)
-{
+double dl_values_get(const dl_values *values, const char *name) {
     for (int i = 0; i < values->count; i++)
         if (strcmp(values->name[i], name) == 0)
             return values->value[i];

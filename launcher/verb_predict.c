@@ -1,5 +1,5 @@
-/* dltrain predict RUN INPUT: the outputs of a run for the samples of a file, which go through the run's own
- * steps with the constants learned from its training data. */
+/* dltrain predict RUN INPUT: the outputs of a run for the samples of a file, which go through the
+ * run's own steps with the constants learned from its training data. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,28 +17,27 @@ typedef struct predictor {
     dl_batches batches;
     int64_t samples, batch;
     int outputs;
-    float **here;  /* [outputs]: this rank's samples of a batch */
-    float **whole; /* [outputs]: all samples, rank 0 */
+    float **here;   /* [outputs]: this rank's samples of a batch */
+    float **whole;  /* [outputs]: all samples, rank 0 */
     int64_t *width; /* [outputs]: floats a sample */
     char *gathered;
 } predictor;
 
 /* Every field that the program reads must be in the file. */
-static dl_status check_fields(const predictor *p)
-{
+static dl_status check_fields(const predictor *p) {
     const dl_data *data = p->session->data;
     for (int i = 0; i < dl_data_field_count(data); i++) {
         const char *name = dl_data_field_at(data, i)->name;
         if (dl_exec_input(p->exec, name) >= 0 && !dl_data_input_has(data, i))
-            return dl_fail(DL_BAD_JOB, "the network reads field '%s' too; such a file gives it one field, "
-                                       "that of its first layer; give an .npz with all of them",
+            return dl_fail(DL_BAD_JOB,
+                           "the network reads field '%s' too; such a file gives it one field, "
+                           "that of its first layer; give an .npz with all of them",
                            name);
     }
     return DL_OK;
 }
 
-static dl_status open_program(predictor *p)
-{
+static dl_status open_program(predictor *p) {
     dl_session *s = p->session;
     p->samples = dl_data_samples(s->data, DL_PART_INPUT);
     p->batch = dl_session_evaluation_batch(s);
@@ -69,8 +68,7 @@ static dl_status open_program(predictor *p)
     return dl_comm_agree(s->comm, p->gathered ? DL_OK : dl_fail_memory(slot));
 }
 
-static void close_program(predictor *p)
-{
+static void close_program(predictor *p) {
     for (int o = 0; o < p->outputs; o++) {
         dl_free(p->here ? p->here[o] : NULL);
         dl_free(p->whole ? p->whole[o] : NULL);
@@ -84,8 +82,7 @@ static void close_program(predictor *p)
 }
 
 /* Puts the ranks' shares of an output, each a range of the batch, after one another. */
-static dl_status collect(predictor *p, int output, int64_t batch, int64_t seen)
-{
+static dl_status collect(predictor *p, int output, int64_t batch, int64_t seen) {
     const dl_comm *comm = p->session->comm;
     int leaves = batch < p->session->leaves ? (int)batch : p->session->leaves;
     size_t sample = sizeof(float) * (size_t)p->width[output];
@@ -107,8 +104,7 @@ static dl_status collect(predictor *p, int output, int64_t batch, int64_t seen)
     return DL_OK;
 }
 
-static dl_status run_all(predictor *p)
-{
+static dl_status run_all(predictor *p) {
     const dl_network *network = p->session->network;
     for (int o = 0; o < p->outputs; o++)
         dl_exec_bind_output(p->exec, dl_exec_output(p->exec, dl_network_output_name(network, o)),
@@ -124,12 +120,13 @@ static dl_status run_all(predictor *p)
 }
 
 /* NPY version 1.0: magic, header padded to 64 bytes, float32 row by row. */
-static dl_status write_npy(const char *path, const dl_type *type, int64_t samples, const float *data)
-{
+static dl_status write_npy(const char *path, const dl_type *type, int64_t samples,
+                           const float *data) {
     char header[256], shape[160] = "";
     snprintf(shape, sizeof shape, "%" PRId64 ",", samples);
     for (int i = 1; i < type->rank; i++)
-        snprintf(shape + strlen(shape), sizeof shape - strlen(shape), " %" PRId64 ",", type->dim[i]);
+        snprintf(shape + strlen(shape), sizeof shape - strlen(shape), " %" PRId64 ",",
+                 type->dim[i]);
     int length = snprintf(header, sizeof header,
                           "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }", shape);
     int padded = (10 + length + 1 + 63) / 64 * 64 - 10;
@@ -147,8 +144,7 @@ static dl_status write_npy(const char *path, const dl_type *type, int64_t sample
 }
 
 /* "NAME.npy" for one output; "NAME-LAYER.npy" for each of several. */
-static dl_status write_output(const predictor *p, int output, const char *path)
-{
+static dl_status write_output(const predictor *p, int output, const char *path) {
     const dl_network *network = p->session->network;
     dl_type type = dl_network_output_type(network, output);
     if (p->outputs == 1)
@@ -162,8 +158,7 @@ static dl_status write_output(const predictor *p, int output, const char *path)
 }
 
 /* A row a sample: its number, its class where an output names classes, the values. */
-static void print_outputs(const predictor *p)
-{
+static void print_outputs(const predictor *p) {
     for (int o = 0; o < p->outputs; o++) {
         int64_t width = p->width[o];
         printf("# %s\n# sample%s values\n", dl_network_output_name(p->session->network, o),
@@ -183,8 +178,7 @@ static void print_outputs(const predictor *p)
     }
 }
 
-static dl_status predict(dl_session *session, const dl_options *options)
-{
+static dl_status predict(dl_session *session, const dl_options *options) {
     predictor p = {.session = session};
     dl_status status = open_program(&p);
     if (status == DL_OK)
@@ -198,8 +192,7 @@ static dl_status predict(dl_session *session, const dl_options *options)
     return dl_comm_agree(session->comm, status);
 }
 
-dl_status dl_verb_predict(const dl_options *options, dl_comm *comm, int threads)
-{
+dl_status dl_verb_predict(const dl_options *options, dl_comm *comm, int threads) {
     char *real = realpath(options->argument[1], NULL);
     dl_status status = real ? DL_OK : dl_fail(DL_NO_INPUT, "no file '%s'", options->argument[1]);
     dl_finished run;

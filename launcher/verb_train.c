@@ -9,8 +9,7 @@
 #include "launcher/verbs.h"
 
 /* "test accuracy 0.9871, test loss 0.0412; 15210 samples/s on 2 ranks; runs/quickstart". */
-static void print_last_line(const dl_run_result *result, const dl_comm *comm, const char *folder)
-{
+static void print_last_line(const dl_run_result *result, const dl_comm *comm, const char *folder) {
     char text[2048];
     bool several = result->trainings > 1;
     dl_values_text(&result->mean, several ? &result->spread : NULL, text, sizeof text);
@@ -25,8 +24,7 @@ static void print_last_line(const dl_run_result *result, const dl_comm *comm, co
 }
 
 /* The ranks' own communicator, or one over what comm.backend names. */
-static dl_status choose_backend(const dl_node *root, dl_comm *comm, dl_comm **out)
-{
+static dl_status choose_backend(const dl_node *root, dl_comm *comm, dl_comm **out) {
     const dl_node *keys = dl_get(root, "comm"), *backend = dl_get(keys, "backend");
     *out = NULL;
     if (strcmp(backend->text, "auto") == 0 || strcmp(backend->text, comm->table->name) == 0)
@@ -37,8 +35,7 @@ static dl_status choose_backend(const dl_node *root, dl_comm *comm, dl_comm **ou
     return status;
 }
 
-static dl_status run(dl_job *job, const dl_options *options, dl_comm *comm, int threads)
-{
+static dl_status run(dl_job *job, const dl_options *options, dl_comm *comm, int threads) {
     const dl_node *root = dl_job_root(job), *timeout = dl_get(dl_get(root, "comm"), "timeout");
     comm->timeout = timeout->number * (strcmp(timeout->unit, "min") == 0 ? 60 : 1);
     char folder[DL_PATH_MAX];
@@ -51,8 +48,7 @@ static dl_status run(dl_job *job, const dl_options *options, dl_comm *comm, int 
     return DL_OK;
 }
 
-dl_status dl_verb_train(const dl_options *options, dl_comm *comm, int threads)
-{
+dl_status dl_verb_train(const dl_options *options, dl_comm *comm, int threads) {
     dl_job *job;
     DL_TRY(dl_open_job(&job, options->argument[0], options, comm));
     dl_comm *own;

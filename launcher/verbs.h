@@ -1,5 +1,5 @@
-/* What the verbs do: options; for those that run on ranks, the communicator of all of them and the threads of this
- * one. */
+/* What the verbs do: options; for those that run on ranks, the communicator of all of them and the
+ * threads of this one. */
 #ifndef DL_LAUNCHER_VERBS_H
 #define DL_LAUNCHER_VERBS_H
 
@@ -17,8 +17,8 @@ void dl_print_version(FILE *file);
 /* Rows of all rooms: what a job may say. */
 const dl_vocabulary *dl_job_vocabulary(void);
 
-/* Reads and checks the job on every rank and agrees; prints what is wrong on rank 0 (comm NULL: here). After a
- * failure the message is empty: all has been said. */
+/* Reads and checks the job on every rank and agrees; prints what is wrong on rank 0 (comm NULL:
+ * here). After a failure the message is empty: all has been said. */
 dl_status dl_open_job(dl_job **out, const char *path, const dl_options *options, dl_comm *comm);
 
 #endif

@@ -11,14 +11,12 @@
 #include "runtime/expr/expr.h"
 
 /* The file of the library that holds a function of it. */
-static const char *file_of(const void *function)
-{
+static const char *file_of(const void *function) {
     Dl_info info;
     return function && dladdr(function, &info) && info.dli_fname ? info.dli_fname : "";
 }
 
-void dl_print_version(FILE *file)
-{
+void dl_print_version(FILE *file) {
     char text[256];
     unsigned major, minor, release;
     H5get_libversion(&major, &minor, &release);

@@ -4,13 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
-static dl_status check_monitor(const dl_session *session, const dl_node *monitor)
-{
+static dl_status check_monitor(const dl_session *session, const dl_node *monitor) {
     const dl_network *network = session->network;
     bool validates = dl_data_samples(session->data, DL_PART_VALIDATION) > 0;
     const char *names[DL_MAX_VALUES];
     int count = 0;
-    const char *wanted = monitor->text, *bare = strncmp(wanted, "val_", 4) == 0 ? wanted + 4 : wanted;
+    const char *wanted = monitor->text,
+               *bare = strncmp(wanted, "val_", 4) == 0 ? wanted + 4 : wanted;
     for (int i = 0; i < dl_network_metric_count(network) && count < DL_MAX_VALUES; i++) {
         const char *name = dl_network_metric_name(network, i);
         names[count++] = name;
@@ -34,8 +34,7 @@ static dl_status check_monitor(const dl_session *session, const dl_node *monitor
                       validates ? " and the same with val_" : "");
 }
 
-dl_status dl_watch_check(const dl_session *session)
-{
+dl_status dl_watch_check(const dl_session *session) {
     int count = 0;
     for (DL_EACH(item, dl_get(session->job, "callbacks"))) {
         if (++count > DL_MAX_CALLBACKS)
@@ -48,8 +47,7 @@ dl_status dl_watch_check(const dl_session *session)
     return best && strcmp(best->text, "none") != 0 ? check_monitor(session, best) : DL_OK;
 }
 
-void dl_watch_epoch(const dl_node *job, const dl_values *values, dl_progress *progress)
-{
+void dl_watch_epoch(const dl_node *job, const dl_values *values, dl_progress *progress) {
     int index = 0;
     progress->best_now = false;
     for (DL_EACH(item, dl_get(job, "callbacks"))) {
@@ -60,7 +58,7 @@ void dl_watch_epoch(const dl_node *job, const dl_values *values, dl_progress *pr
             progress->finished |= dl_early_stopping(item, state, progress->epoch, value, &best);
             progress->best_now |= best && dl_bool(item, "restore_best_weights");
         } else if (item->word->impl == dl_reduce_on_plateau_row)
-            progress->learning_rate = dl_reduce_on_plateau(item, state, progress->epoch, value,
-                                                           progress->learning_rate);
+            progress->learning_rate =
+                dl_reduce_on_plateau(item, state, progress->epoch, value, progress->learning_rate);
     }
 }

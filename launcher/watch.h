@@ -7,7 +7,8 @@
 #include "launcher/state.h"
 #include "launcher/train.h"
 
-/* Every monitored value (callbacks', checkpoint.best) will be logged; else DL_BAD_JOB saying which are. */
+/* Every monitored value (callbacks', checkpoint.best) will be logged; else DL_BAD_JOB saying which
+ * are. */
 dl_status dl_watch_check(const dl_session *session);
 /* May lower progress->learning_rate or set progress->finished. */
 void dl_watch_epoch(const dl_node *job, const dl_values *values, dl_progress *progress);

@@ -6,15 +6,13 @@
 
 #include <string.h>
 
-int dl_keras_source(const dl_wiring *wiring, int source)
-{
+int dl_keras_source(const dl_wiring *wiring, int source) {
     while (source >= 0 && strcmp(wiring->layer[source].node->word->name, "input") == 0)
         source = wiring->layer[source].source[0];
     return source;
 }
 
-static bool is_read(const dl_wiring *wiring, int field)
-{
+static bool is_read(const dl_wiring *wiring, int field) {
     for (int i = 0; i < wiring->layers; i++)
         for (int k = 0; k < wiring->layer[i].sources; k++)
             if (dl_keras_source(wiring, wiring->layer[i].source[k]) == -1 - field)
@@ -22,8 +20,7 @@ static bool is_read(const dl_wiring *wiring, int field)
     return false;
 }
 
-bool dl_keras_is_chain(const dl_wiring *wiring)
-{
+bool dl_keras_is_chain(const dl_wiring *wiring) {
     int previous = -1, fields = 0;
     for (int i = 0; i < wiring->fields; i++)
         fields += is_read(wiring, i);
@@ -52,16 +49,14 @@ typedef struct walk {
 } walk;
 
 /* The first place of a layer stands for it. */
-static int layer_of(const dl_wiring *wiring, int source)
-{
+static int layer_of(const dl_wiring *wiring, int source) {
     for (int i = 0; i < source; i++)
         if (strcmp(wiring->layer[i].weights, wiring->layer[source].weights) == 0)
             return i;
     return source;
 }
 
-static void visit(walk *w, int source)
-{
+static void visit(walk *w, int source) {
     int fields = w->wiring->fields, layer = layer_of(w->wiring, source);
     if (w->done[source + fields])
         return;
@@ -73,8 +68,7 @@ static void visit(walk *w, int source)
     w->order[w->places++] = source;
 }
 
-static void find_depths(walk *w)
-{
+static void find_depths(walk *w) {
     int fields = w->wiring->fields;
     for (int i = w->places - 1; i >= 0; i--) {
         int source = w->order[i], *depth = &w->depth[source + fields];
@@ -88,16 +82,14 @@ static void find_depths(walk *w)
     }
 }
 
-static bool before(const walk *w, int a, int b)
-{
+static bool before(const walk *w, int a, int b) {
     int fields = w->wiring->fields;
     if (w->deepest[a + fields] != w->deepest[b + fields])
         return w->deepest[a + fields] > w->deepest[b + fields];
     return w->met[a + fields] < w->met[b + fields];
 }
 
-static void list_layers(walk *w)
-{
+static void list_layers(walk *w) {
     int count = 0;
     for (int source = -w->wiring->fields; source < w->wiring->layers; source++) {
         if (!w->met[source + w->wiring->fields])
@@ -109,8 +101,7 @@ static void list_layers(walk *w)
     }
 }
 
-dl_status dl_network_list_keras_layers(dl_network *network)
-{
+dl_status dl_network_list_keras_layers(dl_network *network) {
     const dl_wiring *wiring = &network->wiring;
     int most = wiring->fields + wiring->layers;
     walk w = {.wiring = wiring};
@@ -137,25 +128,21 @@ dl_status dl_network_list_keras_layers(dl_network *network)
     return DL_OK;
 }
 
-int dl_network_keras_layer_count(const dl_network *network)
-{
+int dl_network_keras_layer_count(const dl_network *network) {
     return network->keras_layers;
 }
 
-const char *dl_network_keras_layer_name(const dl_network *network, int index)
-{
+const char *dl_network_keras_layer_name(const dl_network *network, int index) {
     int layer = network->keras_layer[index];
     return layer < 0 ? network->wiring.field[-1 - layer].name
                      : network->wiring.layer[layer].weights;
 }
 
-int dl_network_keras_weight_count(const dl_network *network, int index)
-{
+int dl_network_keras_weight_count(const dl_network *network, int index) {
     int layer = network->keras_layer[index];
     return layer < 0 ? 0 : network->wiring.layer[layer].variables;
 }
 
-const dl_variable *dl_network_keras_weight(const dl_network *network, int index, int weight)
-{
+const dl_variable *dl_network_keras_weight(const dl_network *network, int index, int weight) {
     return network->wiring.layer[network->keras_layer[index]].variable[weight];
 }

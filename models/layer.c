@@ -5,8 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-dl_value dl_layer_fail(dl_layer_build *build, const char *format, ...)
-{
+dl_value dl_layer_fail(dl_layer_build *build, const char *format, ...) {
     char text[DL_MESSAGE_MAX];
     va_list arguments;
     va_start(arguments, format);
@@ -15,13 +14,11 @@ dl_value dl_layer_fail(dl_layer_build *build, const char *format, ...)
     return dl_graph_fail(build->graph, DL_BAD_JOB, "%s", text);
 }
 
-dl_type dl_layer_type(const dl_layer_build *build, int input)
-{
+dl_type dl_layer_type(const dl_layer_build *build, int input) {
     return *dl_type_of(build->graph, build->input[input]);
 }
 
-bool dl_layer_rank(dl_layer_build *build, int least, int most)
-{
+bool dl_layer_rank(dl_layer_build *build, int least, int most) {
     dl_type type = dl_layer_type(build, 0);
     if (type.rank >= least && type.rank <= most)
         return true;
@@ -40,8 +37,7 @@ bool dl_layer_rank(dl_layer_build *build, int least, int most)
 
 dl_value dl_layer_weight(dl_layer_build *build, const char *name, dl_type type,
                          const int *keras_order, const char *initializer, const char *regularizer,
-                         bool trained)
-{
+                         bool trained) {
     dl_layer *layer = build->layer;
     dl_graph *graph = build->graph;
     if (graph->status != DL_OK)
@@ -75,8 +71,7 @@ dl_value dl_layer_weight(dl_layer_build *build, const char *name, dl_type type,
     return dl_graph_variable(graph, variable);
 }
 
-dl_value dl_layer_bias(dl_layer_build *build, int64_t units, bool *error)
-{
+dl_value dl_layer_bias(dl_layer_build *build, int64_t units, bool *error) {
     *error = false;
     if (!dl_bool(build->node, "use_bias"))
         return -1;
@@ -86,8 +81,7 @@ dl_value dl_layer_bias(dl_layer_build *build, int64_t units, bool *error)
     return bias;
 }
 
-dl_value dl_layer_activate(dl_layer_build *build, dl_value x, bool applied)
-{
+dl_value dl_layer_activate(dl_layer_build *build, dl_value x, bool applied) {
     if (applied || x < 0)
         return x;
     return dl_activate(build->graph, dl_get(build->node, "activation"), x, &build->logits);

@@ -130,9 +130,9 @@ dl_value dl_build_lambda(dl_layer_build *build) {
     dl_expr_name names[LAMBDA_NAMES];
     const dl_expr *parsed;
     for (int i = 0; trial && i < count; i++)
-        names[i] = (dl_expr_name){symbols[i].name, symbols[i].is_number
-                                                       ? dl_expr_const(trial, (float)symbols[i].number)
-                                                       : dl_expr_input(trial, i)};
+        names[i] = (dl_expr_name){
+            symbols[i].name, symbols[i].is_number ? dl_expr_const(trial, (float)symbols[i].number)
+                                                  : dl_expr_input(trial, i)};
     if (trial && dl_expr_parse(trial, text->text, names, count, "", &parsed) != DL_OK)
         dl_layer_fail(build, "expression of layer '%s', %s", build->layer->name, dl_message());
     else

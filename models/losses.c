@@ -7,8 +7,7 @@
 #include "ops/ops.h"
 
 /* -sum t log p over the last axis, p made to sum 1 and clipped. */
-static dl_value from_probabilities(dl_compare *compare, dl_value t, double smoothing)
-{
+static dl_value from_probabilities(dl_compare *compare, dl_value t, double smoothing) {
     dl_graph *graph = compare->graph;
     dl_value p = compare->prediction;
     if (t < 0)
@@ -26,15 +25,14 @@ static dl_value from_probabilities(dl_compare *compare, dl_value t, double smoot
     return dl_reduce(graph, each, DL_REDUCE_SUM, 1u << last, false);
 }
 
-static dl_value from_logits(dl_compare *compare, dl_value logits, dl_value target, double smoothing)
-{
+static dl_value from_logits(dl_compare *compare, dl_value logits, dl_value target,
+                            double smoothing) {
     dl_value loss = dl_softmax_cross_entropy(compare->graph, logits, target, (float)smoothing);
     compare->probabilities = loss < 0 ? -1 : loss + 1;
     return loss;
 }
 
-static dl_value categorical(dl_compare *compare)
-{
+static dl_value categorical(dl_compare *compare) {
     double smoothing = dl_number(compare->node, "label_smoothing");
     dl_value target = dl_target_like_prediction(compare);
     if (target < 0)
@@ -46,8 +44,7 @@ static dl_value categorical(dl_compare *compare)
     return from_probabilities(compare, target, smoothing);
 }
 
-static dl_value sparse_categorical(dl_compare *compare)
-{
+static dl_value sparse_categorical(dl_compare *compare) {
     dl_value target = dl_target_labels(compare);
     if (target < 0)
         return -1;
@@ -65,8 +62,7 @@ static dl_value sparse_categorical(dl_compare *compare)
 }
 
 /* Labels may lie outside 0..1. */
-static dl_value binary(dl_compare *compare)
-{
+static dl_value binary(dl_compare *compare) {
     dl_graph *graph = compare->graph;
     double smoothing = dl_number(compare->node, "label_smoothing");
     dl_value target = dl_target_like_prediction(compare);
@@ -86,8 +82,7 @@ static dl_value binary(dl_compare *compare)
                             symbols, 5, result, 1);
 }
 
-static dl_value categorical_hinge(dl_compare *compare)
-{
+static dl_value categorical_hinge(dl_compare *compare) {
     dl_graph *graph = compare->graph;
     dl_symbol symbols[] = {dl_symbol_value("t", dl_target_like_prediction(compare)),
                            dl_symbol_value("p", compare->prediction)};
@@ -103,8 +98,7 @@ static dl_value categorical_hinge(dl_compare *compare)
 }
 
 /* -1 for equal directions. */
-static dl_value cosine_similarity(dl_compare *compare)
-{
+static dl_value cosine_similarity(dl_compare *compare) {
     dl_graph *graph = compare->graph;
     dl_value t = dl_target_like_prediction(compare), p = compare->prediction;
     dl_symbol pair[] = {dl_symbol_value("t", t), dl_symbol_value("p", p)};
@@ -120,21 +114,16 @@ static dl_value cosine_similarity(dl_compare *compare)
                       3);
 }
 
-#define COMMON                                                                                  \
-    {"target", "name or number", "",                                                            \
-     "field or number compared with; y, or the field named like the output"},                   \
-        {"output", "name", "", "layer compared; that named like the term, or the only output"}, \
-    {                                                                                           \
-        "sample_weight", "name", "", "field that weighs the samples"                            \
+#define COMMON                                                                                    \
+    {"target", "name or number", "",                                                              \
+     "field or number compared with; y, or the field named like the output"},                     \
+        {"output", "name", "", "layer compared; that named like the term, or the only output"}, { \
+        "sample_weight", "name", "", "field that weighs the samples"                              \
     }
-#define FROM_LOGITS                                                      \
-    {                                                                    \
-        "from_logits", "bool", "false", "the output is not yet squashed" \
-    }
-#define LABEL_SMOOTHING                                                                   \
-    {                                                                                     \
-        "label_smoothing", "number 0..1", "0", "share of a label spread over all classes" \
-    }
+#define FROM_LOGITS \
+    { "from_logits", "bool", "false", "the output is not yet squashed" }
+#define LABEL_SMOOTHING \
+    { "label_smoothing", "number 0..1", "0", "share of a label spread over all classes" }
 
 static const dl_key common_keys[] = {COMMON};
 static const dl_key huber_keys[] = {

@@ -6,14 +6,12 @@
 
 #include "ops/epilogue.h"
 
-static const char *word(int spatial)
-{
+static const char *word(int spatial) {
     return spatial == 2 ? "conv2d" : "conv1d";
 }
 
 dl_status dl_conv_sizes(const dl_conv_attributes *attributes, const dl_type *x, const dl_type *w,
-                        dl_window_sizes *sizes)
-{
+                        dl_window_sizes *sizes) {
     int spatial = attributes->spatial, last = spatial + 1;
     char shape[DL_SHAPE_TEXT], kernel[DL_SHAPE_TEXT];
     const char *what = word(spatial);
@@ -50,8 +48,7 @@ dl_status dl_conv_sizes(const dl_conv_attributes *attributes, const dl_type *x, 
     return dl_window_out(sizes, spatial, what, x);
 }
 
-static dl_status infer_conv(const dl_infer *infer)
-{
+static dl_status infer_conv(const dl_infer *infer) {
     const dl_conv_attributes *attributes = infer->attributes;
     dl_window_sizes sizes;
     DL_TRY(dl_conv_sizes(attributes, infer->input[0], infer->input[1], &sizes));
@@ -64,8 +61,7 @@ static dl_status infer_conv(const dl_infer *infer)
 
 /* The gradients' operands fit what the forward convolution would make of x and w. */
 static dl_status check_gradient(const dl_conv_attributes *attributes, const dl_type *x,
-                                const dl_type *w, const dl_type *dy)
-{
+                                const dl_type *w, const dl_type *dy) {
     dl_window_sizes sizes;
     char have[DL_SHAPE_TEXT], want[DL_SHAPE_TEXT];
     DL_TRY(dl_conv_sizes(attributes, x, w, &sizes));
@@ -79,16 +75,14 @@ static dl_status check_gradient(const dl_conv_attributes *attributes, const dl_t
     return DL_OK;
 }
 
-static dl_status infer_input(const dl_infer *infer)
-{
+static dl_status infer_input(const dl_infer *infer) {
     const dl_conv_input_attributes *attributes = infer->attributes;
     DL_TRY(check_gradient(&attributes->conv, &attributes->x, infer->input[1], infer->input[0]));
     infer->output[0] = attributes->x;
     return DL_OK;
 }
 
-static dl_status infer_weight(const dl_infer *infer)
-{
+static dl_status infer_weight(const dl_infer *infer) {
     const dl_conv_weight_attributes *attributes = infer->attributes;
     DL_TRY(check_gradient(&attributes->conv, infer->input[0], &attributes->w, infer->input[1]));
     infer->output[0] = attributes->w;
@@ -96,23 +90,20 @@ static dl_status infer_weight(const dl_infer *infer)
 }
 
 static dl_value input_gradient(dl_graph *graph, dl_value dy, dl_value w,
-                               const dl_conv_attributes *conv, dl_type x)
-{
+                               const dl_conv_attributes *conv, dl_type x) {
     dl_conv_input_attributes attributes = {.conv = *conv, .x = x};
     attributes.conv.epilogue = DL_EPILOGUE_NONE;
     return dl_conv_input_gradient(graph, dy, w, &attributes);
 }
 
 static dl_value weight_gradient(dl_graph *graph, dl_value x, dl_value dy,
-                                const dl_conv_attributes *conv, dl_type w)
-{
+                                const dl_conv_attributes *conv, dl_type w) {
     dl_conv_weight_attributes attributes = {.conv = *conv, .w = w};
     attributes.conv.epilogue = DL_EPILOGUE_NONE;
     return dl_conv_weight_gradient(graph, x, dy, &attributes);
 }
 
-static void grad_conv(dl_grad *grad)
-{
+static void grad_conv(dl_grad *grad) {
     const dl_conv_attributes *conv = grad->attributes;
     dl_graph *graph = grad->graph;
     dl_value x = grad->input[0], w = grad->input[1];
@@ -126,8 +117,7 @@ static void grad_conv(dl_grad *grad)
 }
 
 /* dx = C'(dy, w): inputs dy and w, the arriving gradient stands where x stood. */
-static void grad_input(dl_grad *grad)
-{
+static void grad_input(dl_grad *grad) {
     const dl_conv_input_attributes *attributes = grad->attributes;
     dl_graph *graph = grad->graph;
     dl_value dy = grad->input[0], w = grad->input[1], x = grad->dy[0];
@@ -138,8 +128,7 @@ static void grad_input(dl_grad *grad)
 }
 
 /* dw = C''(x, dy): the arriving gradient stands where w stood. */
-static void grad_weight(dl_grad *grad)
-{
+static void grad_weight(dl_grad *grad) {
     const dl_conv_weight_attributes *attributes = grad->attributes;
     dl_graph *graph = grad->graph;
     dl_value x = grad->input[0], dy = grad->input[1], w = grad->dy[0];
@@ -188,8 +177,7 @@ const dl_op dl_op_conv_weight_gradient = {
 
 /* Equal nodes are found by comparing bytes: gaps zero, what one dimension does not use at its
  * neutral value. */
-static void clean_conv(const dl_conv_attributes *from, dl_conv_attributes *to)
-{
+static void clean_conv(const dl_conv_attributes *from, dl_conv_attributes *to) {
     memset(to, 0, sizeof *to);
     to->spatial = from->spatial;
     to->groups = from->groups;
@@ -203,14 +191,12 @@ static void clean_conv(const dl_conv_attributes *from, dl_conv_attributes *to)
     }
 }
 
-static dl_type clean_type(const dl_type *type)
-{
+static dl_type clean_type(const dl_type *type) {
     return dl_type_make(type->dtype, type->rank, type->dim);
 }
 
 dl_value dl_conv(dl_graph *graph, dl_value x, dl_value w, dl_value bias,
-                 const dl_conv_attributes *attributes)
-{
+                 const dl_conv_attributes *attributes) {
     if (x < 0 || w < 0)
         return -1;
     dl_conv_attributes clean;
@@ -220,8 +206,7 @@ dl_value dl_conv(dl_graph *graph, dl_value x, dl_value w, dl_value bias,
 }
 
 dl_value dl_conv_input_gradient(dl_graph *graph, dl_value dy, dl_value w,
-                                const dl_conv_input_attributes *attributes)
-{
+                                const dl_conv_input_attributes *attributes) {
     if (dy < 0 || w < 0)
         return -1;
     dl_conv_input_attributes clean;
@@ -233,8 +218,7 @@ dl_value dl_conv_input_gradient(dl_graph *graph, dl_value dy, dl_value w,
 }
 
 dl_value dl_conv_weight_gradient(dl_graph *graph, dl_value x, dl_value dy,
-                                 const dl_conv_weight_attributes *attributes)
-{
+                                 const dl_conv_weight_attributes *attributes) {
     if (x < 0 || dy < 0)
         return -1;
     dl_conv_weight_attributes clean;

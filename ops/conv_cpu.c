@@ -15,13 +15,11 @@ typedef struct state {
     size_t weights; /* bytes of reordered weights */
 } state;
 
-static size_t rounded(size_t bytes)
-{
+static size_t rounded(size_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
 
-static dl_dnnl_tensor weights_tensor(const dl_window_sizes *sizes)
-{
+static dl_dnnl_tensor weights_tensor(const dl_window_sizes *sizes) {
     int64_t o = sizes->filters, i = sizes->in_group, g = sizes->groups;
     int64_t kh = sizes->window.kernel[0], kw = sizes->window.kernel[1];
     if (g == 1)
@@ -34,8 +32,7 @@ static dl_dnnl_tensor weights_tensor(const dl_window_sizes *sizes)
 
 static dl_status prepare(const dl_prepare *what, dl_dnnl_direction direction,
                          const dl_conv_attributes *attributes, const dl_type *x, const dl_type *w,
-                         dl_prepared *out)
-{
+                         dl_prepared *out) {
     dl_status status;
     dl_window_sizes sizes;
     DL_TRY(dl_conv_sizes(attributes, x, w, &sizes));
@@ -75,36 +72,31 @@ failed:
     return status;
 }
 
-dl_status dl_conv_prepare(const dl_prepare *what, dl_prepared *out)
-{
+dl_status dl_conv_prepare(const dl_prepare *what, dl_prepared *out) {
     return prepare(what, DL_DNNL_FORWARD, what->attributes, what->input[0], what->input[1], out);
 }
 
-dl_status dl_conv_input_prepare(const dl_prepare *what, dl_prepared *out)
-{
+dl_status dl_conv_input_prepare(const dl_prepare *what, dl_prepared *out) {
     const dl_conv_input_attributes *attributes = what->attributes;
     return prepare(what, DL_DNNL_BACKWARD_DATA, &attributes->conv, &attributes->x, what->input[1],
                    out);
 }
 
-dl_status dl_conv_weight_prepare(const dl_prepare *what, dl_prepared *out)
-{
+dl_status dl_conv_weight_prepare(const dl_prepare *what, dl_prepared *out) {
     const dl_conv_weight_attributes *attributes = what->attributes;
     return prepare(what, DL_DNNL_BACKWARD_WEIGHTS, &attributes->conv, what->input[0],
                    &attributes->w, out);
 }
 
 void dl_conv_pack(const void *state_of_weights, int input, const void *from, void *to,
-                  dl_team *team)
-{
+                  dl_team *team) {
     (void)input;
     (void)team;
     const state *made = state_of_weights;
     dl_dnnl_pack(made->reorder, from, to, made->weights);
 }
 
-dl_status dl_conv_run(const void *state_of_run, const dl_run *run)
-{
+dl_status dl_conv_run(const void *state_of_run, const dl_run *run) {
     /* Which of the row's inputs (and for which direction none: the output) is x, w, y. */
     static const int input[][3] = {[DL_DNNL_FORWARD] = {0, 1, -1},
                                    [DL_DNNL_BACKWARD_DATA] = {-1, 1, 0},
@@ -130,8 +122,7 @@ dl_status dl_conv_run(const void *state_of_run, const dl_run *run)
     return dl_dnnl_run(made->conv, memory, scratch);
 }
 
-void dl_conv_release(void *state_to_free)
-{
+void dl_conv_release(void *state_to_free) {
     state *made = state_to_free;
     dl_dnnl_free(made->reorder);
     dl_dnnl_free(made->conv);

@@ -12,8 +12,7 @@
 #include "ops/dnnl_call.h"
 #include "runtime/base/memory.h"
 
-dl_status dl_dnnl_failed(dnnl_status_t status, const char *doing, const char *what)
-{
+dl_status dl_dnnl_failed(dnnl_status_t status, const char *doing, const char *what) {
     dl_status code = status == dnnl_out_of_memory   ? DL_NO_MEMORY
                      : status == dnnl_unimplemented ? DL_UNAVAILABLE
                                                     : DL_INTERNAL;
@@ -24,38 +23,32 @@ dl_status dl_dnnl_failed(dnnl_status_t status, const char *doing, const char *wh
 static dnnl_engine_t engine;
 static dnnl_status_t engine_status;
 
-static void open_engine(void)
-{
+static void open_engine(void) {
     engine_status = dnnl_engine_create(&engine, dnnl_cpu, 0);
 }
 
-dl_status dl_dnnl_engine(dnnl_engine_t *out)
-{
+dl_status dl_dnnl_engine(dnnl_engine_t *out) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, open_engine);
     *out = engine;
     return engine_status == dnnl_success ? DL_OK : dl_dnnl_failed(engine_status, "open", "the CPU");
 }
 
-size_t dl_dnnl_bytes(const dl_dnnl *call, int argument)
-{
+size_t dl_dnnl_bytes(const dl_dnnl *call, int argument) {
     return call->id[argument] ? dnnl_memory_desc_get_size(call->layout[argument]) : 0;
 }
 
-size_t dl_dnnl_scratch(const dl_dnnl *call)
-{
+size_t dl_dnnl_scratch(const dl_dnnl *call) {
     return call->scratch;
 }
 
-const char *dl_dnnl_kernel(const dl_dnnl *call)
-{
+const char *dl_dnnl_kernel(const dl_dnnl *call) {
     const char *text = NULL;
     dnnl_primitive_desc_query(call->desc, dnnl_query_impl_info_str, 0, (void *)&text);
     return text ? text : "";
 }
 
-static slot *borrow(const dl_dnnl *call)
-{
+static slot *borrow(const dl_dnnl *call) {
     static _Atomic uint32_t threads_seen;
     static _Thread_local uint32_t mine; /* this thread's number, from 1 */
     if (mine == 0)
@@ -69,13 +62,11 @@ static slot *borrow(const dl_dnnl *call)
     }
 }
 
-static void give_back(slot *one)
-{
+static void give_back(slot *one) {
     atomic_store_explicit(&one->busy, 0, memory_order_release);
 }
 
-static void empty_slot(slot *one)
-{
+static void empty_slot(slot *one) {
     for (int i = 0; i < MEMORIES; i++)
         if (one->argument[i].memory)
             dnnl_memory_destroy(one->argument[i].memory);
@@ -86,8 +77,7 @@ static void empty_slot(slot *one)
 }
 
 /* Arguments are kept without gaps: entry k of the slot is the k-th present one. */
-static dnnl_status_t fill_slot(const dl_dnnl *call, slot *one)
-{
+static dnnl_status_t fill_slot(const dl_dnnl *call, slot *one) {
     dnnl_status_t status = dnnl_stream_create(&one->stream, engine, dnnl_stream_default_flags);
     int count = 0;
     for (int i = 0; i < MEMORIES && status == dnnl_success; i++) {
@@ -106,8 +96,7 @@ static dnnl_status_t fill_slot(const dl_dnnl *call, slot *one)
     return status;
 }
 
-static dnnl_status_t run_in(const dl_dnnl *call, slot *one, void *const *memory, void *scratch)
-{
+static dnnl_status_t run_in(const dl_dnnl *call, slot *one, void *const *memory, void *scratch) {
     int count = 0;
     for (int i = 0; i < MEMORIES; i++) {
         bool last = i == DL_DNNL_ARGUMENTS;
@@ -128,8 +117,7 @@ static dnnl_status_t run_in(const dl_dnnl *call, slot *one, void *const *memory,
     return status == dnnl_success ? dnnl_stream_wait(one->stream) : status;
 }
 
-dl_status dl_dnnl_run(const dl_dnnl *call, void *const *memory, void *scratch)
-{
+dl_status dl_dnnl_run(const dl_dnnl *call, void *const *memory, void *scratch) {
     if (omp_get_max_threads() != call->threads)
         return dl_fail(DL_INTERNAL, "%s was made for %d threads and is run with %d", call->what,
                        call->threads, omp_get_max_threads());
@@ -141,15 +129,13 @@ dl_status dl_dnnl_run(const dl_dnnl *call, void *const *memory, void *scratch)
     return status == dnnl_success ? DL_OK : dl_dnnl_failed(status, "run", call->what);
 }
 
-void dl_dnnl_pack(const dl_dnnl *reorder, const void *from, void *to, size_t bytes)
-{
+void dl_dnnl_pack(const dl_dnnl *reorder, const void *from, void *to, size_t bytes) {
     void *const memory[] = {dl_dnnl_input(from), to};
     if (dl_dnnl_run(reorder, memory, (char *)to + bytes) != DL_OK)
         memset(to, 0xff, bytes);
 }
 
-void dl_dnnl_free(dl_dnnl *call)
-{
+void dl_dnnl_free(dl_dnnl *call) {
     if (!call)
         return;
     for (int i = 0; call->slot && i < call->slots; i++)
@@ -163,34 +149,31 @@ void dl_dnnl_free(dl_dnnl *call)
 
 static char version_text[64];
 
-static void write_version(void)
-{
+static void write_version(void) {
     const dnnl_version_t *version = dnnl_version();
     snprintf(version_text, sizeof version_text, "%d.%d.%d", version->major, version->minor,
              version->patch);
 }
 
-dl_status dl_dnnl_limit(dl_isa isa)
-{
+dl_status dl_dnnl_limit(dl_isa isa) {
     static const dnnl_cpu_isa_t most[DL_ISA_COUNT] = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2,
                                                       dnnl_cpu_isa_avx512_core};
     dnnl_status_t status = dnnl_set_max_cpu_isa(most[isa]);
     if (status != dnnl_success)
-        return dl_fail(DL_UNAVAILABLE, "oneDNN cannot be held to %s instructions, which another rank "
+        return dl_fail(DL_UNAVAILABLE,
+                       "oneDNN cannot be held to %s instructions, which another rank "
                        "is limited to: %s",
                        dl_isa_name(isa), dnnl_status2str(status));
     return DL_OK;
 }
 
-const char *dl_dnnl_version(void)
-{
+const char *dl_dnnl_version(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, write_version);
     return version_text;
 }
 
-const char *dl_dnnl_path(void)
-{
+const char *dl_dnnl_path(void) {
     Dl_info info;
     void *symbol = (void *)(uintptr_t)&dnnl_version;
     return dladdr(symbol, &info) != 0 && info.dli_fname ? info.dli_fname : "";

@@ -82,8 +82,7 @@ dl_status dl_dnnl_run(const dl_dnnl *call, void *const *memory, void *scratch);
  * weights. */
 void dl_dnnl_pack(const dl_dnnl *reorder, const void *from, void *to, size_t bytes);
 /* oneDNN takes inputs by pointers that are not const. */
-static inline void *dl_dnnl_input(const void *memory)
-{
+static inline void *dl_dnnl_input(const void *memory) {
     return (void *)(uintptr_t)memory;
 }
 void dl_dnnl_free(dl_dnnl *call); /* NULL is allowed */

@@ -8,8 +8,7 @@
 #include "ops/dnnl_call.h"
 #include "runtime/base/memory.h"
 
-static dnnl_status_t make_layout(layout *out, const dl_dnnl_tensor *tensor)
-{
+static dnnl_status_t make_layout(layout *out, const dl_dnnl_tensor *tensor) {
 #if DNNL_VERSION_MAJOR >= 3
     if (tensor->any)
         return dnnl_memory_desc_create_with_tag(out, tensor->rank, tensor->dim, dnnl_f32,
@@ -25,8 +24,7 @@ static dnnl_status_t make_layout(layout *out, const dl_dnnl_tensor *tensor)
 #endif
 }
 
-static void drop_layout(layout made)
-{
+static void drop_layout(layout made) {
 #if DNNL_VERSION_MAJOR >= 3
     dnnl_memory_desc_destroy(made);
 #else
@@ -40,15 +38,13 @@ typedef struct layouts {
     layout_ref ref[DL_DNNL_ARGUMENTS];
 } layouts;
 
-static void drop_layouts(layouts *all)
-{
+static void drop_layouts(layouts *all) {
     for (int i = 0; i < DL_DNNL_ARGUMENTS; i++)
         if (all->ref[i])
             drop_layout(all->made[i]);
 }
 
-static dnnl_status_t make_layouts(layouts *all, const dl_dnnl_tensor *const *tensors, int count)
-{
+static dnnl_status_t make_layouts(layouts *all, const dl_dnnl_tensor *const *tensors, int count) {
     memset(all, 0, sizeof *all);
     for (int i = 0; i < count; i++) {
         if (!tensors[i])
@@ -63,8 +59,7 @@ static dnnl_status_t make_layouts(layouts *all, const dl_dnnl_tensor *const *ten
     return dnnl_success;
 }
 
-bool dl_dnnl_lies_as(const dl_dnnl *call, int argument, const dl_dnnl_tensor *tensor)
-{
+bool dl_dnnl_lies_as(const dl_dnnl *call, int argument, const dl_dnnl_tensor *tensor) {
     layout made;
     if (make_layout(&made, tensor) != dnnl_success)
         return false;
@@ -78,8 +73,7 @@ typedef dnnl_status_t (*describe_fn)(dnnl_engine_t engine, const void *recipe, c
                                      dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t hint,
                                      dnnl_primitive_desc_t *out);
 
-static dnnl_status_t make_attributes(bool relu, dnnl_primitive_attr_t *out)
-{
+static dnnl_status_t make_attributes(bool relu, dnnl_primitive_attr_t *out) {
     *out = NULL;
     dnnl_status_t status = dnnl_primitive_attr_create(out);
     if (status == dnnl_success)
@@ -102,8 +96,7 @@ static dnnl_status_t make_attributes(bool relu, dnnl_primitive_attr_t *out)
     return status;
 }
 
-static dl_status make_slots(dl_dnnl *call)
-{
+static dl_status make_slots(dl_dnnl *call) {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     call->slots = processors > MAX_SLOTS / 2   ? MAX_SLOTS
                   : processors < MIN_SLOTS / 2 ? MIN_SLOTS
@@ -114,8 +107,7 @@ static dl_status make_slots(dl_dnnl *call)
 
 /* From the primitive descriptor, which the call then owns, to a call that is ready. */
 static dl_status finish(dl_dnnl **out, const char *what, int threads, dnnl_primitive_desc_t desc,
-                        const int *id, int arguments)
-{
+                        const int *id, int arguments) {
     dl_status status = DL_OK;
     dl_dnnl *call = dl_alloc(sizeof *call);
     if (!call) {
@@ -158,8 +150,7 @@ failed_call:
  * the hint that oneDNN wants. */
 static dl_status make(dl_dnnl **out, const char *what, int threads, describe_fn describe,
                       describe_fn hint_of, const void *recipe, const dl_dnnl_tensor *const *tensors,
-                      bool relu, const int *id, int arguments)
-{
+                      bool relu, const int *id, int arguments) {
     *out = NULL;
     dnnl_engine_t engine;
     DL_TRY(dl_dnnl_engine(&engine));
@@ -195,8 +186,7 @@ restored:
 
 static dnnl_status_t describe_matmul(dnnl_engine_t engine, const void *recipe, const layouts *all,
                                      dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t hint,
-                                     dnnl_primitive_desc_t *out)
-{
+                                     dnnl_primitive_desc_t *out) {
     (void)recipe;
     (void)hint;
     layout_ref a = all->ref[DL_DNNL_A], b = all->ref[DL_DNNL_B];
@@ -214,8 +204,7 @@ static dnnl_status_t describe_matmul(dnnl_engine_t engine, const void *recipe, c
 
 dl_status dl_dnnl_matmul(dl_dnnl **out, int threads, const dl_dnnl_tensor *a,
                          const dl_dnnl_tensor *b, const dl_dnnl_tensor *bias,
-                         const dl_dnnl_tensor *y, bool relu)
-{
+                         const dl_dnnl_tensor *y, bool relu) {
     const dl_dnnl_tensor *tensors[DL_DNNL_ARGUMENTS] = {a, b, y, bias};
     const int id[] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, bias ? DNNL_ARG_BIAS : 0};
     return make(out, "a matrix product", threads, describe_matmul, NULL, NULL, tensors, relu, id,
@@ -230,8 +219,7 @@ typedef struct conv_recipe {
 
 static dnnl_status_t describe_conv(dnnl_engine_t engine, const void *recipe, const layouts *all,
                                    dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t hint,
-                                   dnnl_primitive_desc_t *out)
-{
+                                   dnnl_primitive_desc_t *out) {
     (void)hint;
     const conv_recipe *conv = recipe;
     const dl_dnnl_window *window = conv->window;
@@ -254,8 +242,7 @@ static dnnl_status_t describe_conv(dnnl_engine_t engine, const void *recipe, con
 
 static dnnl_status_t describe_conv_data(dnnl_engine_t engine, const void *recipe,
                                         const layouts *all, dnnl_primitive_attr_t attributes,
-                                        dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out)
-{
+                                        dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out) {
     const conv_recipe *conv = recipe;
     const dl_dnnl_window *window = conv->window;
     layout_ref x = all->ref[DL_DNNL_X], w = all->ref[DL_DNNL_W], y = all->ref[DL_DNNL_Y];
@@ -276,8 +263,7 @@ static dnnl_status_t describe_conv_data(dnnl_engine_t engine, const void *recipe
 
 static dnnl_status_t describe_conv_weights(dnnl_engine_t engine, const void *recipe,
                                            const layouts *all, dnnl_primitive_attr_t attributes,
-                                           dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out)
-{
+                                           dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out) {
     const conv_recipe *conv = recipe;
     const dl_dnnl_window *window = conv->window;
     layout_ref x = all->ref[DL_DNNL_X], w = all->ref[DL_DNNL_W], y = all->ref[DL_DNNL_Y];
@@ -298,8 +284,7 @@ static dnnl_status_t describe_conv_weights(dnnl_engine_t engine, const void *rec
 
 dl_status dl_dnnl_conv(dl_dnnl **out, int threads, dl_dnnl_direction direction,
                        const dl_dnnl_tensor *x, const dl_dnnl_tensor *w, const dl_dnnl_tensor *y,
-                       const dl_dnnl_tensor *bias, const dl_dnnl_window *window, bool relu)
-{
+                       const dl_dnnl_tensor *bias, const dl_dnnl_window *window, bool relu) {
     static const int ids[][3] = {
         [DL_DNNL_FORWARD] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST},
         [DL_DNNL_BACKWARD_DATA] = {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST},
@@ -321,8 +306,7 @@ dl_status dl_dnnl_conv(dl_dnnl **out, int threads, dl_dnnl_direction direction,
 
 static dnnl_status_t describe_pool(dnnl_engine_t engine, const void *recipe, const layouts *all,
                                    dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t hint,
-                                   dnnl_primitive_desc_t *out)
-{
+                                   dnnl_primitive_desc_t *out) {
     (void)hint;
     const dl_dnnl_window *window = recipe;
     const dnnl_dims_t dilation = {0, 0};
@@ -344,8 +328,7 @@ static dnnl_status_t describe_pool(dnnl_engine_t engine, const void *recipe, con
 
 static dnnl_status_t describe_pool_back(dnnl_engine_t engine, const void *recipe,
                                         const layouts *all, dnnl_primitive_attr_t attributes,
-                                        dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out)
-{
+                                        dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out) {
     const dl_dnnl_window *window = recipe;
     const dnnl_dims_t dilation = {0, 0};
     layout_ref x = all->ref[DL_DNNL_POOL_X], y = all->ref[DL_DNNL_POOL_Y];
@@ -366,8 +349,7 @@ static dnnl_status_t describe_pool_back(dnnl_engine_t engine, const void *recipe
 
 dl_status dl_dnnl_average_pool(dl_dnnl **out, int threads, dl_dnnl_direction direction,
                                const dl_dnnl_tensor *x, const dl_dnnl_tensor *y,
-                               const dl_dnnl_window *window)
-{
+                               const dl_dnnl_window *window) {
     bool forward = direction == DL_DNNL_FORWARD;
     const dl_dnnl_tensor *tensors[DL_DNNL_ARGUMENTS] = {x, y};
     const int id[] = {forward ? DNNL_ARG_SRC : DNNL_ARG_DIFF_SRC,
@@ -376,8 +358,7 @@ dl_status dl_dnnl_average_pool(dl_dnnl **out, int threads, dl_dnnl_direction dir
                 forward ? NULL : describe_pool, window, tensors, false, id, 2);
 }
 
-static dl_status reorder_layouts(dl_dnnl **out, int threads, layout_ref from, layout_ref to)
-{
+static dl_status reorder_layouts(dl_dnnl **out, int threads, layout_ref from, layout_ref to) {
     *out = NULL;
     dnnl_engine_t engine;
     DL_TRY(dl_dnnl_engine(&engine));
@@ -401,8 +382,7 @@ static dl_status reorder_layouts(dl_dnnl **out, int threads, layout_ref from, la
 }
 
 dl_status dl_dnnl_reorder_to(dl_dnnl **out, const dl_dnnl_tensor *from, const dl_dnnl *call,
-                             int argument)
-{
+                             int argument) {
     layout made;
     dnnl_status_t status = make_layout(&made, from);
     if (status != dnnl_success)
@@ -413,8 +393,7 @@ dl_status dl_dnnl_reorder_to(dl_dnnl **out, const dl_dnnl_tensor *from, const dl
 }
 
 dl_status dl_dnnl_reorder_from(dl_dnnl **out, const dl_dnnl *call, int argument,
-                               const dl_dnnl_tensor *to)
-{
+                               const dl_dnnl_tensor *to) {
     layout made;
     dnnl_status_t status = make_layout(&made, to);
     if (status != dnnl_success)

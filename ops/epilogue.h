@@ -6,8 +6,7 @@
 #include "ops/ops.h"
 
 static inline dl_value dl_epilogue_gradient(dl_graph *graph, dl_epilogue epilogue, dl_value y,
-                                            dl_value dy)
-{
+                                            dl_value dy) {
     const dl_value both[] = {y, dy};
     return epilogue == DL_EPILOGUE_RELU ? dl_map(graph, "where(x0 > 0, x1, 0)", both, 2) : dy;
 }

@@ -1,5 +1,6 @@
-/* Looking rows up by number, its gradient, and the cast of whole numbers to float32. The gradient adds in
- * the order of positions, each thread a range of the table's columns: the same bits for any threads. */
+/* Looking rows up by number, its gradient, and the cast of whole numbers to float32. The gradient
+ * adds in the order of positions, each thread a range of the table's columns: the same bits for any
+ * threads. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -9,8 +10,7 @@ typedef struct gather_state {
     int64_t rows, width, ids;
 } gather_state;
 
-static dl_status give_state(int64_t rows, int64_t width, int64_t ids, dl_prepared *out)
-{
+static dl_status give_state(int64_t rows, int64_t width, int64_t ids, dl_prepared *out) {
     gather_state *state = dl_alloc(sizeof *state);
     if (!state)
         return dl_fail_memory(sizeof *state);
@@ -19,8 +19,7 @@ static dl_status give_state(int64_t rows, int64_t width, int64_t ids, dl_prepare
     return DL_OK;
 }
 
-static dl_status infer_gather(const dl_infer *infer)
-{
+static dl_status infer_gather(const dl_infer *infer) {
     const dl_type *table = infer->input[0], *ids = infer->input[1];
     if (table->dtype != DL_F32 || ids->dtype != DL_I32 || table->rank < 1)
         return dl_fail(DL_INTERNAL, "gather takes a float32 table and int32 numbers");
@@ -33,8 +32,7 @@ static dl_status infer_gather(const dl_infer *infer)
     return DL_OK;
 }
 
-static void grad_gather(dl_grad *grad)
-{
+static void grad_gather(dl_grad *grad) {
     dl_gather_gradient_attributes attributes;
     memset(&attributes, 0, sizeof attributes);
     attributes.table = *dl_type_of(grad->graph, grad->input[0]);
@@ -43,14 +41,13 @@ static void grad_gather(dl_grad *grad)
                                    (dl_value[]){grad->dy[0], grad->input[1]}, 2);
 }
 
-static dl_status prepare_gather(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_gather(const dl_prepare *what, dl_prepared *out) {
     int64_t rows = what->input[0]->dim[0];
-    return give_state(rows, dl_type_count(what->input[0]) / rows, dl_type_count(what->input[1]), out);
+    return give_state(rows, dl_type_count(what->input[0]) / rows, dl_type_count(what->input[1]),
+                      out);
 }
 
-static dl_status check_ids(const gather_state *state, const int32_t *id)
-{
+static dl_status check_ids(const gather_state *state, const int32_t *id) {
     for (int64_t i = 0; i < state->ids; i++)
         if (id[i] < 0 || id[i] >= state->rows)
             return dl_fail(DL_BAD_JOB, "number %" PRId32 " is outside 0..%" PRId64, id[i],
@@ -58,15 +55,15 @@ static dl_status check_ids(const gather_state *state, const int32_t *id)
     return DL_OK;
 }
 
-static dl_status run_gather(const void *state_pointer, const dl_run *run)
-{
+static dl_status run_gather(const void *state_pointer, const dl_run *run) {
     const gather_state *state = state_pointer;
     const float *table = run->in[0];
     const int32_t *id = run->in[1];
     float *y = run->out[0];
     DL_TRY(check_ids(state, id));
     for (int64_t i = 0; i < state->ids; i++)
-        memcpy(y + i * state->width, table + id[i] * state->width, sizeof *y * (size_t)state->width);
+        memcpy(y + i * state->width, table + id[i] * state->width,
+               sizeof *y * (size_t)state->width);
     return DL_OK;
 }
 
@@ -79,16 +76,15 @@ const dl_op dl_op_gather = {.name = "gather",
                             .deterministic = true,
                             .cpu = {.prepare = prepare_gather, .run = run_gather}};
 
-static dl_status infer_gather_gradient(const dl_infer *infer)
-{
+static dl_status infer_gather_gradient(const dl_infer *infer) {
     *infer->output = ((const dl_gather_gradient_attributes *)infer->attributes)->table;
     return DL_OK;
 }
 
-static dl_status prepare_gather_gradient(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_gather_gradient(const dl_prepare *what, dl_prepared *out) {
     int64_t rows = what->output[0]->dim[0];
-    return give_state(rows, dl_type_count(what->output[0]) / rows, dl_type_count(what->input[1]), out);
+    return give_state(rows, dl_type_count(what->output[0]) / rows, dl_type_count(what->input[1]),
+                      out);
 }
 
 typedef struct scatter_call {
@@ -98,8 +94,7 @@ typedef struct scatter_call {
     float *table;
 } scatter_call;
 
-static void scatter_columns(void *argument, int64_t first, int64_t last)
-{
+static void scatter_columns(void *argument, int64_t first, int64_t last) {
     const scatter_call *call = argument;
     int64_t width = call->state->width;
     for (int64_t row = 0; row < call->state->rows; row++)
@@ -112,8 +107,7 @@ static void scatter_columns(void *argument, int64_t first, int64_t last)
     }
 }
 
-static dl_status run_gather_gradient(const void *state, const dl_run *run)
-{
+static dl_status run_gather_gradient(const void *state, const dl_run *run) {
     scatter_call call = {state, run->in[0], run->in[1], run->out[0]};
     DL_TRY(check_ids(state, call.id));
     dl_team_range(run->team, call.state->width, 16, scatter_columns, &call);
@@ -131,15 +125,13 @@ const dl_op dl_op_gather_gradient = {
     .deterministic = true,
     .cpu = {.prepare = prepare_gather_gradient, .run = run_gather_gradient}};
 
-dl_value dl_gather(dl_graph *graph, dl_value table, dl_value ids)
-{
+dl_value dl_gather(dl_graph *graph, dl_value table, dl_value ids) {
     return dl_graph_add(graph, &dl_op_gather, NULL, (dl_value[]){table, ids}, 2);
 }
 
 /* ---- cast ---- */
 
-static dl_status infer_cast(const dl_infer *infer)
-{
+static dl_status infer_cast(const dl_infer *infer) {
     *infer->output = *infer->input[0];
     if (infer->input[0]->dtype != DL_I32 && infer->input[0]->dtype != DL_U8)
         return dl_fail(DL_INTERNAL, "no cast from %s", dl_dtype_text(infer->input[0]->dtype));
@@ -147,13 +139,11 @@ static dl_status infer_cast(const dl_infer *infer)
     return DL_OK;
 }
 
-static dl_status prepare_cast(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_cast(const dl_prepare *what, dl_prepared *out) {
     return give_state((int64_t)what->input[0]->dtype, 1, dl_type_count(what->input[0]), out);
 }
 
-static dl_status run_cast(const void *state_pointer, const dl_run *run)
-{
+static dl_status run_cast(const void *state_pointer, const dl_run *run) {
     const gather_state *state = state_pointer;
     float *y = run->out[0];
     if (state->rows == DL_I32)
@@ -173,8 +163,7 @@ const dl_op dl_op_cast = {.name = "cast",
                           .deterministic = true,
                           .cpu = {.prepare = prepare_cast, .run = run_cast}};
 
-dl_value dl_cast(dl_graph *graph, dl_value x, dl_dtype dtype)
-{
+dl_value dl_cast(dl_graph *graph, dl_value x, dl_dtype dtype) {
     if (graph->status != DL_OK || x < 0 || dl_type_of(graph, x)->dtype == dtype)
         return graph->status == DL_OK ? x : -1;
     if (dtype != DL_F32)

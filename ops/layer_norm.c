@@ -1,5 +1,6 @@
-/* Layer normalisation of each row over the last axis (Ba, Kiros and Hinton, 2016), and its gradient. Mean
- * and variance of a row are cheap to compute again, so nothing is saved for the backward pass. */
+/* Layer normalisation of each row over the last axis (Ba, Kiros and Hinton, 2016), and its
+ * gradient. Mean and variance of a row are cheap to compute again, so nothing is saved for the
+ * backward pass. */
 #include <math.h>
 #include <string.h>
 
@@ -11,8 +12,7 @@ typedef struct layer_norm_state {
     dl_layer_norm_attributes attributes;
 } layer_norm_state;
 
-static dl_status infer_layer_norm(const dl_infer *infer)
-{
+static dl_status infer_layer_norm(const dl_infer *infer) {
     const dl_type *x = infer->input[0];
     if (x->rank < 1)
         return dl_fail(DL_BAD_JOB, "layer normalisation needs at least one axis");
@@ -23,11 +23,11 @@ static dl_status infer_layer_norm(const dl_infer *infer)
     return DL_OK;
 }
 
-static void grad_layer_norm(dl_grad *grad)
-{
+static void grad_layer_norm(dl_grad *grad) {
     const dl_layer_norm_attributes *a = grad->attributes;
     dl_graph *graph = grad->graph;
-    int64_t channels = dl_type_of(graph, grad->input[0])->dim[dl_type_of(graph, grad->input[0])->rank - 1];
+    int64_t channels =
+        dl_type_of(graph, grad->input[0])->dim[dl_type_of(graph, grad->input[0])->rank - 1];
     dl_value in[3] = {grad->dy[0], grad->input[0], a->has_gamma ? grad->input[1] : -1};
     dl_value dx = dl_graph_add(graph, &dl_op_layer_norm_gradient, a, in, 2 + a->has_gamma);
     if (dx < 0)
@@ -39,8 +39,7 @@ static void grad_layer_norm(dl_grad *grad)
         grad->dx[1 + a->has_gamma] = dl_view(graph, dx + 1, DL_TYPE(DL_F32, channels), 0);
 }
 
-static dl_status prepare_layer_norm(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_layer_norm(const dl_prepare *what, dl_prepared *out) {
     layer_norm_state *state = dl_alloc(sizeof *state);
     if (!state)
         return dl_fail_memory(sizeof *state);
@@ -48,21 +47,21 @@ static dl_status prepare_layer_norm(const dl_prepare *what, dl_prepared *out)
     dl_channels_of(what->input[0], &state->channels);
     out->state = state;
     /* of the gradient: a row of differences for each block, and two sums a channel and block */
-    out->workspace = sizeof(float) * 3 * (size_t)(state->channels.channels * state->channels.blocks);
+    out->workspace =
+        sizeof(float) * 3 * (size_t)(state->channels.channels * state->channels.blocks);
     return DL_OK;
 }
 
-static double sum_of(const float *x, int64_t count, dl_term term)
-{
+static double sum_of(const float *x, int64_t count, dl_term term) {
     double sum = 0;
     for (int64_t i = 0; i < count; i += DL_SUM_BLOCK)
-        sum += (double)dl_block_sum(x + i, count - i < DL_SUM_BLOCK ? count - i : DL_SUM_BLOCK, term);
+        sum +=
+            (double)dl_block_sum(x + i, count - i < DL_SUM_BLOCK ? count - i : DL_SUM_BLOCK, term);
     return sum;
 }
 
 /* y = (x - mean(x)) / sqrt(variance(x) + epsilon); returns the factor. */
-static float normalise_row(const float *x, float *y, int64_t count, float epsilon)
-{
+static float normalise_row(const float *x, float *y, int64_t count, float epsilon) {
     float mean = (float)(sum_of(x, count, DL_TERM_PLAIN) / (double)count);
     for (int64_t i = 0; i < count; i++)
         y[i] = x[i] - mean;
@@ -78,8 +77,7 @@ typedef struct layer_norm_call {
     const dl_run *run;
 } layer_norm_call;
 
-static void normalise_rows(void *argument, int64_t first, int64_t last)
-{
+static void normalise_rows(void *argument, int64_t first, int64_t last) {
     const layer_norm_call *call = argument;
     const dl_layer_norm_attributes *a = &call->state->attributes;
     int64_t channels = call->state->channels.channels;
@@ -95,8 +93,7 @@ static void normalise_rows(void *argument, int64_t first, int64_t last)
     }
 }
 
-static dl_status run_layer_norm(const void *state, const dl_run *run)
-{
+static dl_status run_layer_norm(const void *state, const dl_run *run) {
     layer_norm_call call = {state, run};
     const dl_channels *channels = &call.state->channels;
     dl_team_range(run->team, channels->rows, 4096 / channels->channels + 1, normalise_rows, &call);
@@ -115,8 +112,7 @@ const dl_op dl_op_layer_norm = {.name = "layer_norm",
 
 /* ---- layer_norm_gradient(dy, x[, gamma]): dx, [sum dy, sum dy * normalised x] ---- */
 
-static dl_status infer_gradient(const dl_infer *infer)
-{
+static dl_status infer_gradient(const dl_infer *infer) {
     const dl_type *x = infer->input[1];
     infer->output[0] = *x;
     infer->output[1] = DL_TYPE(DL_F32, 2 * x->dim[x->rank - 1]);
@@ -125,8 +121,7 @@ static dl_status infer_gradient(const dl_infer *infer)
 
 /* With g = dy * gamma: dx = inverse * (g - mean(g) - xhat * mean(g * xhat)). */
 static void gradient_row(const float *dy, const float *gamma, const float *xhat, float inverse,
-                         float *dx, int64_t count)
-{
+                         float *dx, int64_t count) {
     float product[DL_SUM_BLOCK];
     double along = 0, sum = 0;
     for (int64_t i = 0; i < count; i++)
@@ -143,8 +138,7 @@ static void gradient_row(const float *dy, const float *gamma, const float *xhat,
         dx[i] = inverse * (dx[i] - mean - xhat[i] * slope);
 }
 
-static void gradient_blocks(void *argument, int64_t first, int64_t last)
-{
+static void gradient_blocks(void *argument, int64_t first, int64_t last) {
     const layer_norm_call *call = argument;
     const dl_channels *state = &call->state->channels;
     int64_t channels = state->channels;
@@ -168,8 +162,7 @@ static void gradient_blocks(void *argument, int64_t first, int64_t last)
     }
 }
 
-static dl_status run_gradient(const void *state, const dl_run *run)
-{
+static dl_status run_gradient(const void *state, const dl_run *run) {
     layer_norm_call call = {state, run};
     const dl_channels *channels = &call.state->channels;
     dl_team_range(run->team, channels->blocks, 1, gradient_blocks, &call);
@@ -188,8 +181,7 @@ const dl_op dl_op_layer_norm_gradient = {
     .deterministic = true,
     .cpu = {.prepare = prepare_layer_norm, .run = run_gradient}};
 
-dl_value dl_layer_norm(dl_graph *graph, dl_value x, dl_value gamma, dl_value beta, float epsilon)
-{
+dl_value dl_layer_norm(dl_graph *graph, dl_value x, dl_value gamma, dl_value beta, float epsilon) {
     dl_layer_norm_attributes attributes;
     memset(&attributes, 0, sizeof attributes);
     attributes.epsilon = epsilon;

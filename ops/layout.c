@@ -1,13 +1,13 @@
-/* Rows that move elements without changing them: transpose, concatenate, slice, pad, cast. Gradients are
- * the inverse moves. gather.c looks rows up. */
+/* Rows that move elements without changing them: transpose, concatenate, slice, pad, cast.
+ * Gradients are the inverse moves. gather.c looks rows up. */
 #include <string.h>
 
 #include "ops/ops.h"
 
 /* ---- strided copies: what transpose, slice and pad are made of ---- */
 
-/* Copies a box: for each index over dim[0..rank), y[sum index * to] = x[sum index * from]; the last axis is
- * copied as bytes when both steps are 1. Elements have `bytes` bytes. */
+/* Copies a box: for each index over dim[0..rank), y[sum index * to] = x[sum index * from]; the last
+ * axis is copied as bytes when both steps are 1. Elements have `bytes` bytes. */
 typedef struct box {
     int rank;
     int64_t dim[DL_MAX_RANK], from[DL_MAX_RANK], to[DL_MAX_RANK];
@@ -21,8 +21,7 @@ typedef struct box_call {
     char *y;
 } box_call;
 
-static void copy_rows(void *argument, int64_t first, int64_t last)
-{
+static void copy_rows(void *argument, int64_t first, int64_t last) {
     const box_call *call = argument;
     const box *b = call->box;
     int inner = b->rank - 1;
@@ -52,8 +51,7 @@ static void copy_rows(void *argument, int64_t first, int64_t last)
     }
 }
 
-static void copy_box(const box *b, const void *x, void *y, dl_team *team)
-{
+static void copy_box(const box *b, const void *x, void *y, dl_team *team) {
     box_call call = {b, x, y};
     int64_t rows = 1, row = b->rank ? b->dim[b->rank - 1] : 1;
     for (int axis = 0; axis + 1 < b->rank; axis++)
@@ -61,8 +59,7 @@ static void copy_box(const box *b, const void *x, void *y, dl_team *team)
     dl_team_range(team, rows, 16384 / (row + 1) + 1, copy_rows, &call);
 }
 
-static void steps_of(const dl_type *type, int64_t *step)
-{
+static void steps_of(const dl_type *type, int64_t *step) {
     int64_t next = 1;
     for (int axis = type->rank; axis-- > 0;) {
         step[axis] = next;
@@ -70,8 +67,7 @@ static void steps_of(const dl_type *type, int64_t *step)
     }
 }
 
-static dl_status give_box(const box *b, dl_prepared *out)
-{
+static dl_status give_box(const box *b, dl_prepared *out) {
     box *state = dl_alloc(sizeof *state);
     if (!state)
         return dl_fail_memory(sizeof *state);
@@ -80,16 +76,14 @@ static dl_status give_box(const box *b, dl_prepared *out)
     return DL_OK;
 }
 
-static dl_status run_box(const void *state, const dl_run *run)
-{
+static dl_status run_box(const void *state, const dl_run *run) {
     copy_box(state, run->in[0], run->out[0], run->team);
     return DL_OK;
 }
 
 /* ---- transpose ---- */
 
-static dl_status infer_transpose(const dl_infer *infer)
-{
+static dl_status infer_transpose(const dl_infer *infer) {
     const dl_transpose_attributes *attributes = infer->attributes;
     const dl_type *x = infer->input[0];
     uint32_t seen = 0;
@@ -105,8 +99,7 @@ static dl_status infer_transpose(const dl_infer *infer)
     return DL_OK;
 }
 
-static void grad_transpose(dl_grad *grad)
-{
+static void grad_transpose(dl_grad *grad) {
     const dl_transpose_attributes *attributes = grad->attributes;
     int inverse[DL_MAX_RANK] = {0};
     for (int axis = 0; axis < dl_type_of(grad->graph, grad->input[0])->rank; axis++)
@@ -114,8 +107,7 @@ static void grad_transpose(dl_grad *grad)
     grad->dx[0] = dl_transpose(grad->graph, grad->dy[0], inverse);
 }
 
-static dl_status prepare_transpose(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_transpose(const dl_prepare *what, dl_prepared *out) {
     const dl_transpose_attributes *attributes = what->attributes;
     box b = {.rank = what->output[0]->rank, .bytes = dl_dtype_bytes(what->output[0]->dtype)};
     int64_t step[DL_MAX_RANK];
@@ -139,8 +131,7 @@ const dl_op dl_op_transpose = {.name = "transpose",
                                .deterministic = true,
                                .cpu = {.prepare = prepare_transpose, .run = run_box}};
 
-dl_value dl_transpose(dl_graph *graph, dl_value x, const int *permutation)
-{
+dl_value dl_transpose(dl_graph *graph, dl_value x, const int *permutation) {
     if (graph->status != DL_OK || x < 0)
         return -1;
     dl_transpose_attributes attributes;
@@ -152,23 +143,21 @@ dl_value dl_transpose(dl_graph *graph, dl_value x, const int *permutation)
 
 /* ---- slice and pad: each other's gradient ---- */
 
-static dl_status infer_slice(const dl_infer *infer)
-{
+static dl_status infer_slice(const dl_infer *infer) {
     const dl_slice_attributes *attributes = infer->attributes;
     *infer->output = *infer->input[0];
     for (int axis = 0; axis < infer->output->rank; axis++) {
         int64_t begin = attributes->begin[axis], size = attributes->size[axis];
         if (begin < 0 || size < 1 || begin + size > infer->input[0]->dim[axis])
-            return dl_fail(DL_BAD_JOB, "a slice of %lld from %lld does not fit axis %d of size %lld",
-                           (long long)size, (long long)begin, axis,
-                           (long long)infer->input[0]->dim[axis]);
+            return dl_fail(
+                DL_BAD_JOB, "a slice of %lld from %lld does not fit axis %d of size %lld",
+                (long long)size, (long long)begin, axis, (long long)infer->input[0]->dim[axis]);
         infer->output->dim[axis] = size;
     }
     return DL_OK;
 }
 
-static void grad_slice(dl_grad *grad)
-{
+static void grad_slice(dl_grad *grad) {
     const dl_slice_attributes *attributes = grad->attributes;
     dl_type x = *dl_type_of(grad->graph, grad->input[0]);
     int64_t after[DL_MAX_RANK];
@@ -177,8 +166,7 @@ static void grad_slice(dl_grad *grad)
     grad->dx[0] = dl_pad(grad->graph, grad->dy[0], attributes->begin, after, 0.0f);
 }
 
-static dl_status prepare_slice(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_slice(const dl_prepare *what, dl_prepared *out) {
     const dl_slice_attributes *attributes = what->attributes;
     box b = {.rank = what->output[0]->rank, .bytes = dl_dtype_bytes(what->output[0]->dtype)};
     steps_of(what->input[0], b.from);
@@ -200,8 +188,7 @@ const dl_op dl_op_slice = {.name = "slice",
                            .deterministic = true,
                            .cpu = {.prepare = prepare_slice, .run = run_box}};
 
-dl_value dl_slice(dl_graph *graph, dl_value x, const int64_t *begin, const int64_t *size)
-{
+dl_value dl_slice(dl_graph *graph, dl_value x, const int64_t *begin, const int64_t *size) {
     if (graph->status != DL_OK || x < 0)
         return -1;
     dl_slice_attributes attributes;
@@ -212,8 +199,7 @@ dl_value dl_slice(dl_graph *graph, dl_value x, const int64_t *begin, const int64
     return dl_graph_add(graph, &dl_op_slice, &attributes, &x, 1);
 }
 
-static dl_status infer_pad(const dl_infer *infer)
-{
+static dl_status infer_pad(const dl_infer *infer) {
     const dl_pad_attributes *attributes = infer->attributes;
     *infer->output = *infer->input[0];
     if (infer->input[0]->dtype != DL_F32)
@@ -226,8 +212,7 @@ static dl_status infer_pad(const dl_infer *infer)
     return DL_OK;
 }
 
-static void grad_pad(dl_grad *grad)
-{
+static void grad_pad(dl_grad *grad) {
     const dl_pad_attributes *attributes = grad->attributes;
     dl_type x = *dl_type_of(grad->graph, grad->input[0]);
     grad->dx[0] = dl_slice(grad->graph, grad->dy[0], attributes->before, x.dim);
@@ -239,8 +224,7 @@ typedef struct pad_state {
     int64_t count;
 } pad_state;
 
-static dl_status prepare_pad(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_pad(const dl_prepare *what, dl_prepared *out) {
     const dl_pad_attributes *attributes = what->attributes;
     pad_state *state = dl_alloc(sizeof *state);
     if (!state)
@@ -260,8 +244,7 @@ static dl_status prepare_pad(const dl_prepare *what, dl_prepared *out)
     return DL_OK;
 }
 
-static dl_status run_pad(const void *state_pointer, const dl_run *run)
-{
+static dl_status run_pad(const void *state_pointer, const dl_run *run) {
     const pad_state *state = state_pointer;
     float *y = run->out[0];
     for (int64_t i = 0; i < state->count; i++)
@@ -280,8 +263,8 @@ const dl_op dl_op_pad = {.name = "pad",
                          .deterministic = true,
                          .cpu = {.prepare = prepare_pad, .run = run_pad}};
 
-dl_value dl_pad(dl_graph *graph, dl_value x, const int64_t *before, const int64_t *after, float value)
-{
+dl_value dl_pad(dl_graph *graph, dl_value x, const int64_t *before, const int64_t *after,
+                float value) {
     if (graph->status != DL_OK || x < 0)
         return -1;
     dl_pad_attributes attributes;
@@ -295,8 +278,7 @@ dl_value dl_pad(dl_graph *graph, dl_value x, const int64_t *before, const int64_
 
 /* ---- concatenate ---- */
 
-static dl_status infer_concatenate(const dl_infer *infer)
-{
+static dl_status infer_concatenate(const dl_infer *infer) {
     int axis = ((const dl_concatenate_attributes *)infer->attributes)->axis;
     *infer->output = *infer->input[0];
     if (axis < 0 || axis >= infer->output->rank)
@@ -316,8 +298,7 @@ static dl_status infer_concatenate(const dl_infer *infer)
     return DL_OK;
 }
 
-static void grad_concatenate(dl_grad *grad)
-{
+static void grad_concatenate(dl_grad *grad) {
     int axis = ((const dl_concatenate_attributes *)grad->attributes)->axis;
     int64_t begin[DL_MAX_RANK] = {0};
     for (int i = 0; i < grad->inputs; i++) {
@@ -334,8 +315,7 @@ typedef struct concatenate_state {
     size_t part[];     /* [inputs] bytes of x's row */
 } concatenate_state;
 
-static dl_status prepare_concatenate(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_concatenate(const dl_prepare *what, dl_prepared *out) {
     int axis = ((const dl_concatenate_attributes *)what->attributes)->axis;
     size_t bytes = sizeof(concatenate_state) + sizeof(size_t) * (size_t)what->inputs;
     concatenate_state *state = dl_alloc(bytes);
@@ -358,8 +338,7 @@ typedef struct concatenate_call {
     const dl_run *run;
 } concatenate_call;
 
-static void concatenate_rows(void *argument, int64_t first, int64_t last)
-{
+static void concatenate_rows(void *argument, int64_t first, int64_t last) {
     const concatenate_call *call = argument;
     const concatenate_state *s = call->state;
     for (int64_t r = first; r < last; r++) {
@@ -371,11 +350,10 @@ static void concatenate_rows(void *argument, int64_t first, int64_t last)
     }
 }
 
-static dl_status run_concatenate(const void *state, const dl_run *run)
-{
+static dl_status run_concatenate(const void *state, const dl_run *run) {
     concatenate_call call = {state, run};
-    dl_team_range(run->team, (int64_t)call.state->outer, (int64_t)(65536 / (call.state->row + 1) + 1),
-                  concatenate_rows, &call);
+    dl_team_range(run->team, (int64_t)call.state->outer,
+                  (int64_t)(65536 / (call.state->row + 1) + 1), concatenate_rows, &call);
     return DL_OK;
 }
 
@@ -389,8 +367,7 @@ const dl_op dl_op_concatenate = {.name = "concatenate",
                                  .deterministic = true,
                                  .cpu = {.prepare = prepare_concatenate, .run = run_concatenate}};
 
-dl_value dl_concatenate(dl_graph *graph, const dl_value *x, int count, int axis)
-{
+dl_value dl_concatenate(dl_graph *graph, const dl_value *x, int count, int axis) {
     dl_concatenate_attributes attributes = {axis};
     return dl_graph_add(graph, &dl_op_concatenate, &attributes, x, count);
 }

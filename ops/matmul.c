@@ -7,15 +7,13 @@
 #include "ops/ops.h"
 
 void dl_matmul_sizes(const dl_matmul_attributes *attributes, const dl_type *a, const dl_type *b,
-                     int64_t *m, int64_t *k, int64_t *n)
-{
+                     int64_t *m, int64_t *k, int64_t *n) {
     *m = a->dim[attributes->transpose_a ? 1 : 0];
     *k = a->dim[attributes->transpose_a ? 0 : 1];
     *n = b->dim[attributes->transpose_b ? 0 : 1];
 }
 
-static dl_status infer(const dl_infer *infer)
-{
+static dl_status infer(const dl_infer *infer) {
     const dl_matmul_attributes *attributes = infer->attributes;
     const dl_type *a = infer->input[0], *b = infer->input[1];
     char one[DL_SHAPE_TEXT], other[DL_SHAPE_TEXT];
@@ -42,15 +40,14 @@ static dl_status infer(const dl_infer *infer)
     return DL_OK;
 }
 
-static dl_value product(dl_graph *graph, dl_value a, bool transpose_a, dl_value b, bool transpose_b)
-{
+static dl_value product(dl_graph *graph, dl_value a, bool transpose_a, dl_value b,
+                        bool transpose_b) {
     dl_matmul_attributes plain = {.transpose_a = transpose_a, .transpose_b = transpose_b};
     return dl_matmul(graph, a, b, -1, &plain);
 }
 
 /* With A = op(a), B = op(b): dA = dy · B', dB = A' · dy; written for a and b as they lie. */
-static void grad(dl_grad *grad)
-{
+static void grad(dl_grad *grad) {
     const dl_matmul_attributes *attributes = grad->attributes;
     dl_graph *graph = grad->graph;
     bool ta = attributes->transpose_a, tb = attributes->transpose_b;
@@ -78,8 +75,7 @@ const dl_op dl_op_matmul = {.name = "matmul",
                                     .release = dl_matmul_release}};
 
 dl_value dl_matmul(dl_graph *graph, dl_value a, dl_value b, dl_value bias,
-                   const dl_matmul_attributes *attributes)
-{
+                   const dl_matmul_attributes *attributes) {
     if (a < 0 || b < 0)
         return -1;
     dl_matmul_attributes clean;

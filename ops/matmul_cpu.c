@@ -16,20 +16,17 @@ typedef struct state {
     bool bias;
 } state;
 
-static dl_dnnl_tensor matrix(int64_t rows, int64_t columns, bool transposed)
-{
+static dl_dnnl_tensor matrix(int64_t rows, int64_t columns, bool transposed) {
     return (dl_dnnl_tensor){.rank = 2,
                             .dim = {rows, columns},
                             .stride = {transposed ? 1 : columns, transposed ? rows : 1}};
 }
 
-static size_t rounded(size_t bytes)
-{
+static size_t rounded(size_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
 
-dl_status dl_matmul_prepare(const dl_prepare *what, dl_prepared *out)
-{
+dl_status dl_matmul_prepare(const dl_prepare *what, dl_prepared *out) {
     const dl_matmul_attributes *attributes = what->attributes;
     dl_status status;
     int64_t m, k, n;
@@ -58,16 +55,14 @@ failed:
     return status;
 }
 
-void dl_matmul_pack(const void *state_of_b, int input, const void *from, void *to, dl_team *team)
-{
+void dl_matmul_pack(const void *state_of_b, int input, const void *from, void *to, dl_team *team) {
     (void)input;
     (void)team;
     const state *made = state_of_b;
     dl_dnnl_pack(made->packing, from, to, made->packed);
 }
 
-dl_status dl_matmul_run(const void *state_of_run, const dl_run *run)
-{
+dl_status dl_matmul_run(const void *state_of_run, const dl_run *run) {
     const state *made = state_of_run;
     void *const memory[DL_DNNL_ARGUMENTS] = {[DL_DNNL_A] = dl_dnnl_input(run->in[0]),
                                              [DL_DNNL_B] = dl_dnnl_input(run->in[1]),
@@ -77,8 +72,7 @@ dl_status dl_matmul_run(const void *state_of_run, const dl_run *run)
     return dl_dnnl_run(made->product, memory, run->workspace);
 }
 
-void dl_matmul_release(void *state_to_free)
-{
+void dl_matmul_release(void *state_to_free) {
     state *made = state_to_free;
     dl_dnnl_free(made->packing);
     dl_dnnl_free(made->product);

@@ -1,7 +1,7 @@
-/* Batch normalisation over the last axis. The forward pass is statistics (channel_sum, which the layer
- * sums over shards) and one pass over x; the backward pass is two column sums, summed over shards where the
- * statistics were, and one pass. Ioffe and Szegedy, "Batch normalization", 2015. Layer normalisation is
- * in layer_norm.c. */
+/* Batch normalisation over the last axis. The forward pass is statistics (channel_sum, which the
+ * layer sums over shards) and one pass over x; the backward pass is two column sums, summed over
+ * shards where the statistics were, and one pass. Ioffe and Szegedy, "Batch normalization", 2015.
+ * Layer normalisation is in layer_norm.c. */
 #include <math.h>
 #include <string.h>
 
@@ -9,8 +9,7 @@
 #include "ops/sums.h"
 #include "runtime/base/clones.h"
 
-void dl_channels_of(const dl_type *x, dl_channels *out)
-{
+void dl_channels_of(const dl_type *x, dl_channels *out) {
     enum { ROWS = 256, NARROW = 32 };
     out->channels = x->dim[x->rank - 1];
     out->rows = dl_type_count(x) / out->channels;
@@ -18,8 +17,7 @@ void dl_channels_of(const dl_type *x, dl_channels *out)
     out->blocks = (out->rows + out->block_rows - 1) / out->block_rows;
 }
 
-void dl_join_columns(const float *partial, int64_t blocks, int64_t columns, float *sum)
-{
+void dl_join_columns(const float *partial, int64_t blocks, int64_t columns, float *sum) {
     for (int64_t c = 0; c < columns; c++) {
         double total = 0;
         for (int64_t b = 0; b < blocks; b++)
@@ -28,14 +26,12 @@ void dl_join_columns(const float *partial, int64_t blocks, int64_t columns, floa
     }
 }
 
-int64_t dl_block_rows(const dl_channels *state, int64_t block)
-{
+int64_t dl_block_rows(const dl_channels *state, int64_t block) {
     int64_t left = state->rows - block * state->block_rows;
     return left < state->block_rows ? left : state->block_rows;
 }
 
-static dl_status check_vectors(const dl_infer *infer, int first, int last)
-{
+static dl_status check_vectors(const dl_infer *infer, int first, int last) {
     const dl_type *x = infer->input[0];
     if (x->rank < 1 || x->dtype != DL_F32)
         return dl_fail(DL_BAD_JOB, "normalisation needs at least one axis");
@@ -54,15 +50,13 @@ typedef struct block_call {
 
 /* ---- channel_sum ---- */
 
-static dl_status infer_channel_sum(const dl_infer *infer)
-{
+static dl_status infer_channel_sum(const dl_infer *infer) {
     DL_TRY(check_vectors(infer, 1, infer->inputs));
     *infer->output = DL_TYPE(DL_F32, infer->input[0]->dim[infer->input[0]->rank - 1]);
     return DL_OK;
 }
 
-static void grad_channel_sum(dl_grad *grad)
-{
+static void grad_channel_sum(dl_grad *grad) {
     dl_graph *graph = grad->graph;
     if (grad->inputs == 1) {
         grad->dx[0] = dl_broadcast(graph, grad->dy[0], *dl_type_of(graph, grad->input[0]));
@@ -77,8 +71,7 @@ static void grad_channel_sum(dl_grad *grad)
     }
 }
 
-static dl_status prepare_channel_sum(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_channel_sum(const dl_prepare *what, dl_prepared *out) {
     dl_channels *state = dl_alloc(sizeof *state);
     if (!state)
         return dl_fail_memory(sizeof *state);
@@ -88,8 +81,7 @@ static dl_status prepare_channel_sum(const dl_prepare *what, dl_prepared *out)
     return DL_OK;
 }
 
-static void channel_sum_blocks(void *argument, int64_t first, int64_t last)
-{
+static void channel_sum_blocks(void *argument, int64_t first, int64_t last) {
     const block_call *call = argument;
     int64_t c = call->state->channels;
     bool centred = call->run->in[1] != NULL;
@@ -99,46 +91,43 @@ static void channel_sum_blocks(void *argument, int64_t first, int64_t last)
                       DL_TERM_PLAIN, call->partial + b * c);
 }
 
-static dl_status run_channel_sum(const void *state, const dl_run *run)
-{
+static dl_status run_channel_sum(const void *state, const dl_run *run) {
     block_call call = {state, run, run->workspace};
     dl_team_range(run->team, call.state->blocks, 1, channel_sum_blocks, &call);
     dl_join_columns(call.partial, call.state->blocks, call.state->channels, run->out[0]);
     return DL_OK;
 }
 
-static dl_status run_plain_channel_sum(const void *state, const dl_run *run)
-{
+static dl_status run_plain_channel_sum(const void *state, const dl_run *run) {
     dl_run plain = *run;
     const void *in[2] = {run->in[0], NULL};
     plain.in = in;
     return run_channel_sum(state, &plain);
 }
 
-const dl_op dl_op_channel_sum = {.name = "channel_sum",
-                                 .min_inputs = 1,
-                                 .max_inputs = 1,
-                                 .outputs = 1,
-                                 .infer = infer_channel_sum,
-                                 .grad = grad_channel_sum,
-                                 .mixes_samples = true,
-                                 .deterministic = true,
-                                 .cpu = {.prepare = prepare_channel_sum,
-                                         .run = run_plain_channel_sum}};
+const dl_op dl_op_channel_sum = {
+    .name = "channel_sum",
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .outputs = 1,
+    .infer = infer_channel_sum,
+    .grad = grad_channel_sum,
+    .mixes_samples = true,
+    .deterministic = true,
+    .cpu = {.prepare = prepare_channel_sum, .run = run_plain_channel_sum}};
 
-const dl_op dl_op_channel_squares = {.name = "channel_squares",
-                                     .min_inputs = 2,
-                                     .max_inputs = 2,
-                                     .outputs = 1,
-                                     .infer = infer_channel_sum,
-                                     .grad = grad_channel_sum,
-                                     .mixes_samples = true,
-                                     .deterministic = true,
-                                     .cpu = {.prepare = prepare_channel_sum,
-                                             .run = run_channel_sum}};
+const dl_op dl_op_channel_squares = {
+    .name = "channel_squares",
+    .min_inputs = 2,
+    .max_inputs = 2,
+    .outputs = 1,
+    .infer = infer_channel_sum,
+    .grad = grad_channel_sum,
+    .mixes_samples = true,
+    .deterministic = true,
+    .cpu = {.prepare = prepare_channel_sum, .run = run_channel_sum}};
 
-dl_value dl_channel_sum(dl_graph *graph, dl_value x, dl_value center)
-{
+dl_value dl_channel_sum(dl_graph *graph, dl_value x, dl_value center) {
     if (center < 0)
         return dl_graph_add(graph, &dl_op_channel_sum, NULL, &x, 1);
     return dl_graph_add(graph, &dl_op_channel_squares, NULL, (dl_value[]){x, center}, 2);
@@ -146,22 +135,20 @@ dl_value dl_channel_sum(dl_graph *graph, dl_value x, dl_value center)
 
 /* ---- batch_norm: x, mean, variance, then gamma, beta, count as far as there are any ---- */
 
-static dl_status infer_batch_norm(const dl_infer *infer)
-{
+static dl_status infer_batch_norm(const dl_infer *infer) {
     const dl_batch_norm_attributes *a = infer->attributes;
     DL_TRY(check_vectors(infer, 1, 3 + a->has_gamma + a->has_beta));
     *infer->output = *infer->input[0];
     return DL_OK;
 }
 
-static void grad_batch_norm(dl_grad *grad)
-{
+static void grad_batch_norm(dl_grad *grad) {
     const dl_batch_norm_attributes *a = grad->attributes;
     dl_graph *graph = grad->graph;
     const dl_value *in = grad->input;
     int64_t channels = dl_type_of(graph, in[1])->dim[0];
-    bool needs_weights = (a->has_gamma && grad->need[3]) ||
-                         (a->has_beta && grad->need[3 + a->has_gamma]);
+    bool needs_weights =
+        (a->has_gamma && grad->need[3]) || (a->has_beta && grad->need[3 + a->has_gamma]);
     dl_value sums = -1;
     if (needs_weights || (a->statistics_of_x && grad->need[0])) {
         dl_value from[4] = {grad->dy[0], in[0], in[1], in[2]};
@@ -196,8 +183,7 @@ typedef struct norm_state {
 /* Vectors of the channels, each over a wide row: in the workspace. */
 enum { MEAN, SCALE, SHIFT, SLOPE, NORM_VECTORS };
 
-static dl_status prepare_norm(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_norm(const dl_prepare *what, dl_prepared *out) {
     norm_state *state = dl_alloc(sizeof *state);
     if (!state)
         return dl_fail_memory(sizeof *state);
@@ -218,8 +204,7 @@ typedef struct norm_call {
 } norm_call;
 
 /* Fills what the vectors lack behind their first channels, and lists them. */
-static void widen(const norm_state *state, float *vectors, norm_call *call)
-{
+static void widen(const norm_state *state, float *vectors, norm_call *call) {
     for (int i = 0; i < NORM_VECTORS; i++) {
         float *vector = vectors + i * state->wide;
         int64_t channels = state->channels.channels;
@@ -230,22 +215,19 @@ static void widen(const norm_state *state, float *vectors, norm_call *call)
 
 /* Floats [*begin, *end) of wide rows [first, last); the last wide row may be cut short. */
 static void span_of(const norm_state *state, int64_t first, int64_t last, int64_t *begin,
-                    int64_t *end)
-{
+                    int64_t *end) {
     int64_t all = state->channels.rows * state->channels.channels;
     *begin = first * state->wide;
     *end = last * state->wide < all ? last * state->wide : all;
 }
 
-static void run_wide(const norm_state *state, dl_team *team, dl_range_fn range, norm_call *call)
-{
+static void run_wide(const norm_state *state, dl_team *team, dl_range_fn range, norm_call *call) {
     dl_team_range(team, (state->channels.rows + state->fold - 1) / state->fold,
                   16384 / state->wide + 1, range, call);
 }
 
 DL_CLONES static void apply_rows(const norm_call *call, const float *x, float *y, int64_t rows,
-                                 int64_t wide)
-{
+                                 int64_t wide) {
     const float *restrict mean = call->vector[MEAN], *restrict scale = call->vector[SCALE];
     const float *restrict shift = call->vector[SHIFT];
     for (int64_t r = 0; r < rows; r++, x += wide, y += wide)
@@ -253,8 +235,7 @@ DL_CLONES static void apply_rows(const norm_call *call, const float *x, float *y
             y[c] = (x[c] - mean[c]) * scale[c] + shift[c];
 }
 
-static void apply_range(void *argument, int64_t first, int64_t last)
-{
+static void apply_range(void *argument, int64_t first, int64_t last) {
     const norm_call *call = argument;
     int64_t wide = call->state->wide, begin, end;
     span_of(call->state, first, last, &begin, &end);
@@ -263,8 +244,7 @@ static void apply_range(void *argument, int64_t first, int64_t last)
     apply_rows(call, call->x + cut, call->y + cut, 1, end - cut);
 }
 
-static dl_status run_batch_norm(const void *state_pointer, const dl_run *run)
-{
+static dl_status run_batch_norm(const void *state_pointer, const dl_run *run) {
     const norm_state *state = state_pointer;
     const dl_batch_norm_attributes *a = &state->attributes;
     const float *mean = run->in[1], *variance = run->in[2];
@@ -295,16 +275,15 @@ const dl_op dl_op_batch_norm = {.name = "batch_norm",
                                 .deterministic = true,
                                 .cpu = {.prepare = prepare_norm, .run = run_batch_norm}};
 
-/* ---- batch_norm_sums(dy, x, mean, variance): [sum dy, sum dy * (x - mean) / sqrt(variance + eps)] ---- */
+/* ---- batch_norm_sums(dy, x, mean, variance): [sum dy, sum dy * (x - mean) / sqrt(variance + eps)]
+ * ---- */
 
-static dl_status infer_sums(const dl_infer *infer)
-{
+static dl_status infer_sums(const dl_infer *infer) {
     *infer->output = DL_TYPE(DL_F32, 2 * infer->input[2]->dim[0]);
     return DL_OK;
 }
 
-static dl_status prepare_sums(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_sums(const dl_prepare *what, dl_prepared *out) {
     DL_TRY(prepare_norm(what, out));
     const norm_state *state = out->state;
     out->workspace =
@@ -318,8 +297,7 @@ typedef struct sums_call {
     float *partial;
 } sums_call;
 
-static void sum_blocks(void *argument, int64_t first, int64_t last)
-{
+static void sum_blocks(void *argument, int64_t first, int64_t last) {
     const sums_call *call = argument;
     int64_t c = call->state->channels.channels;
     for (int64_t b = first; b < last; b++) {
@@ -330,8 +308,7 @@ static void sum_blocks(void *argument, int64_t first, int64_t last)
     }
 }
 
-static dl_status run_sums(const void *state_pointer, const dl_run *run)
-{
+static dl_status run_sums(const void *state_pointer, const dl_run *run) {
     const norm_state *state = state_pointer;
     int64_t c = state->channels.channels;
     const float *variance = run->in[3];
@@ -356,16 +333,14 @@ const dl_op dl_op_batch_norm_sums = {.name = "batch_norm_sums",
 
 /* ---- batch_norm_input_gradient(dy, x, mean, variance[, gamma][, sums, count]) ---- */
 
-static dl_status infer_input_gradient(const dl_infer *infer)
-{
+static dl_status infer_input_gradient(const dl_infer *infer) {
     *infer->output = *infer->input[0];
     return DL_OK;
 }
 
 /* dx = scale * dy - slope * (x - mean) - shift */
-DL_CLONES static void gradient_rows(const norm_call *call, const float *dy, const float *x, float *dx,
-                                    int64_t rows, int64_t wide)
-{
+DL_CLONES static void gradient_rows(const norm_call *call, const float *dy, const float *x,
+                                    float *dx, int64_t rows, int64_t wide) {
     const float *restrict mean = call->vector[MEAN], *restrict scale = call->vector[SCALE];
     const float *restrict slope = call->vector[SLOPE], *restrict shift = call->vector[SHIFT];
     for (int64_t r = 0; r < rows; r++, x += wide, dy += wide, dx += wide)
@@ -373,8 +348,7 @@ DL_CLONES static void gradient_rows(const norm_call *call, const float *dy, cons
             dx[c] = scale[c] * dy[c] - slope[c] * (x[c] - mean[c]) - shift[c];
 }
 
-static void gradient_range(void *argument, int64_t first, int64_t last)
-{
+static void gradient_range(void *argument, int64_t first, int64_t last) {
     const norm_call *call = argument;
     int64_t wide = call->state->wide, begin, end;
     span_of(call->state, first, last, &begin, &end);
@@ -383,8 +357,7 @@ static void gradient_range(void *argument, int64_t first, int64_t last)
     gradient_rows(call, call->dy + cut, call->x + cut, call->y + cut, 1, end - cut);
 }
 
-static dl_status run_input_gradient(const void *state_pointer, const dl_run *run)
-{
+static dl_status run_input_gradient(const void *state_pointer, const dl_run *run) {
     const norm_state *state = state_pointer;
     const dl_batch_norm_attributes *a = &state->attributes;
     int64_t channels = state->channels.channels;
@@ -419,9 +392,9 @@ const dl_op dl_op_batch_norm_input_gradient = {
     .deterministic = true,
     .cpu = {.prepare = prepare_norm, .run = run_input_gradient}};
 
-dl_value dl_batch_norm(dl_graph *graph, dl_value x, dl_value mean, dl_value variance, dl_value gamma,
-                       dl_value beta, dl_value count, const dl_batch_norm_attributes *attributes)
-{
+dl_value dl_batch_norm(dl_graph *graph, dl_value x, dl_value mean, dl_value variance,
+                       dl_value gamma, dl_value beta, dl_value count,
+                       const dl_batch_norm_attributes *attributes) {
     dl_batch_norm_attributes a;
     memset(&a, 0, sizeof a);
     a.epsilon = attributes->epsilon;

@@ -1,5 +1,5 @@
-/* What the normalisation rows share: x as rows of channels, cut in blocks of rows whose sums are added in
- * order, so that the bits do not depend on the threads. */
+/* What the normalisation rows share: x as rows of channels, cut in blocks of rows whose sums are
+ * added in order, so that the bits do not depend on the threads. */
 #ifndef DL_OPS_NORM_H
 #define DL_OPS_NORM_H
 

@@ -1,36 +1,37 @@
-/* The one list of rows in ops/. Each line makes the row known to graphs, tests and documentation. */
+/* The one list of rows in ops/. Each line makes the row known to graphs, tests and documentation.
+ */
 #ifndef DL_OPS_OP_LIST_H
 #define DL_OPS_OP_LIST_H
 
-#define DL_OP_LIST(X)                                                                              \
-    X(matmul)                                                                                      \
-    X(conv)                                                                                        \
-    X(conv_input_gradient)                                                                         \
-    X(conv_weight_gradient)                                                                        \
-    X(max_pool)                                                                                    \
-    X(average_pool)                                                                                \
-    X(max_pool_gradient)                                                                           \
-    X(average_pool_gradient)                                                                       \
-    X(reduce)                                                                                      \
-    X(broadcast)                                                                                   \
-    X(transpose)                                                                                   \
-    X(slice)                                                                                       \
-    X(pad)                                                                                         \
-    X(concatenate)                                                                                 \
-    X(gather)                                                                                      \
-    X(gather_gradient)                                                                             \
-    X(cast)                                                                                        \
-    X(softmax)                                                                                     \
-    X(softmax_gradient)                                                                            \
-    X(softmax_cross_entropy)                                                                       \
-    X(softmax_cross_entropy_gradient)                                                              \
-    X(in_top_k)                                                                                    \
-    X(channel_sum)                                                                                 \
-    X(channel_squares)                                                                             \
-    X(batch_norm)                                                                                  \
-    X(batch_norm_sums)                                                                             \
-    X(batch_norm_input_gradient)                                                                   \
-    X(layer_norm)                                                                                  \
-    X(layer_norm_gradient)                                                                        
+#define DL_OP_LIST(X)                 \
+    X(matmul)                         \
+    X(conv)                           \
+    X(conv_input_gradient)            \
+    X(conv_weight_gradient)           \
+    X(max_pool)                       \
+    X(average_pool)                   \
+    X(max_pool_gradient)              \
+    X(average_pool_gradient)          \
+    X(reduce)                         \
+    X(broadcast)                      \
+    X(transpose)                      \
+    X(slice)                          \
+    X(pad)                            \
+    X(concatenate)                    \
+    X(gather)                         \
+    X(gather_gradient)                \
+    X(cast)                           \
+    X(softmax)                        \
+    X(softmax_gradient)               \
+    X(softmax_cross_entropy)          \
+    X(softmax_cross_entropy_gradient) \
+    X(in_top_k)                       \
+    X(channel_sum)                    \
+    X(channel_squares)                \
+    X(batch_norm)                     \
+    X(batch_norm_sums)                \
+    X(batch_norm_input_gradient)      \
+    X(layer_norm)                     \
+    X(layer_norm_gradient)
 
 #endif

@@ -1,8 +1,9 @@
-/* Every op that is not structural: attributes and a builder each. The row and its kernels are in the
- * file named beside it; op_list.h lists the rows; ../runtime/graph/op.h says what a row is.
+/* Every op that is not structural: attributes and a builder each. The row and its kernels are in
+ * the file named beside it; op_list.h lists the rows; ../runtime/graph/op.h says what a row is.
  *
- * Activations are channels last: x [n, spatial..., c]. Weights are canonical: [output, kernel..., input].
- * All values float32 unless said; labels int32. Builders return the first output, -1 after an error. */
+ * Activations are channels last: x [n, spatial..., c]. Weights are canonical: [output, kernel...,
+ * input]. All values float32 unless said; labels int32. Builders return the first output, -1 after
+ * an error. */
 #ifndef DL_OPS_OPS_H
 #define DL_OPS_OPS_H
 
@@ -15,13 +16,15 @@ DL_OP_LIST(X)
 #undef X
 const dl_op_table *dl_ops(void); /* structural rows included */
 
-/* What a library kernel can apply on its way out; its gradient needs the output alone. oneDNN's relu makes 0 of a
- * NaN (as max(x, 0) does in hardware): that a run went wrong shows in gradients, not surely in the loss. */
+/* What a library kernel can apply on its way out; its gradient needs the output alone. oneDNN's
+ * relu makes 0 of a NaN (as max(x, 0) does in hardware): that a run went wrong shows in gradients,
+ * not surely in the loss. */
 typedef enum dl_epilogue { DL_EPILOGUE_NONE, DL_EPILOGUE_RELU } dl_epilogue;
 
 /* ---- matmul.c: oneDNN ---- */
 
-/* y [m, n] = epilogue(a · b + bias); a [m, k] (or [k, m] transposed), b [k, n] (or [n, k]), bias [n] or -1. */
+/* y [m, n] = epilogue(a · b + bias); a [m, k] (or [k, m] transposed), b [k, n] (or [n, k]), bias
+ * [n] or -1. */
 typedef struct dl_matmul_attributes {
     bool transpose_a, transpose_b;
     dl_epilogue epilogue;
@@ -31,8 +34,8 @@ dl_value dl_matmul(dl_graph *graph, dl_value a, dl_value b, dl_value bias,
 
 /* ---- conv.c: oneDNN ---- */
 
-/* 1 or 2 spatial dimensions ([0] alone for one). Padding is explicit: TensorFlow's `same` puts the odd
- * cell after. groups = c for depthwise, w [c * multiplier, kernel..., 1]. */
+/* 1 or 2 spatial dimensions ([0] alone for one). Padding is explicit: TensorFlow's `same` puts the
+ * odd cell after. groups = c for depthwise, w [c * multiplier, kernel..., 1]. */
 typedef struct dl_conv_attributes {
     int spatial;
     int64_t stride[2], dilation[2], before[2], after[2], groups;
@@ -72,7 +75,8 @@ dl_value dl_pool(dl_graph *graph, dl_value x, const dl_pool_attributes *attribut
 
 /* ---- reduce.c: "reduce", "broadcast"; their attributes and dl_reduce_to are in graph.h ---- */
 
-/* Fixed order of addition whatever the number of threads. Ties of max share the gradient equally. */
+/* Fixed order of addition whatever the number of threads. Ties of max share the gradient equally.
+ */
 dl_value dl_reduce(dl_graph *graph, dl_value x, dl_reduction kind, uint32_t axes, bool keep);
 /* NumPy broadcasting to `type`; its gradient is a reduction. */
 dl_value dl_broadcast(dl_graph *graph, dl_value x, dl_type type);
@@ -91,10 +95,12 @@ typedef struct dl_slice_attributes {
     int64_t begin[DL_MAX_RANK], size[DL_MAX_RANK];
 } dl_slice_attributes;
 dl_value dl_slice(dl_graph *graph, dl_value x, const int64_t *begin, const int64_t *size);
-dl_value dl_pad(dl_graph *graph, dl_value x, const int64_t *before, const int64_t *after, float value);
-dl_value dl_cast(dl_graph *graph, dl_value x, dl_dtype dtype); /* int32 or uint8 to float32; no gradient */
-/* rows: table [v, d], ids int32 [...] gives [..., d]; an id outside 0..v-1 is a run error that names it.
- * Its gradient adds in order of position, the same bits for any threads. */
+dl_value dl_pad(dl_graph *graph, dl_value x, const int64_t *before, const int64_t *after,
+                float value);
+dl_value dl_cast(dl_graph *graph, dl_value x,
+                 dl_dtype dtype); /* int32 or uint8 to float32; no gradient */
+/* rows: table [v, d], ids int32 [...] gives [..., d]; an id outside 0..v-1 is a run error that
+ * names it. Its gradient adds in order of position, the same bits for any threads. */
 typedef struct dl_gather_gradient_attributes {
     dl_type table;
 } dl_gather_gradient_attributes;
@@ -103,14 +109,17 @@ dl_value dl_gather(dl_graph *graph, dl_value table, dl_value ids);
 /* ---- softmax.c ---- */
 
 dl_value dl_softmax(dl_graph *graph, dl_value x); /* over the last axis */
-/* Outputs: loss [..] per row of logits [.., c], and the probabilities [.., c]. target: int32 [..] labels or float32
- * [.., c]; label_smoothing as Keras (float targets alone). A label outside 0..c-1 is a run error. */
+/* Outputs: loss [..] per row of logits [.., c], and the probabilities [.., c]. target: int32 [..]
+ * labels or float32
+ * [.., c]; label_smoothing as Keras (float targets alone). A label outside 0..c-1 is a run error.
+ */
 typedef struct dl_cross_entropy_attributes {
     float smoothing;
 } dl_cross_entropy_attributes;
 dl_value dl_softmax_cross_entropy(dl_graph *graph, dl_value logits, dl_value target,
                                   float label_smoothing);
-/* 1 where the target's class is among the k greatest of prediction [.., c] (ties: lowest index first), else 0. */
+/* 1 where the target's class is among the k greatest of prediction [.., c] (ties: lowest index
+ * first), else 0. */
 typedef struct dl_in_top_k_attributes {
     int k;
 } dl_in_top_k_attributes;
@@ -120,16 +129,17 @@ dl_value dl_in_top_k(dl_graph *graph, dl_value prediction, dl_value target, int 
 
 /* Sum over all axes but the last of x, or of (x - center)^2 when center [c] is given: [c]. */
 dl_value dl_channel_sum(dl_graph *graph, dl_value x, dl_value center);
-/* y = (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis; gamma, beta may be -1.
- * With `statistics_of_x`, mean and variance [c] are those of x over `count` (a shared or per-shard scalar value:
- * the number of averaged cells) and the gradient of x goes through them as well: summed over all shards when
- * `global`. Without it (inference, frozen) they are constants. */
+/* y = (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis; gamma, beta may be
+ * -1. With `statistics_of_x`, mean and variance [c] are those of x over `count` (a shared or
+ * per-shard scalar value: the number of averaged cells) and the gradient of x goes through them as
+ * well: summed over all shards when `global`. Without it (inference, frozen) they are constants. */
 typedef struct dl_batch_norm_attributes {
     float epsilon;
     bool statistics_of_x, global, has_gamma, has_beta;
 } dl_batch_norm_attributes;
-dl_value dl_batch_norm(dl_graph *graph, dl_value x, dl_value mean, dl_value variance, dl_value gamma,
-                       dl_value beta, dl_value count, const dl_batch_norm_attributes *attributes);
+dl_value dl_batch_norm(dl_graph *graph, dl_value x, dl_value mean, dl_value variance,
+                       dl_value gamma, dl_value beta, dl_value count,
+                       const dl_batch_norm_attributes *attributes);
 /* Over the last axis of each row; gamma, beta [c] may be -1. */
 typedef struct dl_layer_norm_attributes {
     float epsilon;

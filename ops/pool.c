@@ -7,8 +7,7 @@
 #include <string.h>
 
 dl_status dl_pool_sizes(const dl_pool_attributes *attributes, const dl_type *x,
-                        dl_window_sizes *sizes)
-{
+                        dl_window_sizes *sizes) {
     int spatial = attributes->spatial;
     char shape[DL_SHAPE_TEXT];
     if (spatial != 1 && spatial != 2)
@@ -37,15 +36,13 @@ dl_status dl_pool_sizes(const dl_pool_attributes *attributes, const dl_type *x,
     return DL_OK;
 }
 
-static dl_type index_type(const dl_window_sizes *sizes, const dl_type *y)
-{
+static dl_type index_type(const dl_window_sizes *sizes, const dl_type *y) {
     dl_type type = *y;
     type.dtype = sizes->window.kernel[0] * sizes->window.kernel[1] < 256 ? DL_U8 : DL_I32;
     return type;
 }
 
-static dl_status infer_pool(const dl_infer *infer, bool average)
-{
+static dl_status infer_pool(const dl_infer *infer, bool average) {
     const dl_pool_attributes *attributes = infer->attributes;
     dl_window_sizes sizes;
     DL_TRY(dl_pool_sizes(attributes, infer->input[0], &sizes));
@@ -55,18 +52,15 @@ static dl_status infer_pool(const dl_infer *infer, bool average)
     return DL_OK;
 }
 
-static dl_status infer_max(const dl_infer *infer)
-{
+static dl_status infer_max(const dl_infer *infer) {
     return infer_pool(infer, false);
 }
 
-static dl_status infer_average(const dl_infer *infer)
-{
+static dl_status infer_average(const dl_infer *infer) {
     return infer_pool(infer, true);
 }
 
-static dl_status infer_gradient(const dl_infer *infer)
-{
+static dl_status infer_gradient(const dl_infer *infer) {
     const dl_pool_gradient_attributes *attributes = infer->attributes;
     char have[DL_SHAPE_TEXT], want[DL_SHAPE_TEXT];
     dl_window_sizes sizes;
@@ -82,8 +76,7 @@ static dl_status infer_gradient(const dl_infer *infer)
     return DL_OK;
 }
 
-static dl_value gradient(dl_grad *grad, const dl_op *op, dl_value dy, dl_value index, dl_type x)
-{
+static dl_value gradient(dl_grad *grad, const dl_op *op, dl_value dy, dl_value index, dl_type x) {
     dl_pool_gradient_attributes attributes;
     memset(&attributes, 0, sizeof attributes);
     memcpy(&attributes.pool, grad->attributes, sizeof attributes.pool);
@@ -92,23 +85,20 @@ static dl_value gradient(dl_grad *grad, const dl_op *op, dl_value dy, dl_value i
     return dl_graph_add(grad->graph, op, &attributes, inputs, index < 0 ? 1 : 2);
 }
 
-static void grad_max(dl_grad *grad)
-{
+static void grad_max(dl_grad *grad) {
     if (grad->need[0] && grad->dy[0] >= 0)
         grad->dx[0] = gradient(grad, &dl_op_max_pool_gradient, grad->dy[0], grad->output + 1,
                                *dl_type_of(grad->graph, grad->input[0]));
 }
 
-static void grad_average(dl_grad *grad)
-{
+static void grad_average(dl_grad *grad) {
     if (grad->need[0])
         grad->dx[0] = gradient(grad, &dl_op_average_pool_gradient, grad->dy[0], -1,
                                *dl_type_of(grad->graph, grad->input[0]));
 }
 
 /* Averaging is linear: the gradient of its gradient is itself. */
-static void grad_average_gradient(dl_grad *grad)
-{
+static void grad_average_gradient(dl_grad *grad) {
     const dl_pool_gradient_attributes *attributes = grad->attributes;
     if (grad->need[0])
         grad->dx[0] = dl_pool(grad->graph, grad->dy[0], &attributes->pool);
@@ -158,8 +148,7 @@ const dl_op dl_op_average_pool_gradient = {.name = "average_pool_gradient",
                                                    .run = dl_average_pool_run,
                                                    .release = dl_average_pool_release}};
 
-dl_value dl_pool(dl_graph *graph, dl_value x, const dl_pool_attributes *attributes)
-{
+dl_value dl_pool(dl_graph *graph, dl_value x, const dl_pool_attributes *attributes) {
     if (x < 0)
         return -1;
     dl_pool_attributes clean;

@@ -8,8 +8,7 @@ typedef struct state {
 } state;
 
 static dl_status prepare(const dl_prepare *what, dl_dnnl_direction direction,
-                         const dl_pool_attributes *attributes, const dl_type *x, dl_prepared *out)
-{
+                         const dl_pool_attributes *attributes, const dl_type *x, dl_prepared *out) {
     dl_window_sizes sizes;
     DL_TRY(dl_pool_sizes(attributes, x, &sizes));
     dl_dnnl_tensor in = dl_window_tensor(sizes.n, sizes.in, sizes.channels);
@@ -29,19 +28,16 @@ static dl_status prepare(const dl_prepare *what, dl_dnnl_direction direction,
     return DL_OK;
 }
 
-dl_status dl_average_pool_prepare(const dl_prepare *what, dl_prepared *out)
-{
+dl_status dl_average_pool_prepare(const dl_prepare *what, dl_prepared *out) {
     return prepare(what, DL_DNNL_FORWARD, what->attributes, what->input[0], out);
 }
 
-dl_status dl_average_pool_gradient_prepare(const dl_prepare *what, dl_prepared *out)
-{
+dl_status dl_average_pool_gradient_prepare(const dl_prepare *what, dl_prepared *out) {
     const dl_pool_gradient_attributes *attributes = what->attributes;
     return prepare(what, DL_DNNL_BACKWARD_DATA, &attributes->pool, &attributes->x, out);
 }
 
-dl_status dl_average_pool_run(const void *state_of_run, const dl_run *run)
-{
+dl_status dl_average_pool_run(const void *state_of_run, const dl_run *run) {
     const state *made = state_of_run;
     bool forward = made->direction == DL_DNNL_FORWARD;
     void *const memory[DL_DNNL_ARGUMENTS] = {
@@ -50,8 +46,7 @@ dl_status dl_average_pool_run(const void *state_of_run, const dl_run *run)
     return dl_dnnl_run(made->pool, memory, run->workspace);
 }
 
-void dl_average_pool_release(void *state_to_free)
-{
+void dl_average_pool_release(void *state_to_free) {
     state *made = state_to_free;
     dl_dnnl_free(made->pool);
     dl_free(made);

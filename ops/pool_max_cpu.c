@@ -36,8 +36,7 @@ typedef struct job {
 
 /* Cells [first, last) of a window at output position `out` that lie inside, along one dimension. */
 static inline void inside(const dl_window_sizes *sizes, int dimension, int64_t out, int64_t *start,
-                          int64_t *first, int64_t *last)
-{
+                          int64_t *first, int64_t *last) {
     int64_t kernel = sizes->window.kernel[dimension], in = sizes->in[dimension];
     *start = out * sizes->window.stride[dimension] - sizes->window.before[dimension];
     *first = *start < 0 ? -*start : 0;
@@ -48,8 +47,7 @@ static inline void inside(const dl_window_sizes *sizes, int dimension, int64_t o
 static inline __attribute__((always_inline)) void take_four(const float *const cell[4],
                                                             const int32_t k[4], int64_t count,
                                                             bool begun, float *restrict best,
-                                                            int32_t *restrict where)
-{
+                                                            int32_t *restrict where) {
     const float *a = cell[0], *b = cell[1], *c = cell[2], *d = cell[3];
     for (int64_t i = 0; i < count; i++) {
         float most = begun ? best[i] : a[i];
@@ -74,8 +72,7 @@ static inline __attribute__((always_inline)) void take_four(const float *const c
 static inline __attribute__((always_inline)) void take_maximum(const dl_window_sizes *sizes,
                                                                const float *x, int64_t oy,
                                                                int64_t ox, int64_t count, float *y,
-                                                               void *place, int64_t at, bool wide)
-{
+                                                               void *place, int64_t at, bool wide) {
     float best[BLOCK];
     int32_t where[BLOCK], k[4] = {0};
     const float *cell[4] = {x, x, x, x};
@@ -103,8 +100,7 @@ static inline __attribute__((always_inline)) void take_maximum(const dl_window_s
             ((uint8_t *)place)[at + c] = (uint8_t)where[c];
 }
 
-CLONES static void forward_rows(void *argument, int64_t first, int64_t last)
-{
+CLONES static void forward_rows(void *argument, int64_t first, int64_t last) {
     const job *work = argument;
     const dl_window_sizes *sizes = &work->made->sizes;
     int64_t sample = sizes->in[0] * sizes->in[1] * sizes->channels;
@@ -125,8 +121,7 @@ CLONES static void forward_rows(void *argument, int64_t first, int64_t last)
 static inline __attribute__((always_inline)) void give_back(const dl_window_sizes *sizes, float *dx,
                                                             int64_t oy, int64_t ox, const float *dy,
                                                             const void *place, int64_t at,
-                                                            bool wide, bool overlap)
-{
+                                                            bool wide, bool overlap) {
     int64_t top, left, ky0, ky1, kx0, kx1;
     inside(sizes, 0, oy, &top, &ky0, &ky1);
     inside(sizes, 1, ox, &left, &kx0, &kx1);
@@ -144,8 +139,7 @@ static inline __attribute__((always_inline)) void give_back(const dl_window_size
 }
 
 static inline __attribute__((always_inline)) void give_back_all(const job *work, int64_t n,
-                                                                bool wide, bool overlap)
-{
+                                                                bool wide, bool overlap) {
     const dl_window_sizes *sizes = &work->made->sizes;
     int64_t sample = sizes->in[0] * sizes->in[1] * sizes->channels;
     float *dx = work->to + n * sample;
@@ -158,8 +152,7 @@ static inline __attribute__((always_inline)) void give_back_all(const job *work,
         }
 }
 
-CLONES static void backward_samples(void *argument, int64_t first, int64_t last)
-{
+CLONES static void backward_samples(void *argument, int64_t first, int64_t last) {
     const job *work = argument;
     bool wide = work->made->wide, overlap = work->made->overlap;
     for (int64_t n = first; n < last; n++) /* each form has loops of its own */
@@ -172,8 +165,7 @@ CLONES static void backward_samples(void *argument, int64_t first, int64_t last)
 }
 
 static dl_status prepare(const dl_pool_attributes *attributes, const dl_type *x,
-                         const dl_type *place, dl_prepared *out)
-{
+                         const dl_type *place, dl_prepared *out) {
     state *made = dl_alloc(sizeof *made);
     if (!made)
         return dl_fail_memory(sizeof *made);
@@ -195,25 +187,21 @@ static dl_status prepare(const dl_pool_attributes *attributes, const dl_type *x,
     return DL_OK;
 }
 
-dl_status dl_max_pool_prepare(const dl_prepare *what, dl_prepared *out)
-{
+dl_status dl_max_pool_prepare(const dl_prepare *what, dl_prepared *out) {
     return prepare(what->attributes, what->input[0], what->output[1], out);
 }
 
-dl_status dl_max_pool_gradient_prepare(const dl_prepare *what, dl_prepared *out)
-{
+dl_status dl_max_pool_gradient_prepare(const dl_prepare *what, dl_prepared *out) {
     const dl_pool_gradient_attributes *attributes = what->attributes;
     return prepare(&attributes->pool, &attributes->x, what->input[1], out);
 }
 
 /* Rows or samples that are worth a thread of their own. */
-static int64_t grain(int64_t elements)
-{
+static int64_t grain(int64_t elements) {
     return elements >= GRAIN ? 1 : GRAIN / elements;
 }
 
-dl_status dl_max_pool_run(const void *state_of_run, const dl_run *run)
-{
+dl_status dl_max_pool_run(const void *state_of_run, const dl_run *run) {
     const state *made = state_of_run;
     const dl_window_sizes *sizes = &made->sizes;
     job work = {.made = made, .from = run->in[0], .to = run->out[0], .place = run->out[1]};
@@ -223,8 +211,7 @@ dl_status dl_max_pool_run(const void *state_of_run, const dl_run *run)
     return DL_OK;
 }
 
-dl_status dl_max_pool_gradient_run(const void *state_of_run, const dl_run *run)
-{
+dl_status dl_max_pool_gradient_run(const void *state_of_run, const dl_run *run) {
     const state *made = state_of_run;
     const dl_window_sizes *sizes = &made->sizes;
     job work = {.made = made, .from = run->in[0], .to = run->out[0]};

@@ -1,12 +1,12 @@
-/* Reductions and broadcasts. A reduction over neighbouring axes is [outer, reduced, inner]; any other set
- * of axes is taken one run of neighbours after another through the workspace. Kernels: sums.c. */
+/* Reductions and broadcasts. A reduction over neighbouring axes is [outer, reduced, inner]; any
+ * other set of axes is taken one run of neighbours after another through the workspace. Kernels:
+ * sums.c. */
 #include <string.h>
 
 #include "ops/ops.h"
 #include "ops/sums.h"
 
-static dl_status infer_reduce(const dl_infer *infer)
-{
+static dl_status infer_reduce(const dl_infer *infer) {
     const dl_reduce_attributes *attributes = infer->attributes;
     const dl_type *x = infer->input[0];
     dl_type *y = infer->output;
@@ -23,8 +23,7 @@ static dl_status infer_reduce(const dl_infer *infer)
 
 /* Over samples it is a node even where there is but one: programs for different numbers of samples
  * have the same nodes. */
-static dl_value spread(dl_graph *graph, dl_value dy, dl_type type, uint32_t axes)
-{
+static dl_value spread(dl_graph *graph, dl_value dy, dl_type type, uint32_t axes) {
     if (graph->status != DL_OK || dy < 0 || !(axes & 1))
         return dl_broadcast(graph, dy, type);
     dl_broadcast_attributes attributes;
@@ -33,10 +32,9 @@ static dl_value spread(dl_graph *graph, dl_value dy, dl_type type, uint32_t axes
     return dl_graph_add(graph, &dl_op_broadcast, &attributes, &dy, 1);
 }
 
-/* Elements that are averaged; over samples counted by nodes, whose attributes are the same for any number
- * of samples. */
-static dl_value mean_share(dl_graph *graph, dl_value dy, dl_value x, uint32_t axes, dl_type kept)
-{
+/* Elements that are averaged; over samples counted by nodes, whose attributes are the same for any
+ * number of samples. */
+static dl_value mean_share(dl_graph *graph, dl_value dy, dl_value x, uint32_t axes, dl_type kept) {
     if (axes & 1) {
         dl_value one = dl_map(graph, "1", &x, 1);
         dl_value count = dl_reshape(graph, dl_reduce(graph, one, DL_REDUCE_SUM, axes, true), kept);
@@ -49,8 +47,7 @@ static dl_value mean_share(dl_graph *graph, dl_value dy, dl_value x, uint32_t ax
     return dl_pointwise(graph, &share, 1, NULL, &dy, 1);
 }
 
-static void grad_reduce(dl_grad *grad)
-{
+static void grad_reduce(dl_grad *grad) {
     const dl_reduce_attributes *attributes = grad->attributes;
     dl_graph *graph = grad->graph;
     uint32_t axes = attributes->axes;
@@ -90,8 +87,7 @@ typedef struct reduce_state {
     size_t partial; /* bytes of partial sums */
 } reduce_state;
 
-static void find_runs(const dl_type *x, uint32_t axes, reduce_state *state)
-{
+static void find_runs(const dl_type *x, uint32_t axes, reduce_state *state) {
     dl_type left = *x;
     for (int axis = x->rank; axis-- > 0;) { /* from the last axis: inner sizes stay valid */
         if (!(axes >> axis & 1))
@@ -110,8 +106,7 @@ static void find_runs(const dl_type *x, uint32_t axes, reduce_state *state)
     }
 }
 
-static dl_status prepare_reduce(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_reduce(const dl_prepare *what, dl_prepared *out) {
     const dl_reduce_attributes *attributes = what->attributes;
     reduce_state *state = dl_alloc(sizeof *state);
     if (!state)
@@ -122,7 +117,8 @@ static dl_status prepare_reduce(const dl_prepare *what, dl_prepared *out)
     state->scale = attributes->kind == DL_REDUCE_MEAN ? (float)(1.0 / (double)reduced) : 1.0f;
     for (int i = 0; i < state->runs; i++) {
         run_of_axes *run = &state->run[i];
-        run->block = run->inner == 1 ? DL_SUM_BLOCK : DL_SUM_BLOCK / (run->inner < 16 ? run->inner : 16);
+        run->block =
+            run->inner == 1 ? DL_SUM_BLOCK : DL_SUM_BLOCK / (run->inner < 16 ? run->inner : 16);
         run->blocks = (run->reduced + run->block - 1) / run->block;
         size_t result = sizeof(float) * (size_t)(run->outer * run->inner);
         size_t partial = result * (size_t)run->blocks;
@@ -145,8 +141,7 @@ typedef struct reduce_call {
 } reduce_call;
 
 /* Blocks [first, last) of all (outer, block) pairs. */
-static void reduce_blocks(void *argument, int64_t first, int64_t last)
-{
+static void reduce_blocks(void *argument, int64_t first, int64_t last) {
     const reduce_call *call = argument;
     const run_of_axes *run = call->run;
     for (int64_t i = first; i < last; i++) {
@@ -163,8 +158,7 @@ static void reduce_blocks(void *argument, int64_t first, int64_t last)
     }
 }
 
-static void join_blocks(const run_of_axes *run, const float *partial, bool most, float *y)
-{
+static void join_blocks(const run_of_axes *run, const float *partial, bool most, float *y) {
     for (int64_t o = 0; o < run->outer; o++)
         for (int64_t c = 0; c < run->inner; c++) {
             const float *p = partial + o * run->blocks * run->inner + c;
@@ -184,17 +178,17 @@ static void join_blocks(const run_of_axes *run, const float *partial, bool most,
         }
 }
 
-static dl_status run_reduce(const void *state_pointer, const dl_run *call)
-{
+static dl_status run_reduce(const void *state_pointer, const dl_run *call) {
     const reduce_state *state = state_pointer;
     const float *x = call->in[0];
     float *y = call->out[0];
-    int64_t count = state->runs ? state->run[state->runs - 1].outer * state->run[state->runs - 1].inner
-                                : 0;
+    int64_t count =
+        state->runs ? state->run[state->runs - 1].outer * state->run[state->runs - 1].inner : 0;
     for (int i = 0; i < state->runs; i++) {
         const run_of_axes *run = &state->run[i];
         bool last = i + 1 == state->runs;
-        float *to = last ? y : (float *)((char *)call->workspace + state->between * (size_t)(i % 2));
+        float *to =
+            last ? y : (float *)((char *)call->workspace + state->between * (size_t)(i % 2));
         float *partial = (float *)((char *)call->workspace + 2 * state->between);
         dl_term term = state->kind == DL_REDUCE_SUM_SQUARES && i == 0 ? DL_TERM_SQUARE
                        : state->kind == DL_REDUCE_SUM_ABS && i == 0   ? DL_TERM_ABS
@@ -225,8 +219,7 @@ const dl_op dl_op_reduce = {.name = "reduce",
                             .deterministic = true,
                             .cpu = {.prepare = prepare_reduce, .run = run_reduce}};
 
-dl_value dl_reduce(dl_graph *graph, dl_value x, dl_reduction kind, uint32_t axes, bool keep)
-{
+dl_value dl_reduce(dl_graph *graph, dl_value x, dl_reduction kind, uint32_t axes, bool keep) {
     if (graph->status != DL_OK || x < 0)
         return -1;
     dl_type type = *dl_type_of(graph, x);
@@ -246,8 +239,7 @@ dl_value dl_reduce(dl_graph *graph, dl_value x, dl_reduction kind, uint32_t axes
 
 /* ---- broadcast ---- */
 
-static dl_status infer_broadcast(const dl_infer *infer)
-{
+static dl_status infer_broadcast(const dl_infer *infer) {
     const dl_broadcast_attributes *attributes = infer->attributes;
     const dl_type *x = infer->input[0], *y = &attributes->type;
     int shift = y->rank - x->rank;
@@ -264,8 +256,7 @@ static dl_status infer_broadcast(const dl_infer *infer)
     return DL_OK;
 }
 
-static void grad_broadcast(dl_grad *grad)
-{
+static void grad_broadcast(dl_grad *grad) {
     grad->dx[0] = dl_reduce_to(grad->graph, grad->dy[0], grad->input[0]);
 }
 
@@ -275,8 +266,7 @@ typedef struct broadcast_state {
     int rank;
 } broadcast_state;
 
-static dl_status prepare_broadcast(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_broadcast(const dl_prepare *what, dl_prepared *out) {
     broadcast_state *state = dl_alloc(sizeof *state);
     if (!state)
         return dl_fail_memory(sizeof *state);
@@ -302,8 +292,7 @@ typedef struct broadcast_call {
     float *y;
 } broadcast_call;
 
-static void broadcast_rows(void *argument, int64_t first, int64_t last)
-{
+static void broadcast_rows(void *argument, int64_t first, int64_t last) {
     const broadcast_call *call = argument;
     const broadcast_state *s = call->state;
     for (int64_t r = first; r < last; r++) {
@@ -321,8 +310,7 @@ static void broadcast_rows(void *argument, int64_t first, int64_t last)
     }
 }
 
-static dl_status run_broadcast(const void *state, const dl_run *run)
-{
+static dl_status run_broadcast(const void *state, const dl_run *run) {
     broadcast_call call = {state, run->in[0], run->out[0]};
     dl_team_range(run->team, call.state->rows, 16384 / call.state->row + 1, broadcast_rows, &call);
     return DL_OK;
@@ -338,8 +326,7 @@ const dl_op dl_op_broadcast = {.name = "broadcast",
                                .deterministic = true,
                                .cpu = {.prepare = prepare_broadcast, .run = run_broadcast}};
 
-dl_value dl_broadcast(dl_graph *graph, dl_value x, dl_type type)
-{
+dl_value dl_broadcast(dl_graph *graph, dl_value x, dl_type type) {
     if (graph->status != DL_OK || x < 0)
         return -1;
     if (dl_same_shape(dl_type_of(graph, x), &type))

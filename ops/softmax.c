@@ -1,5 +1,6 @@
-/* Softmax over the last axis, the cross-entropy of logits with its probabilities, and the top-k hit. The
- * exponential is that of runtime/expr/math.h, so that every instruction set gives the same bits. */
+/* Softmax over the last axis, the cross-entropy of logits with its probabilities, and the top-k
+ * hit. The exponential is that of runtime/expr/math.h, so that every instruction set gives the same
+ * bits. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -17,8 +18,7 @@ typedef struct rows_state {
     int k;
 } rows_state;
 
-static dl_status give_rows(const dl_type *x, rows_state **out, dl_prepared *prepared)
-{
+static dl_status give_rows(const dl_type *x, rows_state **out, dl_prepared *prepared) {
     rows_state *state = dl_alloc(sizeof *state);
     if (!state)
         return dl_fail_memory(sizeof *state);
@@ -29,8 +29,7 @@ static dl_status give_rows(const dl_type *x, rows_state **out, dl_prepared *prep
     return DL_OK;
 }
 
-static float row_sum(const float *x, int64_t width)
-{
+static float row_sum(const float *x, int64_t width) {
     if (width <= DL_SUM_BLOCK)
         return dl_block_sum(x, width, DL_TERM_PLAIN);
     double sum = 0;
@@ -40,16 +39,15 @@ static float row_sum(const float *x, int64_t width)
     return (float)sum;
 }
 
-DL_CLONES static void exp_row(const float *restrict x, float most, float *restrict y, int64_t width)
-{
+DL_CLONES static void exp_row(const float *restrict x, float most, float *restrict y,
+                              int64_t width) {
     for (int64_t i = 0; i < width; i++)
         y[i] = dl_m_exp(x[i] - most);
 }
 
-/* y = softmax(x). The logarithm of sum(exp(x)) is *greatest_logit + what is returned: kept apart, because added up
- * a small loss beside large logits would lose its digits. */
-static float softmax_row(const float *x, float *y, int64_t width, float *greatest_logit)
-{
+/* y = softmax(x). The logarithm of sum(exp(x)) is *greatest_logit + what is returned: kept apart,
+ * because added up a small loss beside large logits would lose its digits. */
+static float softmax_row(const float *x, float *y, int64_t width, float *greatest_logit) {
     float most = *greatest_logit = dl_block_max(x, width);
     exp_row(x, most, y, width);
     float sum = row_sum(y, width);
@@ -63,35 +61,30 @@ typedef struct rows_call {
     const dl_run *run;
 } rows_call;
 
-static int64_t grain_of(const rows_state *state)
-{
+static int64_t grain_of(const rows_state *state) {
     return 4096 / state->width + 1;
 }
 
 /* ---- softmax ---- */
 
-static dl_status infer_softmax(const dl_infer *infer)
-{
+static dl_status infer_softmax(const dl_infer *infer) {
     if (infer->input[0]->rank < 1 || infer->input[0]->dtype != DL_F32)
         return dl_fail(DL_BAD_JOB, "softmax needs at least one axis");
     *infer->output = *infer->input[0];
     return DL_OK;
 }
 
-static void grad_softmax(dl_grad *grad)
-{
+static void grad_softmax(dl_grad *grad) {
     grad->dx[0] = dl_graph_add(grad->graph, &dl_op_softmax_gradient, NULL,
                                (dl_value[]){grad->output, grad->dy[0]}, 2);
 }
 
-static dl_status prepare_softmax(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_softmax(const dl_prepare *what, dl_prepared *out) {
     rows_state *state = NULL;
     return give_rows(what->input[0], &state, out);
 }
 
-static void softmax_rows(void *argument, int64_t first, int64_t last)
-{
+static void softmax_rows(void *argument, int64_t first, int64_t last) {
     const rows_call *call = argument;
     int64_t width = call->state->width;
     float most;
@@ -100,8 +93,7 @@ static void softmax_rows(void *argument, int64_t first, int64_t last)
                     (float *)call->run->out[0] + r * width, width, &most);
 }
 
-static dl_status run_softmax(const void *state, const dl_run *run)
-{
+static dl_status run_softmax(const void *state, const dl_run *run) {
     rows_call call = {state, run};
     dl_team_range(run->team, call.state->rows, grain_of(call.state), softmax_rows, &call);
     return DL_OK;
@@ -117,8 +109,7 @@ const dl_op dl_op_softmax = {.name = "softmax",
                              .cpu = {.prepare = prepare_softmax, .run = run_softmax}};
 
 /* dx = y * (dy - sum(dy * y)) */
-static void softmax_gradient_rows(void *argument, int64_t first, int64_t last)
-{
+static void softmax_gradient_rows(void *argument, int64_t first, int64_t last) {
     const rows_call *call = argument;
     int64_t width = call->state->width;
     for (int64_t r = first; r < last; r++) {
@@ -133,8 +124,7 @@ static void softmax_gradient_rows(void *argument, int64_t first, int64_t last)
     }
 }
 
-static dl_status run_softmax_gradient(const void *state, const dl_run *run)
-{
+static dl_status run_softmax_gradient(const void *state, const dl_run *run) {
     rows_call call = {state, run};
     dl_team_range(run->team, call.state->rows, grain_of(call.state), softmax_gradient_rows, &call);
     return DL_OK;
@@ -149,15 +139,13 @@ const dl_op dl_op_softmax_gradient = {
     .deterministic = true,
     .cpu = {.prepare = prepare_softmax, .run = run_softmax_gradient}};
 
-dl_value dl_softmax(dl_graph *graph, dl_value x)
-{
+dl_value dl_softmax(dl_graph *graph, dl_value x) {
     return dl_graph_add(graph, &dl_op_softmax, NULL, &x, 1);
 }
 
 /* ---- cross-entropy of logits ---- */
 
-static dl_status check_target(const dl_type *logits, const dl_type *target)
-{
+static dl_status check_target(const dl_type *logits, const dl_type *target) {
     int64_t rows = dl_type_count(logits) / logits->dim[logits->rank - 1];
     bool labels = target->dtype == DL_I32 && dl_type_count(target) == rows;
     if (labels || (target->dtype == DL_F32 && dl_same_shape(target, logits)))
@@ -170,8 +158,7 @@ static dl_status check_target(const dl_type *logits, const dl_type *target)
                    dl_dtype_text(target->dtype));
 }
 
-static dl_status infer_cross_entropy(const dl_infer *infer)
-{
+static dl_status infer_cross_entropy(const dl_infer *infer) {
     DL_TRY(check_target(infer->input[0], infer->input[1]));
     infer->output[0] = infer->output[1] = *infer->input[0];
     infer->output[0].rank--;
@@ -179,8 +166,7 @@ static dl_status infer_cross_entropy(const dl_infer *infer)
 }
 
 /* dloss * (1 - smoothing) * (log(sum(exp(x))) - x): for targets that a network makes. */
-static dl_value grad_target(const dl_grad *grad, float smoothing)
-{
+static dl_value grad_target(const dl_grad *grad, float smoothing) {
     dl_graph *graph = grad->graph;
     dl_value x = grad->input[0];
     dl_type rows = *dl_type_of(graph, x);
@@ -195,14 +181,13 @@ static dl_value grad_target(const dl_grad *grad, float smoothing)
     return dl_map(graph, text, (dl_value[]){x, most, sum, dloss}, 4);
 }
 
-static void grad_cross_entropy(dl_grad *grad)
-{
+static void grad_cross_entropy(dl_grad *grad) {
     dl_graph *graph = grad->graph;
     dl_value probability = grad->output + 1;
     dl_value from_loss = -1, from_probability = -1;
     if (grad->need[1] && grad->dy[0] >= 0)
-        grad->dx[1] = grad_target(
-            grad, ((const dl_cross_entropy_attributes *)grad->attributes)->smoothing);
+        grad->dx[1] =
+            grad_target(grad, ((const dl_cross_entropy_attributes *)grad->attributes)->smoothing);
     if (!grad->need[0])
         return;
     if (grad->dy[0] >= 0)
@@ -211,14 +196,13 @@ static void grad_cross_entropy(dl_grad *grad)
     if (grad->dy[1] >= 0)
         from_probability = dl_graph_add(graph, &dl_op_softmax_gradient, NULL,
                                         (dl_value[]){probability, grad->dy[1]}, 2);
-    grad->dx[0] = from_loss < 0          ? from_probability
-                  : from_probability < 0 ? from_loss
-                                         : dl_map(graph, "x0 + x1",
-                                                  (dl_value[]){from_loss, from_probability}, 2);
+    grad->dx[0] = from_loss < 0 ? from_probability
+                  : from_probability < 0
+                      ? from_loss
+                      : dl_map(graph, "x0 + x1", (dl_value[]){from_loss, from_probability}, 2);
 }
 
-static dl_status prepare_cross_entropy(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_cross_entropy(const dl_prepare *what, dl_prepared *out) {
     rows_state *state = NULL;
     DL_TRY(give_rows(what->input[0], &state, out));
     state->labels = what->input[1]->dtype == DL_I32;
@@ -226,8 +210,7 @@ static dl_status prepare_cross_entropy(const dl_prepare *what, dl_prepared *out)
     return DL_OK;
 }
 
-static dl_status check_labels(const rows_state *state, const int32_t *label)
-{
+static dl_status check_labels(const rows_state *state, const int32_t *label) {
     for (int64_t r = 0; r < state->rows; r++)
         if (label[r] < 0 || label[r] >= state->width)
             return dl_fail(DL_BAD_JOB, "label %" PRId32 " is outside 0..%" PRId64, label[r],
@@ -235,14 +218,12 @@ static dl_status check_labels(const rows_state *state, const int32_t *label)
     return DL_OK;
 }
 
-static float smooth(const rows_state *s, float target)
-{
+static float smooth(const rows_state *s, float target) {
     return s->smoothing == 0.0f ? target
                                 : target * (1.0f - s->smoothing) + s->smoothing / (float)s->width;
 }
 
-static void cross_entropy_rows(void *argument, int64_t first, int64_t last)
-{
+static void cross_entropy_rows(void *argument, int64_t first, int64_t last) {
     const rows_call *call = argument;
     const rows_state *s = call->state;
     float *loss = call->run->out[0];
@@ -263,8 +244,7 @@ static void cross_entropy_rows(void *argument, int64_t first, int64_t last)
     }
 }
 
-static dl_status run_cross_entropy(const void *state, const dl_run *run)
-{
+static dl_status run_cross_entropy(const void *state, const dl_run *run) {
     rows_call call = {state, run};
     if (call.state->labels)
         DL_TRY(check_labels(call.state, run->in[1]));
@@ -283,15 +263,13 @@ const dl_op dl_op_softmax_cross_entropy = {
     .deterministic = true,
     .cpu = {.prepare = prepare_cross_entropy, .run = run_cross_entropy}};
 
-static dl_status infer_cross_entropy_gradient(const dl_infer *infer)
-{
+static dl_status infer_cross_entropy_gradient(const dl_infer *infer) {
     *infer->output = *infer->input[0];
     return DL_OK;
 }
 
 /* dx = dloss * (p * sum(target) - target) */
-static void cross_entropy_gradient_rows(void *argument, int64_t first, int64_t last)
-{
+static void cross_entropy_gradient_rows(void *argument, int64_t first, int64_t last) {
     const rows_call *call = argument;
     const rows_state *s = call->state;
     for (int64_t r = first; r < last; r++) {
@@ -313,8 +291,7 @@ static void cross_entropy_gradient_rows(void *argument, int64_t first, int64_t l
     }
 }
 
-static dl_status run_cross_entropy_gradient(const void *state, const dl_run *run)
-{
+static dl_status run_cross_entropy_gradient(const void *state, const dl_run *run) {
     rows_call call = {state, run};
     dl_team_range(run->team, call.state->rows, grain_of(call.state), cross_entropy_gradient_rows,
                   &call);
@@ -332,8 +309,7 @@ const dl_op dl_op_softmax_cross_entropy_gradient = {
     .cpu = {.prepare = prepare_cross_entropy, .run = run_cross_entropy_gradient}};
 
 dl_value dl_softmax_cross_entropy(dl_graph *graph, dl_value logits, dl_value target,
-                                  float label_smoothing)
-{
+                                  float label_smoothing) {
     dl_cross_entropy_attributes attributes = {label_smoothing};
     return dl_graph_add(graph, &dl_op_softmax_cross_entropy, &attributes,
                         (dl_value[]){logits, target}, 2);
@@ -341,16 +317,14 @@ dl_value dl_softmax_cross_entropy(dl_graph *graph, dl_value logits, dl_value tar
 
 /* ---- is the target among the k greatest? ---- */
 
-static dl_status infer_in_top_k(const dl_infer *infer)
-{
+static dl_status infer_in_top_k(const dl_infer *infer) {
     DL_TRY(check_target(infer->input[0], infer->input[1]));
     *infer->output = *infer->input[0];
     infer->output->rank--;
     return DL_OK;
 }
 
-static dl_status prepare_in_top_k(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_in_top_k(const dl_prepare *what, dl_prepared *out) {
     rows_state *state = NULL;
     DL_TRY(give_rows(what->input[0], &state, out));
     state->labels = what->input[1]->dtype == DL_I32;
@@ -358,8 +332,7 @@ static dl_status prepare_in_top_k(const dl_prepare *what, dl_prepared *out)
     return DL_OK;
 }
 
-static int64_t greatest(const float *row, int64_t width)
-{
+static int64_t greatest(const float *row, int64_t width) {
     int64_t best = 0;
     for (int64_t i = 1; i < width; i++)
         if (row[i] > row[best])
@@ -367,8 +340,7 @@ static int64_t greatest(const float *row, int64_t width)
     return best;
 }
 
-static dl_status run_in_top_k(const void *state, const dl_run *run)
-{
+static dl_status run_in_top_k(const void *state, const dl_run *run) {
     const rows_state *s = state;
     float *hit = run->out[0];
     if (s->labels)
@@ -394,8 +366,7 @@ const dl_op dl_op_in_top_k = {.name = "in_top_k",
                               .deterministic = true,
                               .cpu = {.prepare = prepare_in_top_k, .run = run_in_top_k}};
 
-dl_value dl_in_top_k(dl_graph *graph, dl_value prediction, dl_value target, int k)
-{
+dl_value dl_in_top_k(dl_graph *graph, dl_value prediction, dl_value target, int k) {
     dl_in_top_k_attributes attributes = {k};
     return dl_graph_add(graph, &dl_op_in_top_k, &attributes, (dl_value[]){prediction, target}, 2);
 }

@@ -6,26 +6,23 @@
 
 #include "runtime/base/clones.h"
 
-#define LANES(name, value)                                                                         \
-    DL_CLONES static void name(const float *x, int64_t count, float *lane)                         \
-    {                                                                                              \
-        for (int64_t i = 0; i + DL_SUM_LANES <= count; i += DL_SUM_LANES)                          \
-            for (int l = 0; l < DL_SUM_LANES; l++) {                                               \
-                float v = x[i + l];                                                                \
-                lane[l] += (value);                                                                \
-            }                                                                                      \
+#define LANES(name, value)                                                   \
+    DL_CLONES static void name(const float *x, int64_t count, float *lane) { \
+        for (int64_t i = 0; i + DL_SUM_LANES <= count; i += DL_SUM_LANES)    \
+            for (int l = 0; l < DL_SUM_LANES; l++) {                         \
+                float v = x[i + l];                                          \
+                lane[l] += (value);                                          \
+            }                                                                \
     }
 LANES(lanes_plain, v)
 LANES(lanes_square, v *v)
 LANES(lanes_abs, fabsf(v))
 
-static float term_of(float v, dl_term term)
-{
+static float term_of(float v, dl_term term) {
     return term == DL_TERM_PLAIN ? v : term == DL_TERM_SQUARE ? v * v : fabsf(v);
 }
 
-float dl_block_sum(const float *x, int64_t count, dl_term term)
-{
+float dl_block_sum(const float *x, int64_t count, dl_term term) {
     static void (*const lanes[])(const float *, int64_t, float *) = {lanes_plain, lanes_square,
                                                                      lanes_abs};
     float lane[DL_SUM_LANES] = {0};
@@ -39,20 +36,17 @@ float dl_block_sum(const float *x, int64_t count, dl_term term)
 }
 
 /* A comparison that keeps a NaN once it has met one. */
-static inline float greater(float a, float b)
-{
+static inline float greater(float a, float b) {
     return a != a || a > b ? a : b;
 }
 
-DL_CLONES static void lanes_max(const float *x, int64_t count, float *lane)
-{
+DL_CLONES static void lanes_max(const float *x, int64_t count, float *lane) {
     for (int64_t i = 0; i + DL_SUM_LANES <= count; i += DL_SUM_LANES)
         for (int l = 0; l < DL_SUM_LANES; l++)
             lane[l] = greater(lane[l], x[i + l]);
 }
 
-float dl_block_max(const float *x, int64_t count)
-{
+float dl_block_max(const float *x, int64_t count) {
     float lane[DL_SUM_LANES];
     for (int l = 0; l < DL_SUM_LANES; l++)
         lane[l] = x[0];
@@ -65,8 +59,7 @@ float dl_block_max(const float *x, int64_t count)
     return most;
 }
 
-int64_t dl_fold(int64_t columns)
-{
+int64_t dl_fold(int64_t columns) {
     enum { ENOUGH = 64 };
     if (columns >= ENOUGH)
         return 1;
@@ -77,31 +70,28 @@ int64_t dl_fold(int64_t columns)
     return fold;
 }
 
-void dl_repeat(const float *x, int64_t columns, int64_t times, float *y)
-{
+void dl_repeat(const float *x, int64_t columns, int64_t times, float *y) {
     for (int64_t i = 0; i < times; i++)
         memcpy(y + i * columns, x, sizeof *x * (size_t)columns);
 }
 
 /* The slots of a wide row along a tree. */
-static void join_slots(float *slot, int64_t fold, int64_t columns, float *sum)
-{
+static void join_slots(float *slot, int64_t fold, int64_t columns, float *sum) {
     for (int64_t half = fold / 2 * columns; half >= columns; half /= 2)
         for (int64_t i = 0; i < half; i++)
             slot[i] += slot[i + half];
     memcpy(sum, slot, sizeof *sum * (size_t)columns);
 }
 
-#define COLUMNS(name, value)                                                                       \
-    DL_CLONES static void name(const float *restrict x, int64_t rows, int64_t columns,             \
-                               const float *restrict center, float *restrict sum)                  \
-    {                                                                                              \
-        (void)center;                                                                              \
-        for (int64_t r = 0; r < rows; r++, x += columns)                                           \
-            for (int64_t c = 0; c < columns; c++) {                                                \
-                float v = x[c];                                                                    \
-                sum[c] += (value);                                                                 \
-            }                                                                                      \
+#define COLUMNS(name, value)                                                           \
+    DL_CLONES static void name(const float *restrict x, int64_t rows, int64_t columns, \
+                               const float *restrict center, float *restrict sum) {    \
+        (void)center;                                                                  \
+        for (int64_t r = 0; r < rows; r++, x += columns)                               \
+            for (int64_t c = 0; c < columns; c++) {                                    \
+                float v = x[c];                                                        \
+                sum[c] += (value);                                                     \
+            }                                                                          \
     }
 COLUMNS(columns_plain, v)
 COLUMNS(columns_square, v *v)
@@ -109,17 +99,15 @@ COLUMNS(columns_abs, fabsf(v))
 COLUMNS(columns_around, (v - center[c]) * (v - center[c]))
 
 /* Few rows are added one after another: slots would cost more than they bring. */
-static int64_t fold_of(int64_t rows, int64_t columns)
-{
+static int64_t fold_of(int64_t rows, int64_t columns) {
     int64_t fold = dl_fold(columns);
     return rows < 4 * fold ? 1 : fold;
 }
 
 void dl_column_sum(const float *x, int64_t rows, int64_t columns, const float *center, dl_term term,
-                   float *sum)
-{
-    static void (*const kernels[])(const float *, int64_t, int64_t, const float *, float *) = {
-        columns_plain, columns_square, columns_abs};
+                   float *sum) {
+    static void (*const kernels[])(const float *, int64_t, int64_t, const float *,
+                                   float *) = {columns_plain, columns_square, columns_abs};
     int64_t fold = fold_of(rows, columns), wide = fold * columns, whole = rows / fold;
     float slot[DL_SUM_WIDE], around[DL_SUM_WIDE];
     float *to = fold == 1 ? sum : slot;
@@ -139,8 +127,7 @@ void dl_column_sum(const float *x, int64_t rows, int64_t columns, const float *c
 
 DL_CLONES static void columns_product(const float *restrict dy, const float *restrict x,
                                       int64_t rows, int64_t columns, const float *restrict center,
-                                      float *restrict sum, float *restrict product)
-{
+                                      float *restrict sum, float *restrict product) {
     for (int64_t r = 0; r < rows; r++, x += columns, dy += columns)
         for (int64_t c = 0; c < columns; c++) {
             sum[c] += dy[c];
@@ -149,8 +136,7 @@ DL_CLONES static void columns_product(const float *restrict dy, const float *res
 }
 
 void dl_column_product(const float *dy, const float *x, int64_t rows, int64_t columns,
-                       const float *center, float *sum, float *product)
-{
+                       const float *center, float *sum, float *product) {
     int64_t fold = fold_of(rows, columns), wide = fold * columns, whole = rows / fold;
     float slot[2][DL_SUM_WIDE], around[DL_SUM_WIDE];
     float *to = fold == 1 ? sum : slot[0], *products = fold == 1 ? product : slot[1];
@@ -169,8 +155,7 @@ void dl_column_product(const float *dy, const float *x, int64_t rows, int64_t co
     }
 }
 
-void dl_column_max(const float *x, int64_t rows, int64_t columns, float *most)
-{
+void dl_column_max(const float *x, int64_t rows, int64_t columns, float *most) {
     for (int64_t c = 0; c < columns; c++)
         most[c] = x[c];
     for (int64_t r = 1; r < rows; r++)

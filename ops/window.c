@@ -4,16 +4,14 @@
 #include <stdio.h>
 
 int64_t dl_conv_size(int64_t size, int64_t kernel, int64_t stride, int64_t dilation, int64_t before,
-                     int64_t after)
-{
+                     int64_t after) {
     int64_t reach = (kernel - 1) * dilation + 1, room = size + before + after - reach;
     return room < 0 ? 0 : room / stride + 1;
 }
 
 /* TensorFlow: ceil(size / stride) outputs, the odd cell of padding after. */
 void dl_same_padding(int64_t size, int64_t kernel, int64_t stride, int64_t dilation,
-                     int64_t *before, int64_t *after)
-{
+                     int64_t *before, int64_t *after) {
     int64_t out = (size + stride - 1) / stride;
     int64_t total = (out - 1) * stride + (kernel - 1) * dilation + 1 - size;
     if (total < 0)
@@ -24,8 +22,7 @@ void dl_same_padding(int64_t size, int64_t kernel, int64_t stride, int64_t dilat
 
 void dl_window_set(dl_dnnl_window *window, int spatial, const int64_t *kernel,
                    const int64_t *stride, const int64_t *dilation, const int64_t *before,
-                   const int64_t *after)
-{
+                   const int64_t *after) {
     for (int i = 0; i < 2; i++) {
         int from = i - (2 - spatial); /* -1: the dimension that is not there */
         window->kernel[i] = from < 0 ? 1 : kernel[from];
@@ -36,15 +33,13 @@ void dl_window_set(dl_dnnl_window *window, int spatial, const int64_t *kernel,
     }
 }
 
-void dl_window_space(const dl_type *type, int spatial, int64_t space[2])
-{
+void dl_window_space(const dl_type *type, int spatial, int64_t space[2]) {
     space[0] = spatial == 2 ? type->dim[1] : 1;
     space[1] = type->dim[spatial];
 }
 
 /* "3 x 3", of one dimension "3". */
-static const char *size_text(int spatial, const int64_t *size, char text[64])
-{
+static const char *size_text(int spatial, const int64_t *size, char text[64]) {
     if (spatial == 2)
         snprintf(text, 64, "%lld x %lld", (long long)size[0], (long long)size[1]);
     else
@@ -52,8 +47,7 @@ static const char *size_text(int spatial, const int64_t *size, char text[64])
     return text;
 }
 
-dl_status dl_window_out(dl_window_sizes *sizes, int spatial, const char *what, const dl_type *x)
-{
+dl_status dl_window_out(dl_window_sizes *sizes, int spatial, const char *what, const dl_type *x) {
     const dl_dnnl_window *window = &sizes->window;
     char shape[DL_SHAPE_TEXT], kernel[64];
     for (int i = 0; i < 2; i++) {
@@ -74,14 +68,12 @@ dl_status dl_window_out(dl_window_sizes *sizes, int spatial, const char *what, c
     return DL_OK;
 }
 
-dl_type dl_window_type(int spatial, int64_t n, const int64_t space[2], int64_t channels)
-{
+dl_type dl_window_type(int spatial, int64_t n, const int64_t space[2], int64_t channels) {
     return spatial == 2 ? DL_TYPE(DL_F32, n, space[0], space[1], channels)
                         : DL_TYPE(DL_F32, n, space[1], channels);
 }
 
-dl_dnnl_tensor dl_window_tensor(int64_t n, const int64_t space[2], int64_t channels)
-{
+dl_dnnl_tensor dl_window_tensor(int64_t n, const int64_t space[2], int64_t channels) {
     int64_t h = space[0], w = space[1], c = channels;
     return (dl_dnnl_tensor){.rank = 4, .dim = {n, c, h, w}, .stride = {h * w * c, 1, w * c, c}};
 }

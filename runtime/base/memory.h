@@ -33,8 +33,9 @@ char *dl_arena_format(dl_arena *arena, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void dl_arena_free(dl_arena *arena); /* leaves a ready, empty arena */
 
-#define DL_NEW(arena, type)          ((type *)dl_arena_alloc((arena), sizeof(type)))
-#define DL_NEW_N(arena, type, count) ((type *)dl_arena_alloc((arena), sizeof(type) * (size_t)(count)))
-#define DL_COUNT(array)              ((int)(sizeof(array) / sizeof((array)[0])))
+#define DL_NEW(arena, type) ((type *)dl_arena_alloc((arena), sizeof(type)))
+#define DL_NEW_N(arena, type, count) \
+    ((type *)dl_arena_alloc((arena), sizeof(type) * (size_t)(count)))
+#define DL_COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
 #endif

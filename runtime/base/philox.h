@@ -26,14 +26,12 @@ uint32_t dl_random_word(uint64_t seed, uint32_t stream, uint32_t step, uint32_t 
                         uint32_t element);
 
 /* 24 bits to [0, 1): (word >> 8) * 2^-24. */
-static inline float dl_unit_float(uint32_t word)
-{
+static inline float dl_unit_float(uint32_t word) {
     return (float)(word >> 8) * 0x1p-24f;
 }
 
 /* Uniform in 0 .. bound-1 without bias worth naming: (word * bound) >> 32. */
-static inline uint32_t dl_bounded(uint32_t word, uint32_t bound)
-{
+static inline uint32_t dl_bounded(uint32_t word, uint32_t bound) {
     return (uint32_t)(((uint64_t)word * bound) >> 32);
 }
 

@@ -8,16 +8,16 @@
 
 #include <stddef.h>
 
-#define DL_STATUS_LIST(X)                                                                          \
-    X(OK, 0, "done")                                                                               \
-    X(FAILED, 1, "training failed")                                                                \
-    X(BAD_JOB, 2, "bad command line or job")                                                       \
-    X(NO_INPUT, 66, "absent or damaged input")                                                     \
-    X(UNAVAILABLE, 69, "host or device unavailable")                                               \
-    X(INTERNAL, 70, "a defect in dltrain")                                                         \
-    X(NO_MEMORY, 71, "out of memory")                                                              \
-    X(NO_WRITE, 73, "cannot write")                                                                \
-    X(STOPPED, 75, "stopped by a signal with a checkpoint saved")                                  \
+#define DL_STATUS_LIST(X)                                         \
+    X(OK, 0, "done")                                              \
+    X(FAILED, 1, "training failed")                               \
+    X(BAD_JOB, 2, "bad command line or job")                      \
+    X(NO_INPUT, 66, "absent or damaged input")                    \
+    X(UNAVAILABLE, 69, "host or device unavailable")              \
+    X(INTERNAL, 70, "a defect in dltrain")                        \
+    X(NO_MEMORY, 71, "out of memory")                             \
+    X(NO_WRITE, 73, "cannot write")                               \
+    X(STOPPED, 75, "stopped by a signal with a checkpoint saved") \
     X(INTERRUPTED, 130, "second interrupt")
 
 typedef enum dl_status {
@@ -45,18 +45,19 @@ const char *dl_message(void);
 /* DL_NO_MEMORY with the number of bytes that could not be had. */
 dl_status dl_fail_memory(size_t bytes);
 
-/* Return on error; goto on error (the function has `dl_status status` and a reverse-order ladder). */
-#define DL_TRY(call)                                                                               \
-    do {                                                                                           \
-        dl_status dl_try_ = (call);                                                                \
-        if (dl_try_ != DL_OK)                                                                      \
-            return dl_try_;                                                                        \
+/* Return on error; goto on error (the function has `dl_status status` and a reverse-order ladder).
+ */
+#define DL_TRY(call)                \
+    do {                            \
+        dl_status dl_try_ = (call); \
+        if (dl_try_ != DL_OK)       \
+            return dl_try_;         \
     } while (0)
-#define DL_GOTO(label, call)                                                                       \
-    do {                                                                                           \
-        status = (call);                                                                           \
-        if (status != DL_OK)                                                                       \
-            goto label;                                                                            \
+#define DL_GOTO(label, call) \
+    do {                     \
+        status = (call);     \
+        if (status != DL_OK) \
+            goto label;      \
     } while (0)
 
 #endif

@@ -20,15 +20,16 @@ void dl_team_close(dl_team *team); /* NULL is allowed */
 int dl_team_threads(const dl_team *team);
 dl_team_form dl_team_form_of(const dl_team *team);
 
-/* Runs fn(arg, first, last) over [0, count) cut in at most `threads` ranges of at least `grain`, and
- * waits. The cut depends on count, grain and threads alone; what is computed for an index must not
- * depend on the cut. NULL team, or a call from inside a worker: one range, on the calling thread. */
+/* Runs fn(arg, first, last) over [0, count) cut in at most `threads` ranges of at least `grain`,
+ * and waits. The cut depends on count, grain and threads alone; what is computed for an index must
+ * not depend on the cut. NULL team, or a call from inside a worker: one range, on the calling
+ * thread. */
 typedef void (*dl_range_fn)(void *arg, int64_t first, int64_t last);
 void dl_team_range(dl_team *team, int64_t count, int64_t grain, dl_range_fn fn, void *arg);
 
-/* Side form: runs fn(arg, task) for every task of [0, tasks), task i on worker i % threads, each worker
- * in ascending order, and waits. Returns the status of the lowest failing task, its message put on
- * the calling thread. */
+/* Side form: runs fn(arg, task) for every task of [0, tasks), task i on worker i % threads, each
+ * worker in ascending order, and waits. Returns the status of the lowest failing task, its message
+ * put on the calling thread. */
 typedef dl_status (*dl_task_fn)(void *arg, int task);
 dl_status dl_team_tasks(dl_team *team, int tasks, dl_task_fn fn, void *arg);
 

@@ -8,16 +8,16 @@
 #include <stdint.h>
 
 /*        name  bytes  text (as NumPy says it) */
-#define DL_DTYPE_LIST(X)                                                                           \
-    X(F32, 4, "float32")                                                                           \
-    X(F64, 8, "float64")                                                                           \
-    X(F16, 2, "float16")                                                                           \
-    X(BF16, 2, "bfloat16")                                                                         \
-    X(I8, 1, "int8")                                                                               \
-    X(U8, 1, "uint8")                                                                              \
-    X(I16, 2, "int16")                                                                             \
-    X(U16, 2, "uint16")                                                                            \
-    X(I32, 4, "int32")                                                                             \
+#define DL_DTYPE_LIST(X)   \
+    X(F32, 4, "float32")   \
+    X(F64, 8, "float64")   \
+    X(F16, 2, "float16")   \
+    X(BF16, 2, "bfloat16") \
+    X(I8, 1, "int8")       \
+    X(U8, 1, "uint8")      \
+    X(I16, 2, "int16")     \
+    X(U16, 2, "uint16")    \
+    X(I32, 4, "int32")     \
     X(I64, 8, "int64")
 
 typedef enum dl_dtype {
@@ -39,8 +39,8 @@ typedef struct dl_type {
 } dl_type;
 
 dl_type dl_type_make(dl_dtype dtype, int rank, const int64_t *dim);
-#define DL_TYPE(dtype, ...)                                                                        \
-    dl_type_make((dtype), (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),               \
+#define DL_TYPE(dtype, ...)                                                          \
+    dl_type_make((dtype), (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), \
                  (const int64_t[]){__VA_ARGS__})
 #define DL_SCALAR(dtype) dl_type_make((dtype), 0, NULL)
 

@@ -9,7 +9,8 @@
 #include "runtime/base/memory.h"
 
 void dl_csv_open(dl_csv *csv, const uint8_t *at, size_t count, char separator, const char *name) {
-    *csv = (dl_csv){.at = at, .end = count ? at + count : at, .name = name, .separator = separator, .line = 1};
+    *csv = (dl_csv){
+        .at = at, .end = count ? at + count : at, .name = name, .separator = separator, .line = 1};
     if (count >= 3 && memcmp(at, "\xef\xbb\xbf", 3) == 0) /* a byte order mark */
         csv->at += 3;
     csv->line_start = csv->at;

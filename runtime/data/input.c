@@ -1,5 +1,5 @@
-/* Samples from outside the job (dltrain predict): a set of their own beside those of the job, so that
- * classes, parts and learned constants stay those of the training. See data.h. */
+/* Samples from outside the job (dltrain predict): a set of their own beside those of the job, so
+ * that classes, parts and learned constants stay those of the training. See data.h. */
 #include "runtime/data/inner.h"
 
 #include <inttypes.h>
@@ -11,8 +11,9 @@ static dl_status check_numbers(const dl_data *data, const dl_chain *chain, const
     if (!chain->one_hot && chain->field.type.dtype == DL_F32)
         return DL_OK;
     if (!dl_is_integer(array->type.dtype))
-        return dl_fail_at(array->node, DL_BAD_JOB, "field '%s' holds fractions, but the run was "
-                                                   "trained with whole numbers",
+        return dl_fail_at(array->node, DL_BAD_JOB,
+                          "field '%s' holds fractions, but the run was "
+                          "trained with whole numbers",
                           chain->field.name);
     int64_t most = chain->one_hot ? chain->one_hot - 1 : INT32_MAX;
     int64_t least = chain->one_hot ? 0 : INT32_MIN;

@@ -30,8 +30,7 @@ typedef struct cutter {
     int64_t count;
 } cutter;
 
-static const dl_node *way_of(const dl_node *node)
-{
+static const dl_node *way_of(const dl_node *node) {
     static const char *const ways[] = {"first", "last", "random", "rows", "folds"};
     for (int i = 0; i < DL_COUNT(ways); i++) {
         const dl_node *way = dl_given(node, ways[i]);
@@ -41,21 +40,18 @@ static const dl_node *way_of(const dl_node *node)
     return NULL;
 }
 
-static bool flag(const dl_node *node, const char *key)
-{
+static bool flag(const dl_node *node, const char *key) {
     const dl_node *found = dl_given(node, key);
     return found && found->number != 0;
 }
 
-static void take(cutter *c, int64_t position)
-{
+static void take(cutter *c, int64_t position) {
     c->taken[position] = true;
     c->out[c->count++] = c->from->sample[position];
 }
 
 /* A share is rounded up, as Keras's validation_split and scikit-learn's test_size are. */
-static dl_status amount_of(const cutter *c, const dl_node *way, int64_t *amount)
-{
+static dl_status amount_of(const cutter *c, const dl_node *way, int64_t *amount) {
     int64_t have = c->from->count;
     bool share = way->unit && strcmp(way->unit, "share") == 0;
     double wanted = share ? ceil(way->number * (double)have * (1 - 1e-12)) : way->number;
@@ -70,8 +66,7 @@ static dl_status amount_of(const cutter *c, const dl_node *way, int64_t *amount)
 /* Shares `amount` among classes in proportion to `have`: largest remainders, earlier classes first.
  */
 static void share_out(int64_t amount, int64_t total, const int64_t *have, int classes,
-                      int64_t *quota)
-{
+                      int64_t *quota) {
     int64_t given = 0;
     for (int i = 0; i < classes; i++) {
         quota[i] = (int64_t)((__int128)amount * have[i] / total);
@@ -92,8 +87,7 @@ static void share_out(int64_t amount, int64_t total, const int64_t *have, int cl
 }
 
 /* The label of each position of the pool, for stratify. */
-static dl_status labels_of(cutter *c, const dl_node *place, int32_t **label, int *classes)
-{
+static dl_status labels_of(cutter *c, const dl_node *place, int32_t **label, int *classes) {
     const dl_chain *chain = dl_labels_chain(c->data);
     if (!chain)
         return dl_fail_at(place, DL_BAD_JOB,
@@ -110,8 +104,7 @@ static dl_status labels_of(cutter *c, const dl_node *place, int32_t **label, int
 }
 
 /* Takes `amount` in the order of visit, at most its quota of each class. */
-static dl_status take_stratified(cutter *c, int64_t amount)
-{
+static dl_status take_stratified(cutter *c, int64_t amount) {
     int32_t *label;
     int classes;
     DL_TRY(labels_of(c, dl_get(c->node, "stratify"), &label, &classes));
@@ -130,8 +123,7 @@ static dl_status take_stratified(cutter *c, int64_t amount)
     return have ? DL_OK : dl_fail_memory(sizeof *have);
 }
 
-static void reverse(uint32_t *values, int64_t count)
-{
+static void reverse(uint32_t *values, int64_t count) {
     for (int64_t i = 0; i < count / 2; i++) {
         uint32_t value = values[i];
         values[i] = values[count - 1 - i];
@@ -139,21 +131,18 @@ static void reverse(uint32_t *values, int64_t count)
     }
 }
 
-static void visit_in_order(cutter *c)
-{
+static void visit_in_order(cutter *c) {
     for (int64_t i = 0; i < c->from->count; i++)
         c->visit[i] = (uint32_t)i;
 }
 
-static void visit_at_random(cutter *c)
-{
+static void visit_at_random(cutter *c) {
     char name[64] = "data cut ";
     strncat(name, c->name, sizeof name - strlen(name) - 1);
     dl_permute(c->visit, c->from->count, c->data->seed, dl_stream(name), 0);
 }
 
-static dl_status cut_amount(cutter *c, const dl_node *way)
-{
+static dl_status cut_amount(cutter *c, const dl_node *way) {
     int64_t amount = 0;
     DL_TRY(amount_of(c, way, &amount));
     if (strcmp(way->key, "random") == 0)
@@ -175,8 +164,7 @@ static dl_status cut_amount(cutter *c, const dl_node *way)
 }
 
 /* The number of a sample among those that data.classes leaves. */
-static int64_t row_of(const dl_set *set, uint32_t sample)
-{
+static int64_t row_of(const dl_set *set, uint32_t sample) {
     if (!set->kept)
         return sample;
     int64_t low = 0, high = set->kept_count;
@@ -190,8 +178,7 @@ static int64_t row_of(const dl_set *set, uint32_t sample)
     return low;
 }
 
-static dl_status cut_rows(cutter *c, const dl_node *way)
-{
+static dl_status cut_rows(cutter *c, const dl_node *way) {
     const dl_set *set = &c->data->set[c->from->set];
     double rows = (double)(set->kept ? set->kept_count : set->count), end = way->number2;
     if (way->number >= rows || (isfinite(end) && end >= rows))
@@ -212,8 +199,7 @@ static dl_status cut_rows(cutter *c, const dl_node *way)
 }
 
 /* Orders visit by class, so that dealing it out stratifies. Counting sort, stable. */
-static dl_status visit_by_class(cutter *c)
-{
+static dl_status visit_by_class(cutter *c) {
     int32_t *label;
     int classes;
     DL_TRY(labels_of(c, dl_get(c->node, "stratify"), &label, &classes));
@@ -237,8 +223,7 @@ static dl_status visit_by_class(cutter *c)
 
 /* Fold f of k: a block of the visiting order; stratified: every k-th. Samples left over go to the
  * first folds one each, or nowhere (drop). */
-static dl_status cut_fold(cutter *c, const dl_node *way)
-{
+static dl_status cut_fold(cutter *c, const dl_node *way) {
     int64_t k = way->integer, fold = c->data->fold, n = c->from->count;
     bool drop = dl_given(c->node, "remainder") && dl_is(c->node, "remainder", "drop");
     bool stratify = flag(c->node, "stratify");
@@ -264,8 +249,7 @@ static dl_status cut_fold(cutter *c, const dl_node *way)
     return DL_OK;
 }
 
-static dl_status cut_how(cutter *c)
-{
+static dl_status cut_how(cutter *c) {
     const dl_node *way = way_of(c->node);
     if (way && strcmp(way->key, "rows") == 0)
         return cut_rows(c, way);
@@ -278,8 +262,7 @@ static dl_status cut_how(cutter *c)
     return DL_OK;
 }
 
-static dl_status cut(dl_data *data, const dl_node *node, const char *name, pool *from, pool *to)
-{
+static dl_status cut(dl_data *data, const dl_node *node, const char *name, pool *from, pool *to) {
     size_t n = (size_t)from->count;
     cutter c = {.data = data, .node = node, .name = name, .from = from};
     c.taken = dl_alloc(n);
@@ -305,8 +288,7 @@ static dl_status cut(dl_data *data, const dl_node *node, const char *name, pool 
     return status;
 }
 
-static dl_status fill_pool(dl_data *data, int set, pool *to)
-{
+static dl_status fill_pool(dl_data *data, int set, pool *to) {
     const dl_set *from = &data->set[set];
     *to = (pool){set, NULL, from->kept ? from->kept_count : from->count};
     to->sample = dl_alloc(sizeof *to->sample * (size_t)to->count);
@@ -321,8 +303,7 @@ enum { SOURCE = DL_PARTS, POOLS };
 
 /* The pool that a cut takes from: as `from` says, else source if given, else train. */
 static dl_status pool_for(const dl_data *data, const dl_node *cut_node, pool *pools,
-                          const char *name, pool **out)
-{
+                          const char *name, pool **out) {
     const dl_node *from = dl_given(cut_node, "from");
     int which = pools[SOURCE].set >= 0 ? SOURCE : DL_PART_TRAIN;
     if (from)
@@ -340,8 +321,7 @@ static dl_status pool_for(const dl_data *data, const dl_node *cut_node, pool *po
     return DL_OK;
 }
 
-static dl_status fill_parts(dl_data *data, pool *pools)
-{
+static dl_status fill_parts(dl_data *data, pool *pools) {
     static const dl_part_name order[] = {DL_PART_TEST, DL_PART_VALIDATION, DL_PART_TRAIN};
     for (int i = 0; i < data->sets; i++) {
         int which = SOURCE;
@@ -370,8 +350,7 @@ static dl_status fill_parts(dl_data *data, pool *pools)
     return DL_OK;
 }
 
-dl_status dl_parts_cut(dl_data *data)
-{
+dl_status dl_parts_cut(dl_data *data) {
     pool pools[POOLS];
     for (int i = 0; i < POOLS; i++)
         pools[i] = (pool){.set = -1};

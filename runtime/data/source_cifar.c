@@ -15,8 +15,7 @@ typedef struct cifar {
 } cifar;
 
 /* The number of records; *record is 0 for the first file. */
-static dl_status look_at(dl_set *set, const dl_node *path, dl_bytes *bytes, cifar *all)
-{
+static dl_status look_at(dl_set *set, const dl_node *path, dl_bytes *bytes, cifar *all) {
     DL_TRY(dl_set_text(set, path, bytes));
     size_t record = all->record;
     if (record == 0)
@@ -32,8 +31,7 @@ static dl_status look_at(dl_set *set, const dl_node *path, dl_bytes *bytes, cifa
     return DL_OK;
 }
 
-static void unpack(const cifar *all, const dl_bytes *bytes, uint8_t *x, uint8_t *y)
-{
+static void unpack(const cifar *all, const dl_bytes *bytes, uint8_t *x, uint8_t *y) {
     size_t labels = all->record - PICTURE;
     for (const uint8_t *at = bytes->at; at < bytes->at + bytes->count; at += all->record) {
         *y++ = at[all->label];
@@ -44,8 +42,7 @@ static void unpack(const cifar *all, const dl_bytes *bytes, uint8_t *x, uint8_t 
 }
 
 static dl_status add_fields(dl_set *set, const dl_node *item, const cifar *all, const uint8_t *x,
-                            const uint8_t *y)
-{
+                            const uint8_t *y) {
     const char *file = dl_get(item, "files")->first->text;
     dl_array images = {
         .name = "x", .node = item, .file = file, .type = DL_TYPE(DL_U8, 32, 32, 3), .values = x};
@@ -55,8 +52,7 @@ static dl_status add_fields(dl_set *set, const dl_node *item, const cifar *all, 
     return dl_set_add(set, &labels, all->count, NULL);
 }
 
-static dl_status open_cifar(dl_set *set, const dl_node *item)
-{
+static dl_status open_cifar(dl_set *set, const dl_node *item) {
     const dl_node *files = dl_get(item, "files"), *label = dl_given(item, "label");
     cifar all = {.record = 0};
     if (files->count == 0)

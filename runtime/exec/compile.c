@@ -1,22 +1,20 @@
-/* A variant: the program for one number of samples a leaf, its nodes in running order, with prepared
- * kernels. Phases: a per-shard node runs in the first phase in which its inputs are there; collectives
- * end a phase; shared nodes of a phase run before its per-shard nodes. */
+/* A variant: the program for one number of samples a leaf, its nodes in running order, with
+ * prepared kernels. Phases: a per-shard node runs in the first phase in which its inputs are there;
+ * collectives end a phase; shared nodes of a phase run before its per-shard nodes. */
 #include <limits.h>
 #include <string.h>
 
 #include "runtime/base/hash.h"
 #include "runtime/exec/internal.h"
 
-static int order_class(const dl_graph_node *node)
-{
+static int order_class(const dl_graph_node *node) {
     if (node->op == &dl_op_sum_leaves)
         return CLASS_COLLECTIVE;
     return node->shared ? CLASS_SHARED : CLASS_SHARD;
 }
 
 /* Phases of all nodes, then units sorted by (phase, shared/per shard/collective, creation). */
-static dl_status order_units(dl_exec *exec, variant *v)
-{
+static dl_status order_units(dl_exec *exec, variant *v) {
     const dl_graph *graph = &v->graph;
     int *level = DL_NEW_N(&v->memory, int, graph->values + 1);
     int *phase = DL_NEW_N(&v->memory, int, graph->nodes + 1);
@@ -36,10 +34,10 @@ static dl_status order_units(dl_exec *exec, variant *v)
         if (phase[n] + collective + 1 > phases)
             phases = phase[n] + collective + 1;
         collectives += collective;
-        lockstep = lockstep || (order_class(node) == CLASS_SHARD && phase[n] > 0 &&
-                                node->op != &dl_op_view);
+        lockstep = lockstep ||
+                   (order_class(node) == CLASS_SHARD && phase[n] > 0 && node->op != &dl_op_view);
     }
-    v->begin = DL_NEW_N(&v->memory, int, CLASSES * phases + 1);
+    v->begin = DL_NEW_N(&v->memory, int, CLASSES *phases + 1);
     if (!v->begin)
         return dl_fail_memory(sizeof(int) * (size_t)phases);
     for (int n = 0; n < graph->nodes; n++) /* counting sort by (phase, class); views run nowhere */
@@ -48,7 +46,7 @@ static dl_status order_units(dl_exec *exec, variant *v)
     for (int i = 0; i < CLASSES * phases; i++)
         v->begin[i + 1] += v->begin[i];
     v->count = v->begin[CLASSES * phases];
-    int *next = DL_NEW_N(&v->memory, int, CLASSES * phases + 1);
+    int *next = DL_NEW_N(&v->memory, int, CLASSES *phases + 1);
     if (!next)
         return dl_fail_memory(sizeof(int) * (size_t)phases);
     memcpy(next, v->begin, sizeof *next * (size_t)(CLASSES * phases));
@@ -74,8 +72,7 @@ static dl_status order_units(dl_exec *exec, variant *v)
     return DL_OK;
 }
 
-static dl_status learn_inputs(dl_exec *exec, const variant *v)
-{
+static dl_status learn_inputs(dl_exec *exec, const variant *v) {
     const dl_graph *graph = &v->graph;
     int count = 0;
     for (int i = 0; i < graph->values; i++)
@@ -100,8 +97,7 @@ static dl_status learn_inputs(dl_exec *exec, const variant *v)
     return DL_OK;
 }
 
-static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made)
-{
+static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made) {
     const dl_graph_node *node = made->node;
     const dl_kernel *kernel = &node->op->cpu;
     if (made->sum >= 0)
@@ -149,8 +145,7 @@ static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made)
     return DL_OK;
 }
 
-dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out)
-{
+dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out) {
     bool first = exec->variants == 0;
     dl_status status;
     variant *v = dl_alloc(sizeof *v);
@@ -190,8 +185,7 @@ failed:
     return status;
 }
 
-void dl_variant_free(variant *v)
-{
+void dl_variant_free(variant *v) {
     if (!v)
         return;
     for (int i = 0; i < v->count; i++) {

@@ -1,25 +1,24 @@
-/* Opening and closing a program, its variants, its memory, what it says of itself. See exec.h; run.c runs
- * it. */
+/* Opening and closing a program, its variants, its memory, what it says of itself. See exec.h;
+ * run.c runs it. */
 #include <string.h>
 
 #include "runtime/base/hash.h"
 #include "runtime/exec/internal.h"
 
-dl_status dl_exec_open(dl_exec **out, const dl_exec_options *options)
-{
+dl_status dl_exec_open(dl_exec **out, const dl_exec_options *options) {
     dl_exec *exec = dl_alloc(sizeof *exec);
     if (!exec)
         return dl_fail_memory(sizeof *exec);
     exec->options = *options;
-    exec->workers = dl_team_form_of(options->team) == DL_TEAM_SIDE ? dl_team_threads(options->team) : 1;
+    exec->workers =
+        dl_team_form_of(options->team) == DL_TEAM_SIDE ? dl_team_threads(options->team) : 1;
     int size = options->comm->size;
     exec->local_leaves = (options->leaves + size - 1) / size;
     *out = exec;
     return DL_OK;
 }
 
-void dl_exec_close(dl_exec *exec)
-{
+void dl_exec_close(dl_exec *exec) {
     if (!exec)
         return;
     for (int s = 0; exec->sum && s < exec->collectives; s++)
@@ -50,8 +49,7 @@ void dl_exec_close(dl_exec *exec)
     dl_free(exec);
 }
 
-static dl_status want_variant(dl_exec *exec, int64_t samples)
-{
+static dl_status want_variant(dl_exec *exec, int64_t samples) {
     for (int i = 0; i < exec->variants; i++)
         if (exec->variant[i]->samples == samples)
             return DL_OK;
@@ -64,8 +62,7 @@ static dl_status want_variant(dl_exec *exec, int64_t samples)
     return DL_OK;
 }
 
-dl_status dl_exec_prepare(dl_exec *exec, int64_t batch)
-{
+dl_status dl_exec_prepare(dl_exec *exec, int64_t batch) {
     int64_t leaves = batch < exec->options.leaves ? batch : exec->options.leaves;
     int first, last;
     dl_leaf_range((int)leaves, exec->options.comm->rank, exec->options.comm->size, &first, &last);
@@ -76,8 +73,7 @@ dl_status dl_exec_prepare(dl_exec *exec, int64_t batch)
     return DL_OK;
 }
 
-static dl_status make_context(dl_exec *exec, leaf *context)
-{
+static dl_status make_context(dl_exec *exec, leaf *context) {
     size_t widest = 1;
     for (int i = 0; i < exec->variant[0]->count; i++) {
         const dl_graph_node *node = exec->variant[0]->units[i].node;
@@ -97,14 +93,12 @@ static dl_status make_context(dl_exec *exec, leaf *context)
     return DL_OK;
 }
 
-static size_t round_up(size_t bytes)
-{
+static size_t round_up(size_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
 
 /* Memory of all leaves and the shared nodes, for the largest variant. */
-static dl_status make_memory(dl_exec *exec)
-{
+static dl_status make_memory(dl_exec *exec) {
     size_t shared_workspace = 0;
     for (int i = 0; i < exec->variants; i++) {
         const variant *v = exec->variant[i];
@@ -119,8 +113,8 @@ static dl_status make_memory(dl_exec *exec)
     }
     exec->arena_bytes = round_up(exec->arena_bytes);
     exec->workspace_bytes = round_up(exec->workspace_bytes);
-    exec->arena_count = exec->lockstep || exec->workers > exec->local_leaves ? exec->local_leaves
-                                                                             : exec->workers;
+    exec->arena_count =
+        exec->lockstep || exec->workers > exec->local_leaves ? exec->local_leaves : exec->workers;
     size_t arenas = exec->arena_bytes * (size_t)exec->arena_count;
     size_t workspaces = exec->workspace_bytes * (size_t)exec->workers + shared_workspace;
     exec->arenas = dl_alloc(arenas);
@@ -137,15 +131,14 @@ static dl_status make_memory(dl_exec *exec)
         DL_TRY(make_context(exec, &exec->leaves[l]));
     DL_TRY(make_context(exec, &exec->shared_leaf));
     exec->shared_leaf.variant = exec->variant[0];
-    exec->shared_leaf.workspace =
-        exec->workspaces + exec->workspace_bytes * (size_t)exec->workers;
+    exec->shared_leaf.workspace = exec->workspaces + exec->workspace_bytes * (size_t)exec->workers;
     return DL_OK;
 }
 
-dl_status dl_exec_connect(dl_exec *exec)
-{
-    dl_status status = exec->variants ? make_memory(exec)
-                                      : dl_fail(DL_INTERNAL, "'%s' has no variant", exec->options.name);
+dl_status dl_exec_connect(dl_exec *exec) {
+    dl_status status = exec->variants
+                           ? make_memory(exec)
+                           : dl_fail(DL_INTERNAL, "'%s' has no variant", exec->options.name);
     DL_TRY(dl_comm_agree(exec->options.comm, status));
     DL_TRY(dl_comm_same(exec->options.comm, dl_exec_hash(exec), exec->options.name));
     size_t sums = (size_t)exec->collectives + 1;
@@ -167,16 +160,14 @@ dl_status dl_exec_connect(dl_exec *exec)
     return DL_OK;
 }
 
-int dl_exec_input(const dl_exec *exec, const char *name)
-{
+int dl_exec_input(const dl_exec *exec, const char *name) {
     for (int i = 0; i < exec->input_count; i++)
         if (strcmp(exec->input_name[i], name) == 0)
             return i;
     return -1;
 }
 
-int dl_exec_output(const dl_exec *exec, const char *name)
-{
+int dl_exec_output(const dl_exec *exec, const char *name) {
     const dl_graph *graph = &exec->variant[0]->graph;
     for (int i = 0; i < graph->outputs; i++)
         if (strcmp(graph->output[i].name, name) == 0)
@@ -184,33 +175,28 @@ int dl_exec_output(const dl_exec *exec, const char *name)
     return -1;
 }
 
-const dl_type *dl_exec_output_type(const dl_exec *exec, int output)
-{
+const dl_type *dl_exec_output_type(const dl_exec *exec, int output) {
     const dl_graph *graph = &exec->variant[0]->graph;
     return &graph->value[graph->output[output].value].type;
 }
 
-void dl_exec_bind_input(dl_exec *exec, int input, const void *memory)
-{
+void dl_exec_bind_input(dl_exec *exec, int input, const void *memory) {
     if (input >= 0)
         exec->input[input] = memory;
 }
 
-void dl_exec_bind_output(dl_exec *exec, int output, void *memory)
-{
+void dl_exec_bind_output(dl_exec *exec, int output, void *memory) {
     if (output >= 0)
         exec->output[output] = memory;
 }
 
-const float *dl_exec_result(const dl_exec *exec, int output)
-{
+const float *dl_exec_result(const dl_exec *exec, int output) {
     const variant *v = exec->variant[0];
     place at = v->where[v->graph.output[output].value];
     return (const float *)(exec->shared_leaf.base[at.base] + at.offset);
 }
 
-void dl_exec_describe(const dl_exec *exec, dl_exec_report *report)
-{
+void dl_exec_describe(const dl_exec *exec, dl_exec_report *report) {
     memset(report, 0, sizeof *report);
     const variant *v = exec->variant[0];
     for (int u = 0; u < v->count; u++) {
@@ -235,33 +221,29 @@ void dl_exec_describe(const dl_exec *exec, dl_exec_report *report)
             report->shared = v->shared_bytes;
         report->packed += v->packed_bytes;
     }
-    report->arenas = (size_t)(exec->lockstep || exec->workers > exec->local_leaves
-                                  ? exec->local_leaves
-                                  : exec->workers);
+    report->arenas =
+        (size_t)(exec->lockstep || exec->workers > exec->local_leaves ? exec->local_leaves
+                                                                      : exec->workers);
     report->reduction = (size_t)(report->collective_floats + exec->collectives * DL_SLAB_ALIGN) *
                         sizeof(float) * (size_t)exec->local_leaves;
 }
 
-void dl_exec_print(const dl_exec *exec, FILE *file)
-{
+void dl_exec_print(const dl_exec *exec, FILE *file) {
     dl_graph_print(&exec->variant[0]->graph, file);
 }
 
-uint64_t dl_exec_hash(const dl_exec *exec)
-{
+uint64_t dl_exec_hash(const dl_exec *exec) {
     int64_t facts[2] = {exec->options.leaves, exec->collectives};
     return dl_hash(facts, sizeof facts, exec->hash);
 }
 
-void dl_exec_profile(dl_exec *exec, bool on)
-{
+void dl_exec_profile(dl_exec *exec, bool on) {
     exec->profiling = on;
     memset(exec->seconds, 0, sizeof *exec->seconds * (size_t)exec->variant[0]->count);
     memset(exec->calls, 0, sizeof *exec->calls * (size_t)exec->variant[0]->count);
 }
 
-int dl_exec_times(const dl_exec *exec, dl_exec_time *out, int capacity)
-{
+int dl_exec_times(const dl_exec *exec, dl_exec_time *out, int capacity) {
     const variant *v = exec->variant[0];
     int count = 0;
     for (int u = 0; u < v->count && count < capacity; u++)
@@ -270,8 +252,7 @@ int dl_exec_times(const dl_exec *exec, dl_exec_time *out, int capacity)
     return count;
 }
 
-double dl_exec_waited(dl_exec *exec)
-{
+double dl_exec_waited(dl_exec *exec) {
     double waited = exec->waited;
     exec->waited = 0;
     return waited;

@@ -1,13 +1,13 @@
-/* Running programs. A dl_exec owns all that one program needs for its steps: prepared kernels, memory
- * plan, arenas, collectives. dl_exec_run allocates nothing.
+/* Running programs. A dl_exec owns all that one program needs for its steps: prepared kernels,
+ * memory plan, arenas, collectives. dl_exec_run allocates nothing.
  *
- * A batch of B samples is cut into L = min(leaves, B) leaves, leaf s holding samples [s*B/L, (s+1)*B/L); each
- * leaf this rank holds (dl_leaf_range) runs one instance of the per-shard nodes. Variants differ in the samples of
- * a leaf (floor and ceiling of B/L) and share everything else. Order of a run: per-shard nodes up to the next
- * collective for all local leaves (side by side on a side team, else one after another), the collective,
- * the shared nodes that wait for it, and so on. Leaves need memory at the same time only where a
- * collective lies between per-shard nodes (global batch statistics); otherwise one arena a worker
- * serves one leaf after another. */
+ * A batch of B samples is cut into L = min(leaves, B) leaves, leaf s holding samples [s*B/L,
+ * (s+1)*B/L); each leaf this rank holds (dl_leaf_range) runs one instance of the per-shard nodes.
+ * Variants differ in the samples of a leaf (floor and ceiling of B/L) and share everything else.
+ * Order of a run: per-shard nodes up to the next collective for all local leaves (side by side on a
+ * side team, else one after another), the collective, the shared nodes that wait for it, and so on.
+ * Leaves need memory at the same time only where a collective lies between per-shard nodes (global
+ * batch statistics); otherwise one arena a worker serves one leaf after another. */
 #ifndef DL_EXEC_EXEC_H
 #define DL_EXEC_EXEC_H
 
@@ -17,7 +17,8 @@
 
 typedef struct dl_exec dl_exec;
 
-/* Appends the program for graph->samples samples. Called for each variant; must append the same nodes. */
+/* Appends the program for graph->samples samples. Called for each variant; must append the same
+ * nodes. */
 typedef dl_status (*dl_build_fn)(void *argument, dl_graph *graph);
 
 typedef enum dl_memory_mode {
@@ -42,8 +43,9 @@ typedef struct dl_exec_options {
 dl_status dl_exec_open(dl_exec **out, const dl_exec_options *options); /* options are copied */
 void dl_exec_close(dl_exec *exec);                                     /* NULL is allowed */
 
-/* Makes the variants that a global batch of `batch` samples needs: for the full and the last batch, before
- * the first run. Not collective: agree on the status, then connect, which opens the collectives. */
+/* Makes the variants that a global batch of `batch` samples needs: for the full and the last batch,
+ * before the first run. Not collective: agree on the status, then connect, which opens the
+ * collectives. */
 dl_status dl_exec_prepare(dl_exec *exec, int64_t batch);
 dl_status dl_exec_connect(dl_exec *exec);
 
@@ -52,23 +54,24 @@ int dl_exec_input(const dl_exec *exec, const char *name);
 int dl_exec_output(const dl_exec *exec, const char *name);
 const dl_type *dl_exec_output_type(const dl_exec *exec, int output); /* of the first variant */
 
-/* Binds for the runs that follow; the memory stays the caller's. Shared input: of its type. Per-shard input:
- * this rank's samples of the batch, contiguous. Per-shard output: receives this rank's samples in the same
- * way (NULL: not wanted). */
+/* Binds for the runs that follow; the memory stays the caller's. Shared input: of its type.
+ * Per-shard input: this rank's samples of the batch, contiguous. Per-shard output: receives this
+ * rank's samples in the same way (NULL: not wanted). */
 void dl_exec_bind_input(dl_exec *exec, int input, const void *memory);
 void dl_exec_bind_output(dl_exec *exec, int output, void *memory);
 /* A shared output, valid from a run to the next. */
 const float *dl_exec_result(const dl_exec *exec, int output);
 
-/* Before a run on this rank alone: the run will fail here with this thread's message (the batch could not
- * be read, say) and so, through its collectives, on every rank. */
+/* Before a run on this rank alone: the run will fail here with this thread's message (the batch
+ * could not be read, say) and so, through its collectives, on every rank. */
 void dl_exec_refuse(dl_exec *exec, dl_status status);
-/* A number that rides along with the last collective of the runs that follow (a signal has come), and the sum of
- * what all ranks with samples sent in the last run: free agreement. */
+/* A number that rides along with the last collective of the runs that follow (a signal has come),
+ * and the sum of what all ranks with samples sent in the last run: free agreement. */
 void dl_exec_notice(dl_exec *exec, float notice);
 float dl_exec_noticed(const dl_exec *exec);
 
-/* Runs a batch; `random` holds seed and step. Collective when comm->size > 1. Assignments take effect. */
+/* Runs a batch; `random` holds seed and step. Collective when comm->size > 1. Assignments take
+ * effect. */
 dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random);
 
 /* What `dltrain plan` shows; bytes on this rank. */
@@ -82,7 +85,7 @@ typedef struct dl_exec_report {
 } dl_exec_report;
 void dl_exec_describe(const dl_exec *exec, dl_exec_report *report);
 void dl_exec_print(const dl_exec *exec, FILE *file); /* its nodes, a line each */
-uint64_t dl_exec_hash(const dl_exec *exec); /* structure and sequence of collectives */
+uint64_t dl_exec_hash(const dl_exec *exec);          /* structure and sequence of collectives */
 
 /* Seconds a node, summed over runs since profiling was switched on. */
 typedef struct dl_exec_time {

@@ -1,7 +1,8 @@
 /* What the files of runtime/exec share: where values live, and nodes made ready to run.
  *
- * Memory is addressed as (base, offset). The bases of a leaf are filled in before it runs: its arena,
- * its part of the inputs, its buffers of the collectives; so one compiled variant serves all leaves. */
+ * Memory is addressed as (base, offset). The bases of a leaf are filled in before it runs: its
+ * arena, its part of the inputs, its buffers of the collectives; so one compiled variant serves all
+ * leaves. */
 #ifndef DL_EXEC_INTERNAL_H
 #define DL_EXEC_INTERNAL_H
 
@@ -9,11 +10,11 @@
 #include "runtime/graph/planner.h"
 
 enum { /* fixed bases; inputs, leaf buffers and results follow */
-    BASE_ARENA,
-    BASE_SHARED,
-    BASE_PACKED,
-    BASE_SLAB,
-    BASE_INPUT = BASE_SLAB + DL_SLAB_COUNT
+       BASE_ARENA,
+       BASE_SHARED,
+       BASE_PACKED,
+       BASE_SLAB,
+       BASE_INPUT = BASE_SLAB + DL_SLAB_COUNT
 };
 
 typedef struct place {
@@ -49,7 +50,7 @@ typedef struct variant {
     dl_arena memory;
     unit *units; /* by position */
     int count;
-    int *begin; /* [3 * phases + 1]: first unit of (phase, class) */
+    int *begin;   /* [3 * phases + 1]: first unit of (phase, class) */
     place *where; /* by value */
     move *moves;
     int move_count;
@@ -121,17 +122,14 @@ void dl_variant_free(variant *v);
 /* memory.c: places, moves, copies, poison lists of a variant whose units are ordered */
 dl_status dl_variant_place(dl_exec *exec, variant *v);
 
-static inline int base_input(const dl_exec *exec, int index)
-{
+static inline int base_input(const dl_exec *exec, int index) {
     (void)exec;
     return BASE_INPUT + index;
 }
-static inline int base_leaf(const dl_exec *exec, int sum)
-{
+static inline int base_leaf(const dl_exec *exec, int sum) {
     return BASE_INPUT + exec->input_count + sum;
 }
-static inline int base_result(const dl_exec *exec, int sum)
-{
+static inline int base_result(const dl_exec *exec, int sum) {
     return BASE_INPUT + exec->input_count + exec->collectives + sum;
 }
 

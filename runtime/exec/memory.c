@@ -1,6 +1,6 @@
 /* Where every value of a variant lives. In order of preference: an assigned value in its variable's
- * own memory, a value bound for a collective in the collective's buffer, a result over an input that dies
- * there, else an interval in the planned arena (per shard or shared). Views are places in
+ * own memory, a value bound for a collective in the collective's buffer, a result over an input
+ * that dies there, else an interval in the planned arena (per shard or shared). Views are places in
  * another value's memory. */
 #include <limits.h>
 #include <string.h>
@@ -29,13 +29,11 @@ typedef struct placer {
     int storages;
 } placer;
 
-static size_t bytes_of(const placer *p, dl_value value)
-{
+static size_t bytes_of(const placer *p, dl_value value) {
     return dl_type_bytes(&p->graph->value[value].type);
 }
 
-static void find_roots(placer *p)
-{
+static void find_roots(placer *p) {
     for (int i = 0; i < p->graph->values; i++) {
         p->root[i] = i;
         p->made[i] = -1;
@@ -55,8 +53,7 @@ static void find_roots(placer *p)
     }
 }
 
-static void find_lives(placer *p)
-{
+static void find_lives(placer *p) {
     for (int u = 0; u < p->v->count; u++) {
         const unit *made = &p->v->units[u];
         for (int i = 0; i < made->node->inputs; i++)
@@ -68,23 +65,20 @@ static void find_lives(placer *p)
         p->last[p->root[p->graph->output[i].value]] = END;
 }
 
-static bool overlap(const dl_value_info *a, const dl_value_info *b)
-{
+static bool overlap(const dl_value_info *a, const dl_value_info *b) {
     return a->role == DL_ROLE_VARIABLE && b->role == DL_ROLE_VARIABLE && a->slab == b->slab &&
            a->offset < b->offset + dl_type_count(&b->type) &&
            b->offset < a->offset + dl_type_count(&a->type);
 }
 
-static bool full_access(const dl_graph_node *node, int input, int64_t count)
-{
+static bool full_access(const dl_graph_node *node, int input, int64_t count) {
     const dl_pointwise_attributes *attributes = node->attributes;
     return attributes->access[input].div == 1 && attributes->access[input].mod == count;
 }
 
-/* May the producer of an assigned value write straight into the variable? Only if the variable's entry
- * value is not read afterwards, and by the producer itself only element by element. */
-static bool writes_in_place(const placer *p, const dl_assignment *assignment)
-{
+/* May the producer of an assigned value write straight into the variable? Only if the variable's
+ * entry value is not read afterwards, and by the producer itself only element by element. */
+static bool writes_in_place(const placer *p, const dl_assignment *assignment) {
     const dl_value_info *variable = &p->graph->value[assignment->variable];
     dl_value value = assignment->value;
     int at = p->made[value];
@@ -112,8 +106,7 @@ static bool writes_in_place(const placer *p, const dl_assignment *assignment)
     return true;
 }
 
-static dl_status place_assignments(placer *p, bool first)
-{
+static dl_status place_assignments(placer *p, bool first) {
     const dl_graph *graph = p->graph;
     copy *copies = DL_NEW_N(&p->v->memory, copy, graph->assignments + 1);
     if (!copies)
@@ -143,8 +136,7 @@ static dl_status place_assignments(placer *p, bool first)
 }
 
 /* Inputs of collectives: straight into the buffer where nothing stands against it, else a move. */
-static dl_status place_collectives(placer *p)
-{
+static dl_status place_collectives(placer *p) {
     const dl_graph *graph = p->graph;
     int *uses = DL_NEW_N(&p->v->memory, int, graph->values + 1);
     int total = 0;
@@ -184,8 +176,7 @@ static dl_status place_collectives(placer *p)
 }
 
 /* The storage of an input that output `o` of this node may overwrite, or -1. */
-static int take_over(const placer *p, const unit *made, int o)
-{
+static int take_over(const placer *p, const unit *made, int o) {
     const dl_graph_node *node = made->node;
     dl_value output = node->output + o;
     bool pointwise = node->op == &dl_op_pointwise;
@@ -195,7 +186,8 @@ static int take_over(const placer *p, const unit *made, int o)
     for (int i = 0; i < node->inputs; i++) {
         dl_value input = node->input[i], root = p->root[input];
         int store = p->store[root];
-        if (store < 0 || (pointwise ? !full_access(node, i, count) : !(node->op->in_place >> i & 1)))
+        if (store < 0 ||
+            (pointwise ? !full_access(node, i, count) : !(node->op->in_place >> i & 1)))
             continue;
         const storage *s = &p->storage[store];
         if (s->last != made->position || s->shared != node->shared || p->into[input] != 0 ||
@@ -211,8 +203,7 @@ static int take_over(const placer *p, const unit *made, int o)
     return -1;
 }
 
-static dl_status place_rest(placer *p)
-{
+static dl_status place_rest(placer *p) {
     for (int u = 0; u < p->v->count; u++) {
         const unit *made = &p->v->units[u];
         if (made->sum >= 0)
@@ -239,8 +230,7 @@ static dl_status place_rest(placer *p)
     return DL_OK;
 }
 
-static dl_status plan_arena(placer *p, bool shared, size_t *total)
-{
+static dl_status plan_arena(placer *p, bool shared, size_t *total) {
     dl_lifetime *items = DL_NEW_N(&p->v->memory, dl_lifetime, p->storages + 1);
     if (!items)
         return dl_fail_memory(sizeof *items * (size_t)p->storages);
@@ -259,8 +249,7 @@ static dl_status plan_arena(placer *p, bool shared, size_t *total)
     return DL_OK;
 }
 
-static void set_places(placer *p)
-{
+static void set_places(placer *p) {
     const dl_graph *graph = p->graph;
     int input = 0;
     for (int i = 0; i < graph->values; i++) {
@@ -282,8 +271,7 @@ static void set_places(placer *p)
         }
 }
 
-static dl_status set_units(placer *p)
-{
+static dl_status set_units(placer *p) {
     for (int u = 0; u < p->v->count; u++) {
         unit *made = &p->v->units[u];
         made->in = DL_NEW_N(&p->v->memory, place, made->node->inputs + 1);
@@ -309,8 +297,7 @@ static dl_status set_units(placer *p)
     return DL_OK;
 }
 
-dl_status dl_variant_place(dl_exec *exec, variant *v)
-{
+dl_status dl_variant_place(dl_exec *exec, variant *v) {
     const dl_graph *graph = &v->graph;
     bool first = exec->variants == 0;
     size_t values = (size_t)graph->values + 1;

@@ -1,19 +1,19 @@
-/* A step: per phase the shared nodes, the per-shard nodes of every local leaf, the collectives. Nothing
- * here allocates. A leaf that fails goes on to the next collective with a flag in its buffer, so that all
- * ranks learn of it from the sum they were going to make anyway, and stop together. */
+/* A step: per phase the shared nodes, the per-shard nodes of every local leaf, the collectives.
+ * Nothing here allocates. A leaf that fails goes on to the next collective with a flag in its
+ * buffer, so that all ranks learn of it from the sum they were going to make anyway, and stop
+ * together. */
 #include <stdio.h>
 #include <string.h>
 
 #include "runtime/base/clock.h"
 #include "runtime/exec/internal.h"
 
-static void *at(const leaf *context, place where)
-{
+static void *at(const leaf *context, place where) {
     return where.base < 0 ? NULL : context->base[where.base] + where.offset;
 }
 
-static dl_status run_unit(dl_exec *exec, const variant *v, int index, leaf *context, dl_team *team)
-{
+static dl_status run_unit(dl_exec *exec, const variant *v, int index, leaf *context,
+                          dl_team *team) {
     const unit *made = &v->units[index];
     const dl_graph_node *node = made->node;
     for (int i = 0; i < node->inputs; i++)
@@ -27,7 +27,8 @@ static dl_status run_unit(dl_exec *exec, const variant *v, int index, leaf *cont
                   .random = &context->random};
     double start = exec->profiling ? dl_seconds() : 0;
     dl_status status = node->op->cpu.run(made->prepared.state, &run);
-    if (exec->profiling) { /* side workers may lose a count to each other: a profile, not an account */
+    if (exec->profiling) { /* side workers may lose a count to each other: a profile, not an account
+                            */
         exec->seconds[index] += dl_seconds() - start;
         exec->calls[index]++;
     }
@@ -41,15 +42,13 @@ static dl_status run_unit(dl_exec *exec, const variant *v, int index, leaf *cont
 }
 
 /* The units of a class in a phase: [*first, *last). */
-static void units_of(const variant *v, int phase, int class, int *first, int *last)
-{
+static void units_of(const variant *v, int phase, int class, int *first, int *last) {
     *first = v->begin[CLASSES * phase + class];
     *last = v->begin[CLASSES * phase + class + 1];
 }
 
 /* Per-shard outputs leave when the leaf is through. */
-static void deliver(const dl_exec *exec, const leaf *context)
-{
+static void deliver(const dl_exec *exec, const leaf *context) {
     const variant *v = context->variant;
     for (int i = 0; i < v->graph.outputs; i++) {
         dl_value value = v->graph.output[i].value;
@@ -62,16 +61,14 @@ static void deliver(const dl_exec *exec, const leaf *context)
     }
 }
 
-static dl_status run_leaf(void *argument, int task)
-{
+static dl_status run_leaf(void *argument, int task) {
     dl_exec *exec = argument;
     leaf *context = &exec->leaves[task];
     const variant *v = context->variant;
     int phase = exec->current_phase;
     if (context->status != DL_OK)
         return DL_OK; /* it failed before: the flag travels, the status is kept */
-    dl_team *team =
-        dl_team_form_of(exec->options.team) == DL_TEAM_LONE ? exec->options.team : NULL;
+    dl_team *team = dl_team_form_of(exec->options.team) == DL_TEAM_LONE ? exec->options.team : NULL;
     int first, last;
     units_of(v, phase, CLASS_SHARD, &first, &last);
     for (int u = first; u < last && context->status == DL_OK; u++) {
@@ -88,8 +85,7 @@ static dl_status run_leaf(void *argument, int task)
     return DL_OK;
 }
 
-static dl_status run_shared(dl_exec *exec, int phase)
-{
+static dl_status run_shared(dl_exec *exec, int phase) {
     const variant *v = exec->variant[0];
     int first, last;
     units_of(v, phase, CLASS_SHARED, &first, &last);
@@ -98,8 +94,7 @@ static dl_status run_shared(dl_exec *exec, int phase)
     return DL_OK;
 }
 
-static dl_status run_collectives(dl_exec *exec, int phase, int leaves)
-{
+static dl_status run_collectives(dl_exec *exec, int phase, int leaves) {
     const variant *v = exec->variant[0];
     bool failed = false;
     double start = dl_seconds();
@@ -132,8 +127,7 @@ static dl_status run_collectives(dl_exec *exec, int phase, int leaves)
     return dl_comm_agree(exec->options.comm, mine);
 }
 
-static void pack(dl_exec *exec, variant *v)
-{
+static void pack(dl_exec *exec, variant *v) {
     if (!v->packed_bytes || v->packed_version == exec->options.variables->version)
         return;
     leaf *context = &exec->shared_leaf;
@@ -149,8 +143,7 @@ static void pack(dl_exec *exec, variant *v)
 }
 
 static dl_status set_leaf(dl_exec *exec, int index, int64_t samples, int64_t first,
-                          const dl_random *random, int64_t rank_first)
-{
+                          const dl_random *random, int64_t rank_first) {
     leaf *context = &exec->leaves[index];
     context->variant = NULL;
     for (int i = 0; i < exec->variants; i++)
@@ -186,8 +179,7 @@ static dl_status set_leaf(dl_exec *exec, int index, int64_t samples, int64_t fir
     return DL_OK;
 }
 
-static dl_status begin(dl_exec *exec, int64_t batch, int leaves, const dl_random *random)
-{
+static dl_status begin(dl_exec *exec, int64_t batch, int leaves, const dl_random *random) {
     int first, last;
     dl_leaf_range(leaves, exec->options.comm->rank, exec->options.comm->size, &first, &last);
     exec->leaf_count = last - first;
@@ -214,24 +206,20 @@ static dl_status begin(dl_exec *exec, int64_t batch, int leaves, const dl_random
     return DL_OK;
 }
 
-void dl_exec_refuse(dl_exec *exec, dl_status status)
-{
+void dl_exec_refuse(dl_exec *exec, dl_status status) {
     exec->refusal = status;
     snprintf(exec->refusal_message, sizeof exec->refusal_message, "%s", dl_message());
 }
 
-void dl_exec_notice(dl_exec *exec, float notice)
-{
+void dl_exec_notice(dl_exec *exec, float notice) {
     exec->notice = notice;
 }
 
-float dl_exec_noticed(const dl_exec *exec)
-{
+float dl_exec_noticed(const dl_exec *exec) {
     return exec->noticed;
 }
 
-static dl_status run_leaves(dl_exec *exec)
-{
+static dl_status run_leaves(dl_exec *exec) {
     if (dl_team_form_of(exec->options.team) == DL_TEAM_SIDE)
         return dl_team_tasks(exec->options.team, exec->leaf_count, run_leaf, exec);
     for (int l = 0; l < exec->leaf_count; l++)
@@ -239,8 +227,7 @@ static dl_status run_leaves(dl_exec *exec)
     return DL_OK;
 }
 
-dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random)
-{
+dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random) {
     int leaves = batch < exec->options.leaves ? (int)batch : exec->options.leaves;
     DL_TRY(begin(exec, batch, leaves, random));
     for (int phase = 0; phase < exec->phases; phase++) {
@@ -250,12 +237,13 @@ dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random)
             DL_TRY(run_leaves(exec));
         DL_TRY(run_collectives(exec, phase, leaves));
     }
-    for (int l = 0; l < exec->leaf_count; l++) /* a program without a collective after the failure */
+    for (int l = 0; l < exec->leaf_count;
+         l++) /* a program without a collective after the failure */
         if (exec->leaves[l].status != DL_OK)
             return dl_fail(exec->leaves[l].status, "%s", exec->leaves[l].message);
     for (int i = 0; i < exec->copy_count; i++)
-        memcpy(at(&exec->shared_leaf, exec->copies[i].to), at(&exec->shared_leaf, exec->copies[i].from),
-               exec->copies[i].bytes);
+        memcpy(at(&exec->shared_leaf, exec->copies[i].to),
+               at(&exec->shared_leaf, exec->copies[i].from), exec->copies[i].bytes);
     if (exec->variant[0]->graph.assignments)
         exec->options.variables->version++;
     return DL_OK;

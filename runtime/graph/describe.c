@@ -1,11 +1,11 @@
-/* A graph as a hash (ranks compare it before the first step) and as text (tests, `dltrain plan`). */
+/* A graph as a hash (ranks compare it before the first step) and as text (tests, `dltrain plan`).
+ */
 #include <string.h>
 
 #include "runtime/base/hash.h"
 #include "runtime/graph/graph.h"
 
-static uint64_t hash_expressions(const dl_pointwise_attributes *attributes, uint64_t hash)
-{
+static uint64_t hash_expressions(const dl_pointwise_attributes *attributes, uint64_t hash) {
     dl_arena arena = {0};
     for (int o = 0; o < attributes->outputs; o++) {
         const char *text = dl_expr_text(&arena, attributes->output[o]);
@@ -15,8 +15,7 @@ static uint64_t hash_expressions(const dl_pointwise_attributes *attributes, uint
     return hash;
 }
 
-uint64_t dl_graph_hash(const dl_graph *graph)
-{
+uint64_t dl_graph_hash(const dl_graph *graph) {
     uint64_t hash = 0;
     for (int n = 0; n < graph->nodes; n++) {
         const dl_graph_node *node = &graph->node[n];
@@ -37,8 +36,7 @@ uint64_t dl_graph_hash(const dl_graph *graph)
     return hash;
 }
 
-static void print_value(const dl_graph *graph, dl_value value, FILE *file)
-{
+static void print_value(const dl_graph *graph, dl_value value, FILE *file) {
     static const char *const slabs[] = {"parameter", "state", "slot0", "slot1",
                                         "slot2",     "slot3", "scalar"};
     const dl_value_info *info = &graph->value[value];
@@ -50,8 +48,7 @@ static void print_value(const dl_graph *graph, dl_value value, FILE *file)
         fprintf(file, " %%%d", value);
 }
 
-void dl_graph_print(const dl_graph *graph, FILE *file)
-{
+void dl_graph_print(const dl_graph *graph, FILE *file) {
     char shape[DL_SHAPE_TEXT];
     for (int n = 0; n < graph->nodes; n++) {
         const dl_graph_node *node = &graph->node[n];

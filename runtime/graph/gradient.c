@@ -1,5 +1,5 @@
-/* Gradients: ordinary nodes appended to the same graph, newest node first. What reaches a value from
- * several consumers is added in one node, in the order of the consumers. */
+/* Gradients: ordinary nodes appended to the same graph, newest node first. What reaches a value
+ * from several consumers is added in one node, in the order of the consumers. */
 #include <string.h>
 
 #include "runtime/graph/graph.h"
@@ -19,8 +19,7 @@ typedef struct tracer {
     int count;
 } tracer;
 
-static bool arrive(tracer *trace, dl_value at, dl_value gradient)
-{
+static bool arrive(tracer *trace, dl_value at, dl_value gradient) {
     arrival *entry = DL_NEW(&trace->graph->arena, arrival);
     if (!entry) {
         dl_graph_fail(trace->graph, DL_NO_MEMORY, "no memory for gradients");
@@ -33,8 +32,7 @@ static bool arrive(tracer *trace, dl_value at, dl_value gradient)
 }
 
 /* The sum of all that arrived at a value; -1 if nothing did. */
-static dl_value collect(tracer *trace, dl_value at)
-{
+static dl_value collect(tracer *trace, dl_value at) {
     dl_graph *graph = trace->graph;
     if (trace->total[at] >= 0 || !trace->arrivals[at])
         return trace->total[at];
@@ -56,8 +54,7 @@ static dl_value collect(tracer *trace, dl_value at)
 }
 
 /* Marks what depends on the marked values, up to node `end`. */
-static void mark_dependent(const dl_graph *graph, bool *depends, int end)
-{
+static void mark_dependent(const dl_graph *graph, bool *depends, int end) {
     for (int n = 0; n < end; n++) {
         const dl_graph_node *node = &graph->node[n];
         bool any = false;
@@ -69,8 +66,7 @@ static void mark_dependent(const dl_graph *graph, bool *depends, int end)
 }
 
 /* The first target that the node depends on. */
-static const char *target_of(const tracer *trace, const dl_graph_node *node)
-{
+static const char *target_of(const tracer *trace, const dl_graph_node *node) {
     dl_graph *graph = trace->graph;
     bool *depends = DL_NEW_N(&graph->arena, bool, graph->values);
     for (int i = 0; depends && i < trace->count; i++) {
@@ -85,8 +81,7 @@ static const char *target_of(const tracer *trace, const dl_graph_node *node)
     return "?";
 }
 
-static void step_back(tracer *trace, int index)
-{
+static void step_back(tracer *trace, int index) {
     dl_graph *graph = trace->graph;
     dl_graph_node node = graph->node[index]; /* a copy: the array may move */
     bool needed = false;
@@ -98,7 +93,8 @@ static void step_back(tracer *trace, int index)
         return;
     }
     for (int i = 0; i < node.inputs; i++) {
-        need[i] = trace->depends[node.input[i]] && dl_type_of(graph, node.input[i])->dtype == DL_F32;
+        need[i] =
+            trace->depends[node.input[i]] && dl_type_of(graph, node.input[i])->dtype == DL_F32;
         needed = needed || need[i];
         dx[i] = -1;
     }
@@ -112,7 +108,8 @@ static void step_back(tracer *trace, int index)
     if (!reached)
         return;
     if (!node.op->grad) {
-        dl_graph_fail(graph, DL_BAD_JOB, "no gradient goes through %s of '%s', but '%s' lies before "
+        dl_graph_fail(graph, DL_BAD_JOB,
+                      "no gradient goes through %s of '%s', but '%s' lies before "
                       "it: freeze the layers before it, or take another layer",
                       node.op->name, node.name, target_of(trace, &node));
         return;
@@ -141,22 +138,17 @@ static void step_back(tracer *trace, int index)
     }
 }
 
-static dl_value ones_like(dl_graph *graph, dl_value y)
-{
+static dl_value ones_like(dl_graph *graph, dl_value y) {
     const dl_expr *one = dl_expr_const(graph->exprs, 1.0f);
     return dl_pointwise(graph, &one, 1, NULL, &y, 1);
 }
 
 dl_status dl_gradients(dl_graph *graph, dl_value y, dl_value seed, const dl_value *wrt, int count,
-                       dl_value *out)
-{
+                       dl_value *out) {
     if (graph->status != DL_OK)
         return dl_graph_status(graph);
-    tracer trace = {.graph = graph,
-                    .nodes = graph->nodes,
-                    .values = graph->values,
-                    .wrt = wrt,
-                    .count = count};
+    tracer trace = {
+        .graph = graph, .nodes = graph->nodes, .values = graph->values, .wrt = wrt, .count = count};
     trace.depends = DL_NEW_N(&graph->arena, bool, trace.values);
     trace.arrivals = DL_NEW_N(&graph->arena, arrival *, trace.values);
     trace.total = DL_NEW_N(&graph->arena, dl_value, trace.values);

@@ -6,8 +6,7 @@
 #include <string.h>
 
 void dl_graph_init(dl_graph *graph, const dl_op_table *ops, dl_variables *variables,
-                   int64_t samples, bool training)
-{
+                   int64_t samples, bool training) {
     memset(graph, 0, sizeof *graph);
     graph->ops = ops;
     graph->variables = variables;
@@ -19,8 +18,7 @@ void dl_graph_init(dl_graph *graph, const dl_op_table *ops, dl_variables *variab
         dl_graph_fail(graph, DL_NO_MEMORY, "no memory for a graph");
 }
 
-void dl_graph_fini(dl_graph *graph)
-{
+void dl_graph_fini(dl_graph *graph) {
     dl_free(graph->value);
     dl_free(graph->node);
     dl_free(graph->assignment);
@@ -29,15 +27,13 @@ void dl_graph_fini(dl_graph *graph)
     memset(graph, 0, sizeof *graph);
 }
 
-dl_status dl_graph_status(const dl_graph *graph)
-{
+dl_status dl_graph_status(const dl_graph *graph) {
     if (graph->status == DL_OK)
         return DL_OK;
     return dl_fail(graph->status, "%s", graph->message ? graph->message : "no memory for a graph");
 }
 
-dl_value dl_graph_fail(dl_graph *graph, dl_status status, const char *format, ...)
-{
+dl_value dl_graph_fail(dl_graph *graph, dl_status status, const char *format, ...) {
     if (graph->status != DL_OK)
         return -1;
     char text[DL_MESSAGE_MAX];
@@ -55,8 +51,8 @@ dl_value dl_graph_fail(dl_graph *graph, dl_status status, const char *format, ..
 }
 
 /* Makes room for `more` entries of `bytes` each behind `used`. */
-static bool reserve(dl_graph *graph, void **array, int *capacity, int used, int more, size_t bytes)
-{
+static bool reserve(dl_graph *graph, void **array, int *capacity, int used, int more,
+                    size_t bytes) {
     if (used + more <= *capacity)
         return true;
     int wanted = *capacity ? 2 * *capacity : 64;
@@ -72,8 +68,7 @@ static bool reserve(dl_graph *graph, void **array, int *capacity, int used, int 
     return true;
 }
 
-static dl_value add_value(dl_graph *graph, const dl_value_info *info)
-{
+static dl_value add_value(dl_graph *graph, const dl_value_info *info) {
     if (!reserve(graph, (void **)&graph->value, &graph->value_capacity, graph->values, 1,
                  sizeof *graph->value))
         return -1;
@@ -81,8 +76,7 @@ static dl_value add_value(dl_graph *graph, const dl_value_info *info)
     return graph->values++;
 }
 
-dl_value dl_graph_input(dl_graph *graph, const char *name, dl_type type, bool shared)
-{
+dl_value dl_graph_input(dl_graph *graph, const char *name, dl_type type, bool shared) {
     if (graph->status != DL_OK)
         return -1;
     for (int i = 0; i < graph->values; i++)
@@ -96,8 +90,7 @@ dl_value dl_graph_input(dl_graph *graph, const char *name, dl_type type, bool sh
     return add_value(graph, &info);
 }
 
-dl_value dl_graph_window(dl_graph *graph, dl_slab slab, int64_t offset, dl_type type)
-{
+dl_value dl_graph_window(dl_graph *graph, dl_slab slab, int64_t offset, dl_type type) {
     if (graph->status != DL_OK)
         return -1;
     for (int i = 0; i < graph->values; i++) {
@@ -116,19 +109,16 @@ dl_value dl_graph_window(dl_graph *graph, dl_slab slab, int64_t offset, dl_type 
 }
 
 /* Before the layout all offsets are 0: variables are kept apart by their order. */
-static int64_t offset_of(const dl_graph *graph, const dl_variable *variable)
-{
+static int64_t offset_of(const dl_graph *graph, const dl_variable *variable) {
     return graph->variables && graph->variables->laid_out ? variable->offset
                                                           : (int64_t)(variable->order + 1) << 40;
 }
 
-dl_value dl_graph_variable(dl_graph *graph, const dl_variable *variable)
-{
+dl_value dl_graph_variable(dl_graph *graph, const dl_variable *variable) {
     return dl_graph_window(graph, variable->slab, offset_of(graph, variable), variable->type);
 }
 
-const char *dl_value_name(const dl_graph *graph, dl_value value)
-{
+const char *dl_value_name(const dl_graph *graph, dl_value value) {
     const dl_value_info *info = &graph->value[value];
     if (info->role == DL_ROLE_INPUT)
         return info->name;
@@ -142,16 +132,14 @@ const char *dl_value_name(const dl_graph *graph, dl_value value)
     return "a window on the parameters";
 }
 
-const dl_op *dl_op_find(const dl_op_table *table, const char *name)
-{
+const dl_op *dl_op_find(const dl_op_table *table, const char *name) {
     for (int i = 0; i < table->count; i++)
         if (strcmp(table->op[i]->name, name) == 0)
             return table->op[i];
     return NULL;
 }
 
-static bool check_inputs(dl_graph *graph, const dl_op *op, const dl_value *inputs, int count)
-{
+static bool check_inputs(dl_graph *graph, const dl_op *op, const dl_value *inputs, int count) {
     if (graph->status != DL_OK)
         return false;
     for (int i = 0; i < count; i++) {
@@ -167,9 +155,9 @@ static bool check_inputs(dl_graph *graph, const dl_op *op, const dl_value *input
     return true;
 }
 
-/* Whether a node's results can have the samples along axis 0: with one sample a size of 1 does not say. */
-static bool keeps_samples(const dl_graph *graph, const dl_graph_node *node)
-{
+/* Whether a node's results can have the samples along axis 0: with one sample a size of 1 does not
+ * say. */
+static bool keeps_samples(const dl_graph *graph, const dl_graph_node *node) {
     bool any = false;
     for (int i = 0; i < node->inputs; i++)
         any = any || graph->value[node->input[i]].sampled;
@@ -180,8 +168,7 @@ static bool keeps_samples(const dl_graph *graph, const dl_graph_node *node)
 }
 
 dl_value dl_graph_add(dl_graph *graph, const dl_op *op, const void *attributes,
-                      const dl_value *inputs, int count)
-{
+                      const dl_value *inputs, int count) {
     if (!check_inputs(graph, op, inputs, count))
         return -1;
     int outputs = op->outputs < 0 ? *(const int *)attributes : op->outputs;
@@ -220,19 +207,18 @@ dl_value dl_graph_add(dl_graph *graph, const dl_op *op, const void *attributes,
                                                 .name = name};
     bool samples = keeps_samples(graph, &graph->node[graph->nodes]);
     for (int i = 0; i < outputs; i++)
-        graph->value[graph->values++] = (dl_value_info){.type = output[i],
-                                                        .role = DL_ROLE_TEMP,
-                                                        .shared = shared || collective,
-                                                        .sampled = samples && output[i].rank > 0 &&
-                                                                   output[i].dim[0] == graph->samples,
-                                                        .node = graph->nodes,
-                                                        .slot = i};
+        graph->value[graph->values++] = (dl_value_info){
+            .type = output[i],
+            .role = DL_ROLE_TEMP,
+            .shared = shared || collective,
+            .sampled = samples && output[i].rank > 0 && output[i].dim[0] == graph->samples,
+            .node = graph->nodes,
+            .slot = i};
     return graph->node[graph->nodes++].output;
 }
 
 dl_value dl_graph_add_named(dl_graph *graph, const char *op, const void *attributes,
-                            const dl_value *inputs, int count)
-{
+                            const dl_value *inputs, int count) {
     if (graph->status != DL_OK)
         return -1;
     const dl_op *row = dl_op_find(graph->ops, op);
@@ -241,24 +227,23 @@ dl_value dl_graph_add_named(dl_graph *graph, const char *op, const void *attribu
     return dl_graph_add(graph, row, attributes, inputs, count);
 }
 
-void dl_graph_assign(dl_graph *graph, dl_value variable, dl_value value)
-{
+void dl_graph_assign(dl_graph *graph, dl_value variable, dl_value value) {
     if (graph->status != DL_OK)
         return;
     if (variable < 0 || value < 0 || graph->value[variable].role != DL_ROLE_VARIABLE ||
         !graph->value[value].shared ||
         dl_type_count(&graph->value[variable].type) != dl_type_count(&graph->value[value].type)) {
-        dl_graph_fail(graph, DL_INTERNAL, "an assignment needs a variable and a shared value of its size");
+        dl_graph_fail(graph, DL_INTERNAL,
+                      "an assignment needs a variable and a shared value of its size");
         return;
     }
-    if (!reserve(graph, (void **)&graph->assignment, &graph->assignment_capacity, graph->assignments,
-                 1, sizeof *graph->assignment))
+    if (!reserve(graph, (void **)&graph->assignment, &graph->assignment_capacity,
+                 graph->assignments, 1, sizeof *graph->assignment))
         return;
     graph->assignment[graph->assignments++] = (dl_assignment){variable, value};
 }
 
-void dl_graph_output_add(dl_graph *graph, const char *name, dl_value value)
-{
+void dl_graph_output_add(dl_graph *graph, const char *name, dl_value value) {
     if (graph->status != DL_OK)
         return;
     if (value < 0) {
@@ -271,13 +256,11 @@ void dl_graph_output_add(dl_graph *graph, const char *name, dl_value value)
     graph->output[graph->outputs++] = (dl_graph_output){dl_arena_text(&graph->arena, name), value};
 }
 
-const dl_type *dl_type_of(const dl_graph *graph, dl_value value)
-{
+const dl_type *dl_type_of(const dl_graph *graph, dl_value value) {
     return &graph->value[value].type;
 }
 
-const dl_graph_node *dl_producer(const dl_graph *graph, dl_value value)
-{
+const dl_graph_node *dl_producer(const dl_graph *graph, dl_value value) {
     int node = value < 0 ? -1 : graph->value[value].node;
     return node < 0 ? NULL : &graph->node[node];
 }

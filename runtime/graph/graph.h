@@ -1,15 +1,14 @@
 /* The graph: values and the nodes that make them, a straight program in order of creation.
  *
- * A program is built once per distinct number of samples; only sizes differ between those graphs, never
- * the nodes. A value is
- *   per shard   one instance for each shard of the batch: what depends on samples; or
- *   shared      one instance a rank: variables, shared inputs, results of collectives, and all that
- *               depends on these alone. A shared value has the same bits on every rank.
- * A collective (dl_sum_leaves) turns per-shard values into a shared one: gradients, batch statistics and
- * metrics leave the shards through it, updates run on shared values, assignments take shared values.
+ * A program is built once per distinct number of samples; only sizes differ between those graphs,
+ * never the nodes. A value is per shard   one instance for each shard of the batch: what depends on
+ * samples; or shared      one instance a rank: variables, shared inputs, results of collectives,
+ * and all that depends on these alone. A shared value has the same bits on every rank. A collective
+ * (dl_sum_leaves) turns per-shard values into a shared one: gradients, batch statistics and metrics
+ * leave the shards through it, updates run on shared values, assignments take shared values.
  *
- * Building: every function returns the new value, or -1 after an error; -1 as an input gives -1, so a
- * chain needs one check, dl_graph_status, at its end. A graph holds no state of a run. */
+ * Building: every function returns the new value, or -1 after an error; -1 as an input gives -1, so
+ * a chain needs one check, dl_graph_status, at its end. A graph holds no state of a run. */
 #ifndef DL_GRAPH_GRAPH_H
 #define DL_GRAPH_GRAPH_H
 
@@ -33,8 +32,8 @@ typedef struct dl_value_info {
     dl_type type;
     dl_role role;
     bool shared;
-    bool sampled; /* axis 0 is the samples: not so in a gradient of weights or a sum over them */
-    int node, slot;   /* producer and which of its outputs; node -1: input or variable */
+    bool sampled;   /* axis 0 is the samples: not so in a gradient of weights or a sum over them */
+    int node, slot; /* producer and which of its outputs; node -1: input or variable */
     const char *name; /* of an input */
     dl_slab slab;     /* variable: window on a slab */
     int64_t offset;
@@ -109,7 +108,8 @@ const dl_type *dl_type_of(const dl_graph *graph, dl_value value); /* value >= 0 
 const char *dl_value_name(const dl_graph *graph, dl_value value);
 const dl_graph_node *dl_producer(const dl_graph *graph, dl_value value); /* NULL: none */
 
-/* ---- structural rows: view, collective, pointwise (runtime/graph/structure.c, pointwise.c) ---- */
+/* ---- structural rows: view, collective, pointwise (runtime/graph/structure.c, pointwise.c) ----
+ */
 
 extern const dl_op dl_op_view, dl_op_sum_leaves, dl_op_pointwise;
 
@@ -119,18 +119,20 @@ typedef struct dl_view_attributes {
     int64_t offset;
 } dl_view_attributes;
 dl_value dl_view(dl_graph *graph, dl_value value, dl_type type, int64_t offset);
-dl_value dl_reshape(dl_graph *graph, dl_value value, dl_type type); /* equal counts, else an error */
+dl_value dl_reshape(dl_graph *graph, dl_value value,
+                    dl_type type); /* equal counts, else an error */
 
-/* The sum over all shards of all ranks, along the fixed tree of runtime/device/comm.h. Inputs: float32,
- * per shard, of a shape that does not depend on the samples; output: shared, flat, the inputs one
- * after another, each padded to DL_SLAB_ALIGN floats. dl_sum_part is the i-th of them, in its shape. */
+/* The sum over all shards of all ranks, along the fixed tree of runtime/device/comm.h. Inputs:
+ * float32, per shard, of a shape that does not depend on the samples; output: shared, flat, the
+ * inputs one after another, each padded to DL_SLAB_ALIGN floats. dl_sum_part is the i-th of them,
+ * in its shape. */
 dl_value dl_sum_leaves(dl_graph *graph, const dl_value *values, int count, const char *name);
 dl_value dl_sum_part(dl_graph *graph, dl_value sum, int index);
 
-/* Elementwise expressions over graph->exprs: expression input i is node input i, all float32. Every output
- * has the broadcast shape of the inputs (NumPy's rule; shapes that dl_expr_access cannot say are
- * broadcast by a node of their own first). derivative: NULL, or for one input and one output, dy/dx as
- * an expression of x0 = the output (cheaper than of the input: relu, tanh, sigmoid). */
+/* Elementwise expressions over graph->exprs: expression input i is node input i, all float32. Every
+ * output has the broadcast shape of the inputs (NumPy's rule; shapes that dl_expr_access cannot say
+ * are broadcast by a node of their own first). derivative: NULL, or for one input and one output,
+ * dy/dx as an expression of x0 = the output (cheaper than of the input: relu, tanh, sigmoid). */
 enum { DL_POINTWISE_MAX = DL_EXPR_MAX_OUTPUTS };
 typedef struct dl_pointwise_attributes {
     int outputs;
@@ -141,11 +143,12 @@ typedef struct dl_pointwise_attributes {
 } dl_pointwise_attributes;
 dl_value dl_pointwise(dl_graph *graph, const dl_expr *const *outputs, int output_count,
                       const dl_expr *derivative, const dl_value *inputs, int input_count);
-/* One output from text over x0, x1, ... (x for one input): dl_map(g, "x0 * sigmoid(x0)", &v, 1). Random
- * numbers take the stream of graph->scope. */
+/* One output from text over x0, x1, ... (x for one input): dl_map(g, "x0 * sigmoid(x0)", &v, 1).
+ * Random numbers take the stream of graph->scope. */
 dl_value dl_map(dl_graph *graph, const char *text, const dl_value *inputs, int input_count);
 
-/* ---- rows of ops/ that structural code needs: found by name ("reduce", "broadcast", "pad") ---- */
+/* ---- rows of ops/ that structural code needs: found by name ("reduce", "broadcast", "pad") ----
+ */
 
 typedef enum dl_reduction {
     DL_REDUCE_SUM,
@@ -167,22 +170,24 @@ typedef struct dl_pad_attributes {
     float value;
 } dl_pad_attributes;
 
-/* Sums x down to the shape of `like`, which broadcasts to x's: the gradient of a broadcast operand. */
+/* Sums x down to the shape of `like`, which broadcasts to x's: the gradient of a broadcast operand.
+ */
 dl_value dl_reduce_to(dl_graph *graph, dl_value x, dl_value like);
 
 /* ---- gradients ---- */
 
-/* Appends nodes for the gradient of sum(y * seed) (seed of y's shape; -1: ones) with respect to each of
- * wrt[]; out[i] has the shape of wrt[i], or is -1 where y does not depend on it. Works for any value. An op
- * without grad on a needed path is an error that names op, node and target. A collective on the path
- * differentiates as what it is: the gradient of its output is summed over all shards. */
+/* Appends nodes for the gradient of sum(y * seed) (seed of y's shape; -1: ones) with respect to
+ * each of wrt[]; out[i] has the shape of wrt[i], or is -1 where y does not depend on it. Works for
+ * any value. An op without grad on a needed path is an error that names op, node and target. A
+ * collective on the path differentiates as what it is: the gradient of its output is summed over
+ * all shards. */
 dl_status dl_gradients(dl_graph *graph, dl_value y, dl_value seed, const dl_value *wrt, int count,
                        dl_value *out);
 
 /* ---- passes, before planning; bits of outputs and assignments do not change ---- */
 
-/* Removes what no output or assignment needs, merges equal nodes, composes pointwise neighbours, turns
- * views of views into one. */
+/* Removes what no output or assignment needs, merges equal nodes, composes pointwise neighbours,
+ * turns views of views into one. */
 dl_status dl_graph_simplify(dl_graph *graph);
 
 /* Structure without sample counts: ops, attributes, shapes of shared values, collectives, names. */

@@ -1,5 +1,6 @@
-/* The row of an op: all there is to know about one kind of node. Rows live in ops/, one family a file
- * with its kernels beside it; ops/op_list.h lists them once. No switch anywhere asks for an op's kind. */
+/* The row of an op: all there is to know about one kind of node. Rows live in ops/, one family a
+ * file with its kernels beside it; ops/op_list.h lists them once. No switch anywhere asks for an
+ * op's kind. */
 #ifndef DL_GRAPH_OP_H
 #define DL_GRAPH_OP_H
 
@@ -14,8 +15,8 @@
 
 struct dl_graph;
 
-/* infer: pure; shapes in, shapes out. Errors by dl_fail(DL_BAD_JOB, "...") with Keras-like shape texts;
- * the graph puts the place in the job before them. */
+/* infer: pure; shapes in, shapes out. Errors by dl_fail(DL_BAD_JOB, "...") with Keras-like shape
+ * texts; the graph puts the place in the job before them. */
 typedef struct dl_infer {
     const void *attributes;
     int inputs;
@@ -23,8 +24,8 @@ typedef struct dl_infer {
     dl_type *output; /* [outputs] */
 } dl_infer;
 
-/* grad: appends ordinary nodes. dy[k] is the gradient of output k (-1: none reaches it); set dx[i] for
- * every input i with need[i] (leave it -1 where the gradient is zero). */
+/* grad: appends ordinary nodes. dy[k] is the gradient of output k (-1: none reaches it); set dx[i]
+ * for every input i with need[i] (leave it -1 where the gradient is zero). */
 typedef struct dl_grad {
     struct dl_graph *graph;
     const void *attributes;
@@ -38,8 +39,8 @@ typedef struct dl_grad {
 
 enum { DL_MAX_PACKED = 8 };
 
-/* What a kernel is prepared for. One prepared state serves any number of instances at a time: run does
- * not write to it. */
+/* What a kernel is prepared for. One prepared state serves any number of instances at a time: run
+ * does not write to it. */
 typedef struct dl_prepare {
     const void *attributes;
     int inputs, outputs;
@@ -48,16 +49,17 @@ typedef struct dl_prepare {
     const char *name;             /* of the node: stream of random numbers, messages */
     int threads;                  /* the kernel will run with exactly so many */
     bool constant[DL_MAX_PACKED]; /* input i is a variable: may be packed */
-    int runs; /* between two changes of the variables: shards of a batch over all ranks, so that what is decided
-                 by it does not depend on the number of ranks; INT_MAX where the program changes none */
+    int runs; /* between two changes of the variables: shards of a batch over all ranks, so that
+                 what is decided by it does not depend on the number of ranks; INT_MAX where the
+                 program changes none */
 } dl_prepare;
 
 typedef struct dl_prepared {
     void *state;                        /* from dl_alloc, or NULL */
     size_t workspace;                   /* bytes of 64-byte aligned scratch that run needs */
-    size_t packed_bytes[DL_MAX_PACKED]; /* not 0 for an input with constant[i]: run gets, in place of
-                                           input i, a copy made by kernel->pack whenever the variables
-                                           have changed */
+    size_t packed_bytes[DL_MAX_PACKED]; /* not 0 for an input with constant[i]: run gets, in place
+                                           of input i, a copy made by kernel->pack whenever the
+                                           variables have changed */
 } dl_prepared;
 
 typedef struct dl_run {
@@ -69,7 +71,8 @@ typedef struct dl_run {
 } dl_run;
 
 typedef struct dl_kernel {
-    dl_status (*prepare)(const dl_prepare *what, dl_prepared *out); /* NULL: no state, no workspace */
+    dl_status (*prepare)(const dl_prepare *what,
+                         dl_prepared *out); /* NULL: no state, no workspace */
     void (*pack)(const void *state, int input, const void *from, void *to, dl_team *team);
     dl_status (*run)(const void *state, const dl_run *run);
     void (*release)(void *state); /* NULL: dl_free */

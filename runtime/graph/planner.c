@@ -10,8 +10,7 @@ typedef struct order_entry {
     int index;
 } order_entry;
 
-static int larger_first(const void *a, const void *b)
-{
+static int larger_first(const void *a, const void *b) {
     const order_entry *x = a, *y = b;
     if (x->bytes != y->bytes)
         return x->bytes < y->bytes ? 1 : -1;
@@ -20,8 +19,7 @@ static int larger_first(const void *a, const void *b)
 
 /* Lowest offset for `item` among `placed`, which is sorted by offset. */
 static size_t lowest_gap(const dl_lifetime *items, const int *placed, int count,
-                         const dl_lifetime *item)
-{
+                         const dl_lifetime *item) {
     size_t offset = 0;
     for (int i = 0; i < count; i++) {
         const dl_lifetime *other = &items[placed[i]];
@@ -37,8 +35,7 @@ static size_t lowest_gap(const dl_lifetime *items, const int *placed, int count,
     return offset;
 }
 
-dl_status dl_plan_offsets(dl_lifetime *items, int count, size_t *total)
-{
+dl_status dl_plan_offsets(dl_lifetime *items, int count, size_t *total) {
     *total = 0;
     order_entry *order = dl_alloc(sizeof *order * (size_t)count);
     int *placed = dl_alloc(sizeof *placed * (size_t)count);

@@ -1,5 +1,5 @@
-/* The memory planner: lifetimes to offsets, a pure function on integers. Items whose lifetimes (both
- * ends included) meet never share a byte. */
+/* The memory planner: lifetimes to offsets, a pure function on integers. Items whose lifetimes
+ * (both ends included) meet never share a byte. */
 #ifndef DL_GRAPH_PLANNER_H
 #define DL_GRAPH_PLANNER_H
 
@@ -15,8 +15,9 @@ typedef struct dl_lifetime {
 
 enum { DL_PLAN_ALIGN = 64 };
 
-/* Greedy by size (Pisarchyk and Lee, "Efficient memory management for deep neural net inference", 2020):
- * largest first, each at the lowest offset that is free for its whole life. Sets offsets and the size of the arena. */
+/* Greedy by size (Pisarchyk and Lee, "Efficient memory management for deep neural net inference",
+ * 2020): largest first, each at the lowest offset that is free for its whole life. Sets offsets and
+ * the size of the arena. */
 dl_status dl_plan_offsets(dl_lifetime *items, int count, size_t *total);
 
 #endif

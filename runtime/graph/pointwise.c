@@ -1,13 +1,13 @@
-/* The pointwise row: expressions over broadcast inputs. Its gradient is the symbolic derivative, summed
- * down to the shape of inputs that were broadcast; its CPU kernel is the compiled program. */
+/* The pointwise row: expressions over broadcast inputs. Its gradient is the symbolic derivative,
+ * summed down to the shape of inputs that were broadcast; its CPU kernel is the compiled program.
+ */
 #include <stdio.h>
 #include <string.h>
 
 #include "runtime/graph/graph.h"
 
 /* NumPy's broadcast of two shapes; false if they do not meet. */
-static bool join(dl_type *into, const dl_type *with)
-{
+static bool join(dl_type *into, const dl_type *with) {
     dl_type out = {.dtype = DL_F32, .rank = into->rank > with->rank ? into->rank : with->rank};
     for (int i = 0; i < out.rank; i++) { /* from the last axis */
         int64_t a = i < into->rank ? into->dim[into->rank - 1 - i] : 1;
@@ -20,12 +20,11 @@ static bool join(dl_type *into, const dl_type *with)
     return true;
 }
 
-/* How `input` runs over `output`; false where (e / div) % mod cannot say it: then a broadcast node is
- * needed. The axes on which the input varies must be neighbours. Samples count as varying even if there
- * is but one, so that a graph has the same nodes for any number of samples. */
+/* How `input` runs over `output`; false where (e / div) % mod cannot say it: then a broadcast node
+ * is needed. The axes on which the input varies must be neighbours. Samples count as varying even
+ * if there is but one, so that a graph has the same nodes for any number of samples. */
 static bool find_access(const dl_graph *graph, dl_value value, const dl_type *output,
-                        dl_expr_access *access)
-{
+                        dl_expr_access *access) {
     const dl_type *input = dl_type_of(graph, value);
     int first = -1, last = -1, shift = output->rank - input->rank;
     for (int axis = 0; axis < output->rank; axis++) {
@@ -50,8 +49,7 @@ static bool find_access(const dl_graph *graph, dl_value value, const dl_type *ou
     return true;
 }
 
-static dl_status infer_pointwise(const dl_infer *infer)
-{
+static dl_status infer_pointwise(const dl_infer *infer) {
     const dl_pointwise_attributes *attributes = infer->attributes;
     dl_type type = DL_SCALAR(DL_F32);
     for (int i = 0; i < infer->inputs; i++) {
@@ -69,10 +67,10 @@ static dl_status infer_pointwise(const dl_infer *infer)
     return DL_OK;
 }
 
-/* Drops the inputs that no output reads (a sum's gradient needs none of the terms); returns how many are
- * left. */
-static int keep_read(dl_exprs *set, const dl_expr **outputs, int count, dl_value *inputs, int used)
-{
+/* Drops the inputs that no output reads (a sum's gradient needs none of the terms); returns how
+ * many are left. */
+static int keep_read(dl_exprs *set, const dl_expr **outputs, int count, dl_value *inputs,
+                     int used) {
     const dl_expr *with[2 * DL_EXPR_MAX_INPUTS];
     uint64_t read = 0;
     int left = 0;
@@ -88,8 +86,7 @@ static int keep_read(dl_exprs *set, const dl_expr **outputs, int count, dl_value
     return left;
 }
 
-static void grad_pointwise(dl_grad *grad)
-{
+static void grad_pointwise(dl_grad *grad) {
     const dl_pointwise_attributes *attributes = grad->attributes;
     dl_graph *graph = grad->graph;
     dl_exprs *set = graph->exprs;
@@ -99,8 +96,8 @@ static void grad_pointwise(dl_grad *grad)
 
     if (attributes->derivative) {
         dl_value pair[2] = {grad->output, grad->dy[0]};
-        outputs[0] = dl_expr_make(set, DL_EXPR_MUL, dl_expr_input(set, 1), attributes->derivative,
-                                  NULL);
+        outputs[0] =
+            dl_expr_make(set, DL_EXPR_MUL, dl_expr_input(set, 1), attributes->derivative, NULL);
         dl_value dx = dl_pointwise(graph, outputs, 1, NULL, pair, 2);
         grad->dx[0] = dl_reduce_to(graph, dx, grad->input[0]);
         return;
@@ -141,12 +138,10 @@ static void grad_pointwise(dl_grad *grad)
     used = keep_read(set, outputs, count, inputs, used);
     dl_value first = dl_pointwise(graph, outputs, count, NULL, inputs, used);
     for (int k = 0; k < count && first >= 0; k++)
-        grad->dx[wanted[k]] =
-            dl_reduce_to(graph, first + k, grad->input[wanted[k]]);
+        grad->dx[wanted[k]] = dl_reduce_to(graph, first + k, grad->input[wanted[k]]);
 }
 
-dl_value dl_reduce_to(dl_graph *graph, dl_value x, dl_value like)
-{
+dl_value dl_reduce_to(dl_graph *graph, dl_value x, dl_value like) {
     if (graph->status != DL_OK || x < 0)
         return -1;
     const dl_type *from = dl_type_of(graph, x), type = *dl_type_of(graph, like);
@@ -174,8 +169,7 @@ typedef struct pointwise_state {
     int inputs, outputs;
 } pointwise_state;
 
-static dl_status prepare_pointwise(const dl_prepare *what, dl_prepared *out)
-{
+static dl_status prepare_pointwise(const dl_prepare *what, dl_prepared *out) {
     const dl_pointwise_attributes *attributes = what->attributes;
     pointwise_state *state = dl_alloc(sizeof *state);
     if (!state)
@@ -183,11 +177,10 @@ static dl_status prepare_pointwise(const dl_prepare *what, dl_prepared *out)
     state->inputs = what->inputs;
     state->outputs = attributes->outputs;
     state->count = dl_type_count(what->output[0]);
-    state->sample_elements =
-        what->output[0]->rank > 0 ? state->count / what->output[0]->dim[0] : 1;
+    state->sample_elements = what->output[0]->rank > 0 ? state->count / what->output[0]->dim[0] : 1;
     memcpy(state->access, attributes->access, sizeof state->access);
-    dl_status status = dl_expr_compile(attributes->output, attributes->outputs, what->inputs,
-                                       &state->program);
+    dl_status status =
+        dl_expr_compile(attributes->output, attributes->outputs, what->inputs, &state->program);
     if (status != DL_OK) {
         dl_free(state);
         return status;
@@ -196,8 +189,7 @@ static dl_status prepare_pointwise(const dl_prepare *what, dl_prepared *out)
     return DL_OK;
 }
 
-static void release_pointwise(void *state)
-{
+static void release_pointwise(void *state) {
     dl_expr_program_free(((pointwise_state *)state)->program);
     dl_free(state);
 }
@@ -207,8 +199,7 @@ typedef struct pointwise_call {
     const dl_run *run;
 } pointwise_call;
 
-static void run_range(void *argument, int64_t first, int64_t last)
-{
+static void run_range(void *argument, int64_t first, int64_t last) {
     const pointwise_call *call = argument;
     const pointwise_state *state = call->state;
     const float *in[DL_EXPR_MAX_INPUTS];
@@ -221,29 +212,26 @@ static void run_range(void *argument, int64_t first, int64_t last)
                 call->run->random, state->sample_elements);
 }
 
-static dl_status run_pointwise(const void *state, const dl_run *run)
-{
+static dl_status run_pointwise(const void *state, const dl_run *run) {
     pointwise_call call = {state, run};
     enum { GRAIN = 16384 }; /* elements: below this a second thread costs more than it brings */
     dl_team_range(run->team, call.state->count, GRAIN, run_range, &call);
     return DL_OK;
 }
 
-const dl_op dl_op_pointwise = {.name = "pointwise",
-                               .min_inputs = 0,
-                               .max_inputs = DL_EXPR_MAX_INPUTS,
-                               .outputs = -1,
-                               .attribute_bytes = sizeof(dl_pointwise_attributes),
-                               .infer = infer_pointwise,
-                               .grad = grad_pointwise,
-                               .deterministic = true,
-                               .cpu = {.prepare = prepare_pointwise,
-                                       .run = run_pointwise,
-                                       .release = release_pointwise}};
+const dl_op dl_op_pointwise = {
+    .name = "pointwise",
+    .min_inputs = 0,
+    .max_inputs = DL_EXPR_MAX_INPUTS,
+    .outputs = -1,
+    .attribute_bytes = sizeof(dl_pointwise_attributes),
+    .infer = infer_pointwise,
+    .grad = grad_pointwise,
+    .deterministic = true,
+    .cpu = {.prepare = prepare_pointwise, .run = run_pointwise, .release = release_pointwise}};
 
 /* Replaces an input that dl_expr_access cannot say by its broadcast to the full shape. */
-static dl_value spread(dl_graph *graph, dl_value input, const dl_type *type)
-{
+static dl_value spread(dl_graph *graph, dl_value input, const dl_type *type) {
     dl_expr_access access;
     if (find_access(graph, input, type, &access))
         return input;
@@ -252,8 +240,7 @@ static dl_value spread(dl_graph *graph, dl_value input, const dl_type *type)
 }
 
 dl_value dl_pointwise(dl_graph *graph, const dl_expr *const *outputs, int output_count,
-                      const dl_expr *derivative, const dl_value *inputs, int input_count)
-{
+                      const dl_expr *derivative, const dl_value *inputs, int input_count) {
     if (graph->status != DL_OK)
         return -1;
     if (output_count > DL_POINTWISE_MAX || input_count > DL_EXPR_MAX_INPUTS)
@@ -286,8 +273,7 @@ dl_value dl_pointwise(dl_graph *graph, const dl_expr *const *outputs, int output
     return dl_graph_add(graph, &dl_op_pointwise, &attributes, spreaded, input_count);
 }
 
-dl_value dl_map(dl_graph *graph, const char *text, const dl_value *inputs, int input_count)
-{
+dl_value dl_map(dl_graph *graph, const char *text, const dl_value *inputs, int input_count) {
     if (graph->status != DL_OK)
         return -1;
     dl_expr_name names[DL_EXPR_MAX_INPUTS + 1];

@@ -1,13 +1,12 @@
-/* Passes that leave every bit as it was: equal nodes become one, a view of a view one view, a pointwise
- * node whose only reader is pointwise is composed into it, and what nobody reads goes.
+/* Passes that leave every bit as it was: equal nodes become one, a view of a view one view, a
+ * pointwise node whose only reader is pointwise is composed into it, and what nobody reads goes.
  *
  * The graph is rewritten into fresh arrays; `map` says where an old value went. */
 #include <string.h>
 
 #include "runtime/graph/graph.h"
 
-static void resolve(dl_graph *graph, const dl_value *map)
-{
+static void resolve(dl_graph *graph, const dl_value *map) {
     for (int n = 0; n < graph->nodes; n++) {
         dl_value *input = (dl_value *)graph->node[n].input; /* ours: made by dl_graph_add */
         for (int i = 0; i < graph->node[n].inputs; i++)
@@ -19,16 +18,14 @@ static void resolve(dl_graph *graph, const dl_value *map)
         graph->output[i].value = map[graph->output[i].value];
 }
 
-static dl_value *identity(dl_graph *graph)
-{
+static dl_value *identity(dl_graph *graph) {
     dl_value *map = DL_NEW_N(&graph->arena, dl_value, graph->values);
     for (int i = 0; map && i < graph->values; i++)
         map[i] = i;
     return map;
 }
 
-static bool same_node(const dl_graph_node *a, const dl_graph_node *b)
-{
+static bool same_node(const dl_graph_node *a, const dl_graph_node *b) {
     return a->op == b->op && a->inputs == b->inputs && a->outputs == b->outputs &&
            memcmp(a->input, b->input, sizeof *a->input * (size_t)a->inputs) == 0 &&
            (a->op->attribute_bytes == 0 ||
@@ -37,8 +34,7 @@ static bool same_node(const dl_graph_node *a, const dl_graph_node *b)
 
 /* Merges equal nodes and collapses views of views, in one forward sweep. Collectives stay: their
  * sequence is a contract between ranks. */
-static dl_status merge(dl_graph *graph)
-{
+static dl_status merge(dl_graph *graph) {
     dl_value *map = identity(graph);
     if (!map)
         return dl_fail(DL_NO_MEMORY, "no memory to simplify a graph");
@@ -89,8 +85,7 @@ static dl_status merge(dl_graph *graph)
 }
 
 /* How many readers each value has; outputs and assignments count as readers that stay. */
-static int *count_readers(const dl_graph *graph, dl_arena *arena, const bool *alive)
-{
+static int *count_readers(const dl_graph *graph, dl_arena *arena, const bool *alive) {
     int *readers = DL_NEW_N(arena, int, graph->values + 1);
     for (int n = 0; readers && n < graph->nodes; n++)
         for (int i = 0; i < graph->node[n].inputs && alive[n]; i++)
@@ -102,8 +97,7 @@ static int *count_readers(const dl_graph *graph, dl_arena *arena, const bool *al
     return readers;
 }
 
-static void mark_alive(const dl_graph *graph, bool *alive)
-{
+static void mark_alive(const dl_graph *graph, bool *alive) {
     memset(alive, 0, sizeof *alive * (size_t)graph->nodes);
     for (int i = 0; i < graph->assignments; i++)
         if (graph->value[graph->assignment[i].value].node >= 0)
@@ -117,10 +111,9 @@ static void mark_alive(const dl_graph *graph, bool *alive)
                 alive[graph->value[graph->node[n].input[i]].node] = true;
 }
 
-/* Composes `node` with the producers of its inputs where they are pointwise, of the same shape and side,
- * and read by nobody else. Returns whether anything changed. */
-static bool compose(dl_graph *graph, int index, const int *readers)
-{
+/* Composes `node` with the producers of its inputs where they are pointwise, of the same shape and
+ * side, and read by nobody else. Returns whether anything changed. */
+static bool compose(dl_graph *graph, int index, const int *readers) {
     dl_graph_node *node = &graph->node[index];
     const dl_pointwise_attributes *outer = node->attributes;
     for (int i = 0; i < node->inputs; i++) {
@@ -185,8 +178,7 @@ static bool compose(dl_graph *graph, int index, const int *readers)
     return false;
 }
 
-static void drop_dead(dl_graph *graph, const bool *alive)
-{
+static void drop_dead(dl_graph *graph, const bool *alive) {
     int kept = 0;
     for (int v = 0; v < graph->values; v++)
         graph->value[v].node = -1;
@@ -201,8 +193,7 @@ static void drop_dead(dl_graph *graph, const bool *alive)
     graph->nodes = kept;
 }
 
-dl_status dl_graph_simplify(dl_graph *graph)
-{
+dl_status dl_graph_simplify(dl_graph *graph) {
     DL_TRY(dl_graph_status(graph));
     DL_TRY(merge(graph));
     bool *alive = DL_NEW_N(&graph->arena, bool, graph->nodes + 1);

@@ -1,12 +1,11 @@
 /* Structural rows without arithmetic of their own: the view (another shape, no copy) and the
- * collective (the sum over all shards). The executor knows both: a view is an alias, a collective is a
- * dl_sum; so neither has a kernel. */
+ * collective (the sum over all shards). The executor knows both: a view is an alias, a collective
+ * is a dl_sum; so neither has a kernel. */
 #include <string.h>
 
 #include "runtime/graph/graph.h"
 
-static dl_status infer_view(const dl_infer *infer)
-{
+static dl_status infer_view(const dl_infer *infer) {
     const dl_view_attributes *view = infer->attributes;
     int64_t count = dl_type_count(&view->type), have = dl_type_count(infer->input[0]);
     if (view->type.dtype != infer->input[0]->dtype)
@@ -19,8 +18,7 @@ static dl_status infer_view(const dl_infer *infer)
 }
 
 /* Zeros around the gradient where the view was a part. */
-static void grad_view(dl_grad *grad)
-{
+static void grad_view(dl_grad *grad) {
     const dl_view_attributes *view = grad->attributes;
     dl_type from = *dl_type_of(grad->graph, grad->input[0]);
     int64_t count = dl_type_count(&view->type), all = dl_type_count(&from);
@@ -46,8 +44,7 @@ const dl_op dl_op_view = {.name = "view",
                           .grad = grad_view,
                           .deterministic = true};
 
-dl_value dl_view(dl_graph *graph, dl_value value, dl_type type, int64_t offset)
-{
+dl_value dl_view(dl_graph *graph, dl_value value, dl_type type, int64_t offset) {
     if (graph->status != DL_OK || value < 0)
         return -1;
     if (offset == 0 && dl_same_type(&graph->value[value].type, &type))
@@ -59,8 +56,7 @@ dl_value dl_view(dl_graph *graph, dl_value value, dl_type type, int64_t offset)
     return dl_graph_add(graph, &dl_op_view, &attributes, &value, 1);
 }
 
-dl_value dl_reshape(dl_graph *graph, dl_value value, dl_type type)
-{
+dl_value dl_reshape(dl_graph *graph, dl_value value, dl_type type) {
     if (graph->status != DL_OK || value < 0)
         return -1;
     const dl_type *from = dl_type_of(graph, value);
@@ -73,13 +69,11 @@ dl_value dl_reshape(dl_graph *graph, dl_value value, dl_type type)
     return dl_view(graph, value, type, 0);
 }
 
-static int64_t padded(const dl_type *type)
-{
+static int64_t padded(const dl_type *type) {
     return (dl_type_count(type) + DL_SLAB_ALIGN - 1) / DL_SLAB_ALIGN * DL_SLAB_ALIGN;
 }
 
-static dl_status infer_sum(const dl_infer *infer)
-{
+static dl_status infer_sum(const dl_infer *infer) {
     int64_t total = 0;
     for (int i = 0; i < infer->inputs; i++) {
         if (infer->input[i]->dtype != DL_F32)
@@ -92,8 +86,7 @@ static dl_status infer_sum(const dl_infer *infer)
 
 /* Each shard used the sum: what reaches it is summed over the shards again. A gradient that is
  * shared already came from shared nodes alone and is whole. */
-static void grad_sum(dl_grad *grad)
-{
+static void grad_sum(dl_grad *grad) {
     dl_graph *graph = grad->graph;
     dl_value dy = grad->dy[0];
     if (dy >= 0 && !graph->value[dy].shared)
@@ -116,14 +109,13 @@ const dl_op dl_op_sum_leaves = {.name = "sum_leaves",
                                 .mixes_samples = true,
                                 .deterministic = true};
 
-dl_value dl_sum_leaves(dl_graph *graph, const dl_value *values, int count, const char *name)
-{
+dl_value dl_sum_leaves(dl_graph *graph, const dl_value *values, int count, const char *name) {
     if (graph->status != DL_OK)
         return -1;
     for (int i = 0; i < count; i++)
         if (values[i] >= 0 && graph->value[values[i]].shared)
-            return dl_graph_fail(graph, DL_INTERNAL, "input %d of the sum '%s' is shared already", i,
-                                 name);
+            return dl_graph_fail(graph, DL_INTERNAL, "input %d of the sum '%s' is shared already",
+                                 i, name);
     const char *scope = graph->scope;
     graph->scope = name;
     dl_value sum = dl_graph_add(graph, &dl_op_sum_leaves, NULL, values, count);
@@ -131,8 +123,7 @@ dl_value dl_sum_leaves(dl_graph *graph, const dl_value *values, int count, const
     return sum;
 }
 
-dl_value dl_sum_part(dl_graph *graph, dl_value sum, int index)
-{
+dl_value dl_sum_part(dl_graph *graph, dl_value sum, int index) {
     const dl_graph_node *node = dl_producer(graph, sum);
     if (graph->status != DL_OK || !node)
         return -1;

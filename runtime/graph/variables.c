@@ -3,13 +3,11 @@
 
 #include <string.h>
 
-void dl_variables_init(dl_variables *variables)
-{
+void dl_variables_init(dl_variables *variables) {
     memset(variables, 0, sizeof *variables);
 }
 
-void dl_variables_fini(dl_variables *variables)
-{
+void dl_variables_fini(dl_variables *variables) {
     for (int i = 0; i < DL_SLAB_COUNT; i++)
         dl_free(variables->slab[i]);
     dl_free(variables->list);
@@ -17,30 +15,28 @@ void dl_variables_fini(dl_variables *variables)
     memset(variables, 0, sizeof *variables);
 }
 
-static dl_variable *find(const dl_variables *variables, const char *name)
-{
+static dl_variable *find(const dl_variables *variables, const char *name) {
     for (int i = 0; i < variables->count; i++)
         if (strcmp(variables->list[i]->name, name) == 0)
             return variables->list[i];
     return NULL;
 }
 
-const dl_variable *dl_variables_find(const dl_variables *variables, const char *name)
-{
+const dl_variable *dl_variables_find(const dl_variables *variables, const char *name) {
     return find(variables, name);
 }
 
-dl_status dl_variables_want(dl_variables *variables, const dl_variable *like, dl_variable **out)
-{
+dl_status dl_variables_want(dl_variables *variables, const dl_variable *like, dl_variable **out) {
     dl_variable *variable = find(variables, like->name);
     if (variable) {
         if (!dl_same_type(&variable->type, &like->type)) {
             char has[DL_SHAPE_TEXT], wants[DL_SHAPE_TEXT];
-            return dl_fail(DL_BAD_JOB,
-                           "'%s' has shape %s, but is used here with %s: weights can only be shared "
-                           "between layers of the same shape",
-                           like->name, dl_shape_text(&variable->type, false, has),
-                           dl_shape_text(&like->type, false, wants));
+            return dl_fail(
+                DL_BAD_JOB,
+                "'%s' has shape %s, but is used here with %s: weights can only be shared "
+                "between layers of the same shape",
+                like->name, dl_shape_text(&variable->type, false, has),
+                dl_shape_text(&like->type, false, wants));
         }
         *out = variable;
         return DL_OK;
@@ -70,16 +66,14 @@ dl_status dl_variables_want(dl_variables *variables, const dl_variable *like, dl
     return DL_OK;
 }
 
-static void place(dl_variables *variables, dl_variable *variable)
-{
+static void place(dl_variables *variables, dl_variable *variable) {
     int64_t *length = &variables->length[variable->slab];
     variable->offset = *length;
     int64_t padded = dl_type_count(&variable->type) + DL_SLAB_ALIGN - 1;
     *length += padded / DL_SLAB_ALIGN * DL_SLAB_ALIGN;
 }
 
-void dl_variables_layout(dl_variables *variables, int slots, int scalars)
-{
+void dl_variables_layout(dl_variables *variables, int slots, int scalars) {
     memset(variables->length, 0, sizeof variables->length);
     for (int i = variables->count; i-- > 0;)
         if (variables->list[i]->slab == DL_SLAB_PARAMETER)
@@ -93,8 +87,7 @@ void dl_variables_layout(dl_variables *variables, int slots, int scalars)
     variables->laid_out = true;
 }
 
-dl_status dl_variables_allocate(dl_variables *variables)
-{
+dl_status dl_variables_allocate(dl_variables *variables) {
     for (int i = 0; i < DL_SLAB_COUNT; i++) {
         size_t bytes = (size_t)variables->length[i] * sizeof(float);
         variables->slab[i] = dl_alloc(bytes);
@@ -105,7 +98,6 @@ dl_status dl_variables_allocate(dl_variables *variables)
     return DL_OK;
 }
 
-float *dl_variable_data(const dl_variables *variables, const dl_variable *variable)
-{
+float *dl_variable_data(const dl_variables *variables, const dl_variable *variable) {
     return variables->slab[variable->slab] + variable->offset;
 }

@@ -5,8 +5,8 @@
  * last layer first), and every optimizer slot is a slab of the same layout, so that an update runs
  * over long segments and a gradient bucket is a contiguous range.
  *
- * The canonical layout of parameters is (output, kernel..., input) on every device; `keras_order` names
- * the axes in the order in which Keras stores them: it keys initial values and exports. */
+ * The canonical layout of parameters is (output, kernel..., input) on every device; `keras_order`
+ * names the axes in the order in which Keras stores them: it keys initial values and exports. */
 #ifndef DL_GRAPH_VARIABLES_H
 #define DL_GRAPH_VARIABLES_H
 
@@ -56,13 +56,13 @@ typedef struct dl_variables {
 void dl_variables_init(dl_variables *variables);
 void dl_variables_fini(dl_variables *variables);
 
-/* The variable of this name, made from a copy of `like` if there is none; DL_BAD_JOB if there is one of
- * another type. Nothing new can be made after the layout (DL_INTERNAL). */
+/* The variable of this name, made from a copy of `like` if there is none; DL_BAD_JOB if there is
+ * one of another type. Nothing new can be made after the layout (DL_INTERNAL). */
 dl_status dl_variables_want(dl_variables *variables, const dl_variable *like, dl_variable **out);
 const dl_variable *dl_variables_find(const dl_variables *variables, const char *name);
 
-/* Gives offsets (parameters in reverse order of creation, state in order of creation) and the lengths of
- * all slabs, with `slots` optimizer slots and `scalars` loose scalars. */
+/* Gives offsets (parameters in reverse order of creation, state in order of creation) and the
+ * lengths of all slabs, with `slots` optimizer slots and `scalars` loose scalars. */
 void dl_variables_layout(dl_variables *variables, int slots, int scalars);
 dl_status dl_variables_allocate(dl_variables *variables); /* the slabs, zeroed */
 float *dl_variable_data(const dl_variables *variables, const dl_variable *variable);

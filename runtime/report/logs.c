@@ -16,8 +16,7 @@
 enum { LOG_MOST = 1 << 30 };
 
 /* The file as text; an empty one if there is none yet. */
-static dl_status slurp(const char *path, char **text, size_t *count)
-{
+static dl_status slurp(const char *path, char **text, size_t *count) {
     struct stat info;
     if (lstat(path, &info) != 0 && errno == ENOENT) {
         *count = 0;
@@ -28,8 +27,8 @@ static dl_status slurp(const char *path, char **text, size_t *count)
 }
 
 /* Keeps the lines that `keep` wants, as long as it wants them; a last line without an end goes. */
-static dl_status cut(const char *path, bool (*keep)(const char *line, int64_t limit), int64_t limit)
-{
+static dl_status cut(const char *path, bool (*keep)(const char *line, int64_t limit),
+                     int64_t limit) {
     char *text;
     size_t count;
     DL_TRY(slurp(path, &text, &count));
@@ -44,8 +43,7 @@ static dl_status cut(const char *path, bool (*keep)(const char *line, int64_t li
     return status;
 }
 
-static bool keep_row(const char *line, int64_t limit)
-{
+static bool keep_row(const char *line, int64_t limit) {
     if (strncmp(line, "epoch", 5) == 0)
         return true;
     char *end;
@@ -53,24 +51,20 @@ static bool keep_row(const char *line, int64_t limit)
     return end != line && epoch < limit;
 }
 
-dl_status dl_log_csv_open(const char *path, int64_t first_epoch)
-{
+dl_status dl_log_csv_open(const char *path, int64_t first_epoch) {
     return cut(path, keep_row, first_epoch);
 }
 
-static bool keep_object(const char *line, int64_t limit)
-{
+static bool keep_object(const char *line, int64_t limit) {
     const char *epoch = strstr(line, "\"epoch\": "), *end = strchr(line, '\n');
     return epoch && epoch < end && strtoll(epoch + 9, NULL, 10) < limit;
 }
 
-dl_status dl_log_jsonl_open(const char *path, int64_t first_epoch)
-{
+dl_status dl_log_jsonl_open(const char *path, int64_t first_epoch) {
     return cut(path, keep_object, first_epoch);
 }
 
-static dl_status append(const char *path, const char *text, size_t count)
-{
+static dl_status append(const char *path, const char *text, size_t count) {
     int fd;
     DL_TRY(dl_file_append(path, 0666, &fd));
     dl_status status = dl_file_write(fd, path, text, count);
@@ -86,29 +80,25 @@ typedef struct text {
     size_t used;
 } text;
 
-static void add(text *to, const char *bytes, size_t count)
-{
+static void add(text *to, const char *bytes, size_t count) {
     size_t room = sizeof to->bytes - to->used;
     count = count < room ? count : room; /* a full line is refused by `full` */
     memcpy(to->bytes + to->used, bytes, count);
     to->used += count;
 }
 
-static dl_status full(const text *line, const char *path)
-{
+static dl_status full(const text *line, const char *path) {
     return line->used < sizeof line->bytes
                ? DL_OK
                : dl_fail(DL_NO_WRITE, "a line of '%s' would be longer than %d bytes", path,
                          DL_REPORT_LINE);
 }
 
-static int by_name(const void *a, const void *b)
-{
+static int by_name(const void *a, const void *b) {
     return strcmp(((const dl_report_value *)a)->name, ((const dl_report_value *)b)->name);
 }
 
-static bool in_header(const char *header, size_t length, const char *name)
-{
+static bool in_header(const char *header, size_t length, const char *name) {
     size_t size = strlen(name);
     for (const char *at = header; at < header + length;) {
         size_t field = strcspn(at, ",\r\n");
@@ -121,8 +111,7 @@ static bool in_header(const char *header, size_t length, const char *name)
 
 /* New names after the first epoch (validation every other epoch): the header grows and the old rows
  * get NA there; the file is replaced whole. */
-static dl_status widen(const char *path, const char *old, const text *header, int added)
-{
+static dl_status widen(const char *path, const char *old, const text *header, int added) {
     size_t rows = 0, size;
     for (const char *at = old; (at = strchr(at, '\n')); at++)
         rows++;
@@ -149,8 +138,8 @@ static dl_status widen(const char *path, const char *old, const text *header, in
     return status;
 }
 
-dl_status dl_log_csv_write(const char *path, int64_t epoch, const dl_report_value *values, int count)
-{
+dl_status dl_log_csv_write(const char *path, int64_t epoch, const dl_report_value *values,
+                           int count) {
     dl_report_value sorted[DL_REPORT_VALUES];
     char *old;
     size_t size;
@@ -200,8 +189,7 @@ out:
 }
 
 dl_status dl_log_jsonl_write(const char *path, int64_t epoch, int64_t step, double seconds,
-                             const dl_report_value *values, int count)
-{
+                             const dl_report_value *values, int count) {
     text line = {.used = 0};
     char piece[600];
     add(&line, piece,

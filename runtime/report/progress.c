@@ -19,8 +19,7 @@ typedef struct line {
     size_t used;
 } line;
 
-__attribute__((format(printf, 2, 3))) static void add(line *to, const char *format, ...)
-{
+__attribute__((format(printf, 2, 3))) static void add(line *to, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     int length = vsnprintf(to->text + to->used, LINE_MOST - to->used, format, arguments);
@@ -30,8 +29,7 @@ __attribute__((format(printf, 2, 3))) static void add(line *to, const char *form
         to->used += (size_t)length < room ? (size_t)length : room;
 }
 
-static void add_value(line *to, const char *name, double value)
-{
+static void add_value(line *to, const char *name, double value) {
     bool small = value != 0 && fabs(value) <= 1e-3; /* as Keras: digits that say something */
     if (strcmp(name, "lr") == 0)
         add(to, " - lr: %.6g", value);
@@ -39,8 +37,7 @@ static void add_value(line *to, const char *name, double value)
         add(to, small ? " - %s: %.4e" : " - %s: %.4f", name, value);
 }
 
-static void add_time(line *to, double seconds)
-{
+static void add_time(line *to, double seconds) {
     long whole = seconds < 1e9 ? (long)(seconds + 0.5) : 999999999;
     if (whole >= 3600)
         add(to, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
@@ -50,8 +47,8 @@ static void add_time(line *to, double seconds)
         add(to, "%lds", whole);
 }
 
-static dl_status put(dl_progress *progress, const line *what, const char *before, const char *after)
-{
+static dl_status put(dl_progress *progress, const line *what, const char *before,
+                     const char *after) {
     if (fprintf(progress->out, "%s%s%s", before, what->text, after) < 0 ||
         fflush(progress->out) != 0) {
         int error = errno;
@@ -61,8 +58,7 @@ static dl_status put(dl_progress *progress, const line *what, const char *before
     return DL_OK;
 }
 
-void dl_progress_begin(dl_progress *progress, int64_t epoch, int64_t done)
-{
+void dl_progress_begin(dl_progress *progress, int64_t epoch, int64_t done) {
     progress->epoch = epoch;
     progress->done = progress->first = done;
     progress->samples = 0;
@@ -72,8 +68,7 @@ void dl_progress_begin(dl_progress *progress, int64_t epoch, int64_t done)
     progress->shown = progress->begun;
 }
 
-static void gather(dl_progress *progress, const dl_report_value *values, int count)
-{
+static void gather(dl_progress *progress, const dl_report_value *values, int count) {
     for (int i = 0; i < count; i++) {
         int at = i;
         if (at >= progress->count || strcmp(progress->sum[at].name, values[i].name) != 0)
@@ -89,16 +84,14 @@ static void gather(dl_progress *progress, const dl_report_value *values, int cou
     }
 }
 
-static void add_epoch(line *to, const dl_progress *progress)
-{
+static void add_epoch(line *to, const dl_progress *progress) {
     if (progress->epochs > 0)
         add(to, "Epoch %" PRId64 "/%" PRId64, progress->epoch + 1, progress->epochs);
     else
         add(to, "Epoch %" PRId64, progress->epoch + 1);
 }
 
-static void add_rate(line *to, double samples, double seconds)
-{
+static void add_rate(line *to, double samples, double seconds) {
     if (samples > 0 && seconds > 0)
         add(to, samples / seconds >= 100 ? " - %.0f samples/s" : " - %.3g samples/s",
             samples / seconds);
@@ -106,8 +99,7 @@ static void add_rate(line *to, double samples, double seconds)
 
 /* "Epoch 1/5 - 120/469 [======>......] - ETA: 3s - 41200 samples/s - loss: 0.2565" with `bar`
  * cells between the brackets, without them for 0; only the values that fit into `most` columns. */
-static void compose(line *what, const dl_progress *progress, double seconds, int bar, size_t most)
-{
+static void compose(line *what, const dl_progress *progress, double seconds, int bar, size_t most) {
     what->used = 0;
     add_epoch(what, progress);
     if (progress->steps > 0) {
@@ -139,16 +131,14 @@ static void compose(line *what, const dl_progress *progress, double seconds, int
 }
 
 /* Columns of the screen; 0: not asked, as for a stream in memory. */
-static size_t columns_of(const dl_progress *progress)
-{
+static size_t columns_of(const dl_progress *progress) {
     struct winsize size;
     if (ioctl(progress->screen, TIOCGWINSZ, &size) != 0)
         return 0;
     return size.ws_col > 1 ? (size_t)size.ws_col : (size_t)COLUMNS;
 }
 
-static dl_status show(dl_progress *progress, double now)
-{
+static dl_status show(dl_progress *progress, double now) {
     line what;
     double seconds = now - progress->begun;
     if (!progress->terminal) {
@@ -168,8 +158,8 @@ static dl_status show(dl_progress *progress, double now)
     return put(progress, &what, "\r", "\033[K");
 }
 
-dl_status dl_progress_step(dl_progress *progress, double samples, const dl_report_value *values, int count)
-{
+dl_status dl_progress_step(dl_progress *progress, double samples, const dl_report_value *values,
+                           int count) {
     gather(progress, values, count);
     progress->done++;
     progress->samples += samples;
@@ -189,14 +179,12 @@ dl_status dl_progress_step(dl_progress *progress, double samples, const dl_repor
     return show(progress, now);
 }
 
-static void add_values(line *to, const dl_report_value *values, int count)
-{
+static void add_values(line *to, const dl_report_value *values, int count) {
     for (int i = 0; i < count; i++)
         add_value(to, values[i].name, values[i].value);
 }
 
-dl_status dl_progress_epoch(dl_progress *progress, const dl_report_value *values, int count)
-{
+dl_status dl_progress_epoch(dl_progress *progress, const dl_report_value *values, int count) {
     if (!progress->out)
         return DL_OK;
     line what = {.used = 0};
@@ -210,8 +198,7 @@ dl_status dl_progress_epoch(dl_progress *progress, const dl_report_value *values
     return put(progress, &what, drawn ? "\r\033[K" : "", "\n");
 }
 
-dl_status dl_progress_line(dl_progress *progress, const char *text)
-{
+dl_status dl_progress_line(dl_progress *progress, const char *text) {
     if (!progress->out)
         return DL_OK;
     line what = {.used = 0};

@@ -16,8 +16,7 @@ struct dl_report {
     double begun;
 };
 
-static dl_status open_files(dl_report *report, const dl_report_options *options)
-{
+static dl_status open_files(dl_report *report, const dl_report_options *options) {
     char folder[DL_PATH_MAX], train[DL_PATH_MAX], validation[DL_PATH_MAX];
     DL_TRY(dl_path_join(report->csv, options->folder, "log.csv"));
     DL_TRY(dl_path_join(report->jsonl, options->folder, "metrics.jsonl"));
@@ -32,8 +31,7 @@ static dl_status open_files(dl_report *report, const dl_report_options *options)
     return DL_OK;
 }
 
-dl_status dl_report_open(dl_report **out, const dl_report_options *options)
-{
+dl_status dl_report_open(dl_report **out, const dl_report_options *options) {
     *out = NULL;
     dl_report *report = dl_alloc(sizeof *report);
     if (!report)
@@ -54,8 +52,7 @@ dl_status dl_report_open(dl_report **out, const dl_report_options *options)
     return DL_OK;
 }
 
-void dl_report_close(dl_report *report)
-{
+void dl_report_close(dl_report *report) {
     if (!report)
         return;
     dl_events_close(&report->train);
@@ -65,20 +62,19 @@ void dl_report_close(dl_report *report)
     dl_free(report);
 }
 
-dl_status dl_report_begin(dl_report *report, int64_t epoch, int64_t done)
-{
+dl_status dl_report_begin(dl_report *report, int64_t epoch, int64_t done) {
     if (report)
         dl_progress_begin(&report->progress, epoch, done);
     return DL_OK;
 }
 
-dl_status dl_report_step(dl_report *report, double samples, const dl_report_value *values, int count)
-{
+dl_status dl_report_step(dl_report *report, double samples, const dl_report_value *values,
+                         int count) {
     return report ? dl_progress_step(&report->progress, samples, values, count) : DL_OK;
 }
 
-static dl_status write_events(dl_report *report, int64_t epoch, const dl_report_value *values, int count)
-{
+static dl_status write_events(dl_report *report, int64_t epoch, const dl_report_value *values,
+                              int count) {
     double wall = dl_wall_seconds();
     for (int i = 0; i < count; i++) {
         char tag[256];
@@ -90,9 +86,8 @@ static dl_status write_events(dl_report *report, int64_t epoch, const dl_report_
     return DL_OK;
 }
 
-dl_status dl_report_epoch(dl_report *report, int64_t epoch, int64_t step, const dl_report_value *values,
-                          int count)
-{
+dl_status dl_report_epoch(dl_report *report, int64_t epoch, int64_t step,
+                          const dl_report_value *values, int count) {
     if (!report)
         return DL_OK;
     if (count > DL_REPORT_VALUES)
@@ -107,7 +102,6 @@ dl_status dl_report_epoch(dl_report *report, int64_t epoch, int64_t step, const 
     return dl_progress_epoch(&report->progress, values, count);
 }
 
-dl_status dl_report_line(dl_report *report, const char *text)
-{
+dl_status dl_report_line(dl_report *report, const char *text) {
     return report ? dl_progress_line(&report->progress, text) : DL_OK;
 }

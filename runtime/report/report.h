@@ -41,11 +41,12 @@ void dl_report_close(dl_report *report); /* NULL is allowed */
 /* Epoch `epoch` (from 0) begins, with `done` of its steps behind it (after a resume). */
 dl_status dl_report_begin(dl_report *report, int64_t epoch, int64_t done);
 /* A step of `samples` samples is done; values of this step alone (count 0: nothing to show). */
-dl_status dl_report_step(dl_report *report, double samples, const dl_report_value *values, int count);
+dl_status dl_report_step(dl_report *report, double samples, const dl_report_value *values,
+                         int count);
 /* The epoch is done; `values` are those of the whole epoch (train, then val_..., learning_rate);
  * `step` counts from the start of the run. */
-dl_status dl_report_epoch(dl_report *report, int64_t epoch, int64_t step, const dl_report_value *values,
-                          int count);
+dl_status dl_report_epoch(dl_report *report, int64_t epoch, int64_t step,
+                          const dl_report_value *values, int count);
 /* A line of text between the others (warnings, a checkpoint saved). */
 dl_status dl_report_line(dl_report *report, const char *text);
 

@@ -9,7 +9,8 @@ enum { DL_REPORT_VALUES = 96, DL_REPORT_LINE = 16384 };
 
 /* log.csv: path; columns as in the header line (without "epoch"), NUL-separated. */
 dl_status dl_log_csv_open(const char *path, int64_t first_epoch);
-dl_status dl_log_csv_write(const char *path, int64_t epoch, const dl_report_value *values, int count);
+dl_status dl_log_csv_write(const char *path, int64_t epoch, const dl_report_value *values,
+                           int count);
 
 dl_status dl_log_jsonl_open(const char *path, int64_t first_epoch);
 dl_status dl_log_jsonl_write(const char *path, int64_t epoch, int64_t step, double seconds,
@@ -40,7 +41,7 @@ typedef struct dl_progress {
     int64_t epochs, steps, epoch;
     int64_t first, done;          /* steps of the epoch: before this process, so far */
     double samples, begun, shown; /* seconds of the clock */
-    int stride, left; /* steps from one look at the clock to the next */
+    int stride, left;             /* steps from one look at the clock to the next */
     double looked;
     int count;
     dl_report_value sum[DL_REPORT_VALUES]; /* weighted sums and weights */

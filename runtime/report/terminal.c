@@ -11,8 +11,7 @@
 
 /* The fourth word of /proc/PID/stat; the second is in parentheses and may hold spaces. 0: unknown.
  */
-static long parent_of(long pid)
-{
+static long parent_of(long pid) {
     char path[64], text[512];
     snprintf(path, sizeof path, "/proc/%ld/stat", pid);
     FILE *file = fopen(path, "r");
@@ -25,13 +24,11 @@ static long parent_of(long pid)
     return end && strlen(end) > 4 ? strtol(end + 4, NULL, 10) : 0;
 }
 
-static bool started_by_launcher(void)
-{
+static bool started_by_launcher(void) {
     return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMI_SIZE") || getenv("PMIX_RANK");
 }
 
-int dl_terminal_open(FILE *out)
-{
+int dl_terminal_open(FILE *out) {
     int fd = out ? fileno(out) : -1; /* -1 too for a stream in memory */
     struct stat ours, theirs;
     if (fd < 0 || !isatty(fd) || fstat(fd, &ours) != 0)

@@ -17,16 +17,14 @@
 
 enum { MANIFEST_MOST = 64 << 20, STATE_MOST = 64 << 20, DIGEST_LINE = 30 };
 
-int64_t dl_checkpoint_step_of(const char *name)
-{
+int64_t dl_checkpoint_step_of(const char *name) {
     if (strncmp(name, "step-", 5) != 0 || strlen(name) < 13 || strlen(name) > 23 ||
         strspn(name + 5, "0123456789") != strlen(name + 5))
         return -1;
     return strtoll(name + 5, NULL, 10);
 }
 
-dl_status dl_checkpoint_manifest(const char *path, void **manifest)
-{
+dl_status dl_checkpoint_manifest(const char *path, void **manifest) {
     char file[DL_PATH_MAX], line[DIGEST_LINE + 1];
     char *text;
     size_t count;
@@ -46,16 +44,14 @@ dl_status dl_checkpoint_manifest(const char *path, void **manifest)
     return status;
 }
 
-static dl_status bad(const dl_checkpoint *checkpoint, const char *what)
-{
+static dl_status bad(const dl_checkpoint *checkpoint, const char *what) {
     return dl_fail(DL_NO_INPUT, "'%s/manifest.json' is no manifest of a checkpoint: %s",
                    checkpoint->path, what);
 }
 
 /* Compares size and digest of an opened file with what the manifest says. */
 static dl_status compare(const json_t *manifest, const char *name, int fd, const char *path,
-                         int64_t bytes)
-{
+                         int64_t bytes) {
     const json_t *entry = json_object_get(json_object_get(manifest, "files"), name);
     const json_t *size = json_object_get(entry, "bytes");
     const char *want = json_string_value(json_object_get(entry, "digest"));
@@ -73,8 +69,7 @@ static dl_status compare(const json_t *manifest, const char *name, int fd, const
     return DL_OK;
 }
 
-static dl_status read_type(const dl_checkpoint *checkpoint, const json_t *row, dl_type *type)
-{
+static dl_status read_type(const dl_checkpoint *checkpoint, const json_t *row, dl_type *type) {
     const char *text = json_string_value(json_object_get(row, "dtype"));
     const json_t *shape = json_object_get(row, "shape");
     int dtype = 0;
@@ -96,8 +91,7 @@ static dl_status read_type(const dl_checkpoint *checkpoint, const json_t *row, d
     return DL_OK;
 }
 
-static dl_status read_table(dl_checkpoint *checkpoint, const json_t *manifest, int64_t bytes)
-{
+static dl_status read_table(dl_checkpoint *checkpoint, const json_t *manifest, int64_t bytes) {
     const json_t *table = json_object_get(manifest, "tensors"), *row;
     const char *name;
     if (!json_is_object(table) || json_object_size(table) > 1000000)
@@ -106,8 +100,7 @@ static dl_status read_table(dl_checkpoint *checkpoint, const json_t *manifest, i
         DL_NEW_N(&checkpoint->arena, dl_checkpoint_entry, json_object_size(table) + 1);
     if (!checkpoint->tensor)
         return dl_fail_memory(json_object_size(table) * sizeof(dl_checkpoint_entry));
-    json_object_foreach((json_t *)table, name, row)
-    {
+    json_object_foreach((json_t *)table, name, row) {
         dl_checkpoint_entry *entry = &checkpoint->tensor[checkpoint->tensor_count++];
         const json_t *offset = json_object_get(row, "offset");
         DL_TRY(read_type(checkpoint, row, &entry->type));
@@ -122,8 +115,7 @@ static dl_status read_table(dl_checkpoint *checkpoint, const json_t *manifest, i
     return DL_OK;
 }
 
-static dl_status read_state(dl_checkpoint *checkpoint, const json_t *manifest)
-{
+static dl_status read_state(dl_checkpoint *checkpoint, const json_t *manifest) {
     char path[DL_PATH_MAX];
     char *text = NULL;
     size_t count;
@@ -144,8 +136,7 @@ static dl_status read_state(dl_checkpoint *checkpoint, const json_t *manifest)
     return status;
 }
 
-static dl_status load(dl_checkpoint *checkpoint, const char *path)
-{
+static dl_status load(dl_checkpoint *checkpoint, const char *path) {
     char file[DL_PATH_MAX];
     int64_t bytes;
     void *parsed;
@@ -175,8 +166,7 @@ out:
     return status;
 }
 
-dl_status dl_checkpoint_open(const char *path, dl_checkpoint **out)
-{
+dl_status dl_checkpoint_open(const char *path, dl_checkpoint **out) {
     *out = NULL;
     dl_checkpoint *checkpoint = dl_alloc(sizeof *checkpoint);
     if (!checkpoint)
@@ -191,8 +181,7 @@ dl_status dl_checkpoint_open(const char *path, dl_checkpoint **out)
     return DL_OK;
 }
 
-void dl_checkpoint_close(dl_checkpoint *checkpoint)
-{
+void dl_checkpoint_close(dl_checkpoint *checkpoint) {
     if (!checkpoint)
         return;
     if (checkpoint->state)
@@ -204,8 +193,7 @@ void dl_checkpoint_close(dl_checkpoint *checkpoint)
 }
 
 /* The highest step below `limit` in the folder, its name in `name`; -1: none. */
-static dl_status next_step(const char *folder, int64_t limit, char name[32], int64_t *step)
-{
+static dl_status next_step(const char *folder, int64_t limit, char name[32], int64_t *step) {
     DIR *listing = opendir(folder);
     *step = -1;
     if (!listing && errno == ENOENT)
@@ -224,8 +212,7 @@ static dl_status next_step(const char *folder, int64_t limit, char name[32], int
 }
 
 static dl_status newest(const char *folder, bool best, dl_checkpoint **out, dl_warn_fn warn,
-                        void *arg)
-{
+                        void *arg) {
     *out = NULL;
     for (int64_t step = INT64_MAX;;) {
         char name[32], path[DL_PATH_MAX];
@@ -255,18 +242,16 @@ static dl_status newest(const char *folder, bool best, dl_checkpoint **out, dl_w
     }
 }
 
-dl_status dl_checkpoint_latest(const char *folder, dl_checkpoint **out, dl_warn_fn warn, void *arg)
-{
+dl_status dl_checkpoint_latest(const char *folder, dl_checkpoint **out, dl_warn_fn warn,
+                               void *arg) {
     return newest(folder, false, out, warn, arg);
 }
 
-dl_status dl_checkpoint_best(const char *folder, dl_checkpoint **out, dl_warn_fn warn, void *arg)
-{
+dl_status dl_checkpoint_best(const char *folder, dl_checkpoint **out, dl_warn_fn warn, void *arg) {
     return newest(folder, true, out, warn, arg);
 }
 
-const dl_checkpoint_entry *dl_checkpoint_find(const dl_checkpoint *checkpoint, const char *name)
-{
+const dl_checkpoint_entry *dl_checkpoint_find(const dl_checkpoint *checkpoint, const char *name) {
     for (int i = 0; i < checkpoint->tensor_count; i++)
         if (strcmp(checkpoint->tensor[i].name, name) == 0)
             return &checkpoint->tensor[i];
@@ -274,8 +259,7 @@ const dl_checkpoint_entry *dl_checkpoint_find(const dl_checkpoint *checkpoint, c
 }
 
 dl_status dl_checkpoint_read(const dl_checkpoint *checkpoint, const char *name, const dl_type *type,
-                             void *data)
-{
+                             void *data) {
     char file[DL_PATH_MAX], have[DL_SHAPE_TEXT], want[DL_SHAPE_TEXT];
     const dl_checkpoint_entry *entry = dl_checkpoint_find(checkpoint, name);
     if (!entry)
@@ -289,18 +273,15 @@ dl_status dl_checkpoint_read(const dl_checkpoint *checkpoint, const char *name, 
     return dl_file_read_at(checkpoint->fd, file, entry->offset, data, dl_type_bytes(type));
 }
 
-static dl_status missing(const dl_checkpoint *checkpoint, const char *name, const char *kind)
-{
+static dl_status missing(const dl_checkpoint *checkpoint, const char *name, const char *kind) {
     return dl_fail(DL_NO_INPUT, "checkpoint '%s' has no %s '%s'", checkpoint->path, kind, name);
 }
 
-bool dl_checkpoint_has(const dl_checkpoint *checkpoint, const char *name)
-{
+bool dl_checkpoint_has(const dl_checkpoint *checkpoint, const char *name) {
     return json_object_get(checkpoint->state, name) != NULL;
 }
 
-dl_status dl_checkpoint_get_int(const dl_checkpoint *checkpoint, const char *name, int64_t *value)
-{
+dl_status dl_checkpoint_get_int(const dl_checkpoint *checkpoint, const char *name, int64_t *value) {
     const json_t *found = json_object_get(checkpoint->state, name);
     if (!json_is_integer(found))
         return missing(checkpoint, name, "integer");
@@ -309,8 +290,8 @@ dl_status dl_checkpoint_get_int(const dl_checkpoint *checkpoint, const char *nam
 }
 
 /* A double is {"double": "0x1.8p+0"}; NaNs, whose bits matter too, are "nan:" and 16 digits. */
-dl_status dl_checkpoint_get_number(const dl_checkpoint *checkpoint, const char *name, double *value)
-{
+dl_status dl_checkpoint_get_number(const dl_checkpoint *checkpoint, const char *name,
+                                   double *value) {
     const json_t *found = json_object_get(checkpoint->state, name);
     const char *text = json_string_value(json_object_get(found, "double"));
     char *end = NULL;
@@ -324,8 +305,7 @@ dl_status dl_checkpoint_get_number(const dl_checkpoint *checkpoint, const char *
 }
 
 dl_status dl_checkpoint_get_text(const dl_checkpoint *checkpoint, const char *name,
-                                 const char **value)
-{
+                                 const char **value) {
     *value = json_string_value(json_object_get(checkpoint->state, name));
     return *value ? DL_OK : missing(checkpoint, name, "text");
 }

@@ -28,8 +28,7 @@ struct dl_checkpoint_writer {
 };
 
 /* What a process that died here left behind: unfinished work, never a checkpoint. */
-static dl_status sweep(const char *folder)
-{
+static dl_status sweep(const char *folder) {
     DIR *listing = opendir(folder);
     if (!listing)
         return dl_fail(DL_NO_WRITE, "cannot read folder '%s': %s", folder, strerror(errno));
@@ -46,8 +45,7 @@ static dl_status sweep(const char *folder)
     return status;
 }
 
-dl_status dl_checkpoint_begin(dl_checkpoint_writer **out, const char *folder, int64_t step)
-{
+dl_status dl_checkpoint_begin(dl_checkpoint_writer **out, const char *folder, int64_t step) {
     *out = NULL;
     dl_json_setup();
     dl_checkpoint_writer *writer = dl_alloc(sizeof *writer);
@@ -84,8 +82,7 @@ fail:
     return status;
 }
 
-static void release(dl_checkpoint_writer *writer)
-{
+static void release(dl_checkpoint_writer *writer) {
     if (writer->fd >= 0)
         close(writer->fd);
     json_decref(writer->table);
@@ -94,8 +91,7 @@ static void release(dl_checkpoint_writer *writer)
     dl_free(writer);
 }
 
-void dl_checkpoint_abandon(dl_checkpoint_writer *writer)
-{
+void dl_checkpoint_abandon(dl_checkpoint_writer *writer) {
     if (!writer)
         return;
     if (writer->aside[0] != '\0') {
@@ -107,8 +103,7 @@ void dl_checkpoint_abandon(dl_checkpoint_writer *writer)
     release(writer);
 }
 
-static dl_status flush_block(dl_checkpoint_writer *writer)
-{
+static dl_status flush_block(dl_checkpoint_writer *writer) {
     if (writer->filled == 0)
         return DL_OK;
     writer->digest = dl_hash(writer->block, writer->filled, writer->digest);
@@ -117,8 +112,7 @@ static dl_status flush_block(dl_checkpoint_writer *writer)
     return DL_OK;
 }
 
-static dl_status append(dl_checkpoint_writer *writer, const void *bytes, size_t count)
-{
+static dl_status append(dl_checkpoint_writer *writer, const void *bytes, size_t count) {
     static const char zeros[ALIGN];
     const char *at = bytes ? bytes : zeros;
     while (count > 0) {
@@ -135,8 +129,7 @@ static dl_status append(dl_checkpoint_writer *writer, const void *bytes, size_t 
 }
 
 /* Takes over `value`. */
-static dl_status put(json_t *object, const char *name, json_t *value)
-{
+static dl_status put(json_t *object, const char *name, json_t *value) {
     if (json_object_get(object, name)) {
         json_decref(value);
         return dl_fail(DL_INTERNAL, "'%s' is put into a checkpoint twice", name);
@@ -150,8 +143,7 @@ static dl_status put(json_t *object, const char *name, json_t *value)
 }
 
 dl_status dl_checkpoint_tensor(dl_checkpoint_writer *writer, const char *name, const dl_type *type,
-                               const void *data)
-{
+                               const void *data) {
     json_t *shape = json_array();
     for (int i = 0; i < type->rank; i++)
         if (json_array_append_new(shape, json_integer(type->dim[i])) != 0) {
@@ -166,13 +158,11 @@ dl_status dl_checkpoint_tensor(dl_checkpoint_writer *writer, const char *name, c
     return append(writer, data, dl_type_bytes(type));
 }
 
-dl_status dl_checkpoint_int(dl_checkpoint_writer *writer, const char *name, int64_t value)
-{
+dl_status dl_checkpoint_int(dl_checkpoint_writer *writer, const char *name, int64_t value) {
     return put(writer->state, name, json_integer(value));
 }
 
-dl_status dl_checkpoint_number(dl_checkpoint_writer *writer, const char *name, double value)
-{
+dl_status dl_checkpoint_number(dl_checkpoint_writer *writer, const char *name, double value) {
     char text[40];
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
@@ -183,15 +173,13 @@ dl_status dl_checkpoint_number(dl_checkpoint_writer *writer, const char *name, d
     return put(writer->state, name, json_pack("{s:s}", "double", text));
 }
 
-dl_status dl_checkpoint_text(dl_checkpoint_writer *writer, const char *name, const char *value)
-{
+dl_status dl_checkpoint_text(dl_checkpoint_writer *writer, const char *name, const char *value) {
     return put(writer->state, name, json_string(value));
 }
 
 /* Writes a small file into the folder aside; its digest as the manifest wants it. */
 static dl_status write_small(const dl_checkpoint_writer *writer, const char *name, const char *text,
-                             size_t count, uint64_t *digest)
-{
+                             size_t count, uint64_t *digest) {
     char path[DL_PATH_MAX];
     int fd;
     DL_TRY(dl_path_join(path, writer->aside, name));
@@ -210,15 +198,13 @@ static dl_status write_small(const dl_checkpoint_writer *writer, const char *nam
     return dl_file_close(fd, path);
 }
 
-static json_t *file_row(int64_t bytes, uint64_t digest)
-{
+static json_t *file_row(int64_t bytes, uint64_t digest) {
     char text[17];
     snprintf(text, sizeof text, "%016" PRIx64, digest);
     return json_pack("{s:I, s:s}", "bytes", (json_int_t)bytes, "digest", text);
 }
 
-static dl_status write_files(dl_checkpoint_writer *writer, bool best)
-{
+static dl_status write_files(dl_checkpoint_writer *writer, bool best) {
     char *text = NULL;
     size_t count;
     uint64_t digest;
@@ -255,8 +241,7 @@ static dl_status write_files(dl_checkpoint_writer *writer, bool best)
     return dl_folder_sync(writer->aside);
 }
 
-static dl_status verify(const dl_checkpoint_writer *writer)
-{
+static dl_status verify(const dl_checkpoint_writer *writer) {
     dl_checkpoint *again;
     dl_status status = dl_checkpoint_open(writer->aside, &again);
     if (status == DL_NO_INPUT)
@@ -270,8 +255,7 @@ static dl_status verify(const dl_checkpoint_writer *writer)
 
 /* Puts the folder aside into its place. One of the same step that is there goes aside in the same
  * moment, so that at no time both are missing; a damaged one is kept under another name. */
-static dl_status place(dl_checkpoint_writer *writer)
-{
+static dl_status place(dl_checkpoint_writer *writer) {
     char path[DL_PATH_MAX], kept[DL_PATH_MAX], name[48];
     snprintf(name, sizeof name, "step-%08" PRId64, writer->step);
     DL_TRY(dl_path_join(path, writer->folder, name));
@@ -306,16 +290,14 @@ static dl_status place(dl_checkpoint_writer *writer)
     return whole ? dl_folder_remove(moved) : dl_file_rename(moved, kept);
 }
 
-static int newest_first(const void *a, const void *b)
-{
+static int newest_first(const void *a, const void *b) {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
     return (x < y) - (x > y);
 }
 
 /* Steps in the folder not above `step` whose manifests are whole, newest first: one that is damaged
  * is left for a person to see. */
-static dl_status list_steps(const char *folder, int64_t step, int64_t **steps, size_t *count)
-{
+static dl_status list_steps(const char *folder, int64_t step, int64_t **steps, size_t *count) {
     DIR *listing = opendir(folder);
     if (!listing)
         return dl_fail(DL_NO_WRITE, "cannot read folder '%s': %s", folder, strerror(errno));
@@ -344,8 +326,7 @@ static dl_status list_steps(const char *folder, int64_t step, int64_t **steps, s
     return status;
 }
 
-static dl_status rotate(const char *folder, int64_t step, int keep)
-{
+static dl_status rotate(const char *folder, int64_t step, int keep) {
     int64_t *steps = NULL;
     size_t count = 0;
     int kept = 0;
@@ -380,8 +361,7 @@ out:
     return status;
 }
 
-dl_status dl_checkpoint_commit(dl_checkpoint_writer *writer, int keep, bool best)
-{
+dl_status dl_checkpoint_commit(dl_checkpoint_writer *writer, int keep, bool best) {
     dl_status status;
     DL_GOTO(fail, write_files(writer, best));
     DL_GOTO(fail, verify(writer));

@@ -18,8 +18,7 @@ static _Thread_local struct {
     bool lasting;
 } faults;
 
-uint64_t dl_file_fail_after(uint64_t n, int error, bool lasting)
-{
+uint64_t dl_file_fail_after(uint64_t n, int error, bool lasting) {
     uint64_t made = faults.made;
     faults.made = 0;
     faults.failing = n;
@@ -29,8 +28,7 @@ uint64_t dl_file_fail_after(uint64_t n, int error, bool lasting)
 }
 
 /* Whether this call is one that a test wants to fail; errno is set then. */
-static bool faulty(void)
-{
+static bool faulty(void) {
     faults.made++;
     if (faults.failing == 0 || faults.made < faults.failing ||
         (faults.made > faults.failing && !faults.lasting))
@@ -39,33 +37,28 @@ static bool faulty(void)
     return true;
 }
 
-static dl_status cannot(const char *what, const char *path)
-{
+static dl_status cannot(const char *what, const char *path) {
     return dl_fail(DL_NO_WRITE, "cannot %s '%s': %s", what, path, strerror(errno));
 }
 
-dl_status dl_path_join(char path[DL_PATH_MAX], const char *folder, const char *name)
-{
+dl_status dl_path_join(char path[DL_PATH_MAX], const char *folder, const char *name) {
     int length = snprintf(path, DL_PATH_MAX, "%s/%s", folder, name);
     if (length < 0 || length >= DL_PATH_MAX)
         return dl_fail(DL_NO_WRITE, "the path '%.80s.../%.80s' is too long", folder, name);
     return DL_OK;
 }
 
-dl_status dl_file_create(const char *path, mode_t mode, int *fd)
-{
+dl_status dl_file_create(const char *path, mode_t mode, int *fd) {
     *fd = faulty() ? -1 : open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
     return *fd < 0 ? cannot("create", path) : DL_OK;
 }
 
-dl_status dl_file_append(const char *path, mode_t mode, int *fd)
-{
+dl_status dl_file_append(const char *path, mode_t mode, int *fd) {
     *fd = faulty() ? -1 : open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, mode);
     return *fd < 0 ? cannot("open", path) : DL_OK;
 }
 
-dl_status dl_file_write(int fd, const char *path, const void *bytes, size_t count)
-{
+dl_status dl_file_write(int fd, const char *path, const void *bytes, size_t count) {
     const char *at = bytes;
     while (count > 0) {
         ssize_t written = faulty() ? -1 : write(fd, at, count);
@@ -79,31 +72,26 @@ dl_status dl_file_write(int fd, const char *path, const void *bytes, size_t coun
     return DL_OK;
 }
 
-dl_status dl_file_sync(int fd, const char *path)
-{
+dl_status dl_file_sync(int fd, const char *path) {
     return faulty() || fsync(fd) != 0 ? cannot("flush", path) : DL_OK;
 }
 
-dl_status dl_file_truncate(const char *path, int64_t bytes)
-{
+dl_status dl_file_truncate(const char *path, int64_t bytes) {
     return faulty() || truncate(path, (off_t)bytes) != 0 ? cannot("shorten", path) : DL_OK;
 }
 
-dl_status dl_file_close(int fd, const char *path)
-{
+dl_status dl_file_close(int fd, const char *path) {
     int result = close(fd);
     return faulty() || (result != 0 && errno != EINTR) ? cannot("close", path) : DL_OK;
 }
 
-dl_status dl_file_rename(const char *from, const char *to)
-{
+dl_status dl_file_rename(const char *from, const char *to) {
     if (faulty() || rename(from, to) != 0)
         return dl_fail(DL_NO_WRITE, "cannot rename '%s' to '%s': %s", from, to, strerror(errno));
     return DL_OK;
 }
 
-dl_status dl_file_rename_new(const char *from, const char *to)
-{
+dl_status dl_file_rename_new(const char *from, const char *to) {
     bool failed = faulty();
     if (!failed && renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) != 0) {
         struct stat info;
@@ -120,21 +108,18 @@ dl_status dl_file_rename_new(const char *from, const char *to)
     return DL_OK;
 }
 
-dl_status dl_file_swap(const char *a, const char *b, bool *swapped)
-{
+dl_status dl_file_swap(const char *a, const char *b, bool *swapped) {
     *swapped = !faulty() && renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0;
     if (*swapped || errno == EINVAL || errno == ENOSYS)
         return DL_OK;
     return dl_fail(DL_NO_WRITE, "cannot put '%s' in the place of '%s': %s", a, b, strerror(errno));
 }
 
-dl_status dl_file_remove(const char *path)
-{
+dl_status dl_file_remove(const char *path) {
     return faulty() || (unlink(path) != 0 && errno != ENOENT) ? cannot("remove", path) : DL_OK;
 }
 
-static dl_status parent_of(const char *path, char parent[DL_PATH_MAX])
-{
+static dl_status parent_of(const char *path, char parent[DL_PATH_MAX]) {
     const char *slash = strrchr(path, '/');
     size_t length = slash ? (size_t)(slash - path) : 1;
     if (length >= DL_PATH_MAX)
@@ -146,8 +131,7 @@ static dl_status parent_of(const char *path, char parent[DL_PATH_MAX])
     return DL_OK;
 }
 
-dl_status dl_file_replace(const char *path, mode_t mode, const void *bytes, size_t count)
-{
+dl_status dl_file_replace(const char *path, mode_t mode, const void *bytes, size_t count) {
     char parent[DL_PATH_MAX], aside[DL_PATH_MAX];
     DL_TRY(parent_of(path, parent));
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
@@ -174,8 +158,7 @@ dl_status dl_file_replace(const char *path, mode_t mode, const void *bytes, size
     return dl_folder_sync(parent);
 }
 
-dl_status dl_folder_make(const char *path, mode_t mode)
-{
+dl_status dl_folder_make(const char *path, mode_t mode) {
     char part[DL_PATH_MAX];
     size_t length = strlen(path);
     if (length == 0 || length >= sizeof part)
@@ -199,8 +182,7 @@ dl_status dl_folder_make(const char *path, mode_t mode)
     }
 }
 
-dl_status dl_folder_sync(const char *path)
-{
+dl_status dl_folder_sync(const char *path) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return cannot("open folder", path);
@@ -211,8 +193,7 @@ dl_status dl_folder_sync(const char *path)
     return status;
 }
 
-dl_status dl_folder_remove(const char *path)
-{
+dl_status dl_folder_remove(const char *path) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return errno == ENOENT ? DL_OK : cannot("open folder", path);
@@ -236,8 +217,7 @@ dl_status dl_folder_remove(const char *path)
     return status;
 }
 
-dl_status dl_file_open(const char *path, int *fd, int64_t *bytes)
-{
+dl_status dl_file_open(const char *path, int *fd, int64_t *bytes) {
     struct stat info;
     /* O_NONBLOCK: a pipe in the place of the file must not make us wait. */
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -252,8 +232,7 @@ dl_status dl_file_open(const char *path, int *fd, int64_t *bytes)
     return DL_OK;
 }
 
-dl_status dl_file_read_at(int fd, const char *path, int64_t offset, void *bytes, size_t count)
-{
+dl_status dl_file_read_at(int fd, const char *path, int64_t offset, void *bytes, size_t count) {
     char *at = bytes;
     while (count > 0) {
         ssize_t got = pread(fd, at, count, (off_t)offset);
@@ -271,8 +250,7 @@ dl_status dl_file_read_at(int fd, const char *path, int64_t offset, void *bytes,
     return DL_OK;
 }
 
-dl_status dl_file_read(const char *path, int64_t most, char **bytes, size_t *count)
-{
+dl_status dl_file_read(const char *path, int64_t most, char **bytes, size_t *count) {
     int fd;
     int64_t size;
     dl_status status;
@@ -300,8 +278,7 @@ out:
     return status;
 }
 
-dl_status dl_file_digest(int fd, const char *path, int64_t bytes, uint64_t *digest)
-{
+dl_status dl_file_digest(int fd, const char *path, int64_t bytes, uint64_t *digest) {
     char *block = dl_alloc(DL_DIGEST_BLOCK);
     if (!block)
         return dl_fail_memory(DL_DIGEST_BLOCK);

@@ -5,8 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void setup(void)
-{
+static void setup(void) {
     /* The first may refuse when the library was already started by someone else; then its exit
      * handler stays, which is what we had without the call. */
     (void)H5dont_atexit();
@@ -14,29 +13,26 @@ static void setup(void)
     H5PLset_loading_state(0);
 }
 
-void dl_h5_setup(void)
-{
+void dl_h5_setup(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, setup);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL); /* of this thread */
 }
 
-static herr_t note(unsigned depth, const H5E_error2_t *error, void *text)
-{
+static herr_t note(unsigned depth, const H5E_error2_t *error, void *text) {
     if (depth == 0 && error->desc)
         snprintf(text, 256, "%s", error->desc);
     return 0;
 }
 
-dl_status dl_h5_fail(dl_status status, const char *what, const char *name, const char *path)
-{
+dl_status dl_h5_fail(dl_status status, const char *what, const char *name, const char *path) {
     char reason[256] = "no reason given";
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, note, reason);
     return dl_fail(status, "cannot %s '%.500s' in '%s': %s", what, name, path, reason);
 }
 
-void dl_h5_transpose(const dl_type *type, const int *order, bool back, const float *from, float *to)
-{
+void dl_h5_transpose(const dl_type *type, const int *order, bool back, const float *from,
+                     float *to) {
     int64_t stride[DL_MAX_RANK + 1], index[DL_MAX_RANK] = {0}, count = dl_type_count(type);
     stride[type->rank] = 1;
     for (int i = type->rank - 1; i >= 0; i--)

@@ -13,27 +13,23 @@
 /* The library does not always say that it was memory that failed it. */
 static _Thread_local bool exhausted;
 
-static void *allocate(size_t bytes)
-{
+static void *allocate(size_t bytes) {
     void *block = dl_alloc(bytes);
     if (!block)
         exhausted = true;
     return block;
 }
 
-static void set_memory(void)
-{
+static void set_memory(void) {
     json_set_alloc_funcs(allocate, dl_free);
 }
 
-void dl_json_setup(void)
-{
+void dl_json_setup(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, set_memory);
 }
 
-dl_status dl_json_read(const char *path, const char *text, size_t count, json_t **out)
-{
+dl_status dl_json_read(const char *path, const char *text, size_t count, json_t **out) {
     dl_json_setup();
     json_error_t error;
     exhausted = false;
@@ -48,8 +44,7 @@ dl_status dl_json_read(const char *path, const char *text, size_t count, json_t 
     return dl_fail(DL_NO_INPUT, "%s:%d:%d: %s", path, error.line, error.column, error.text);
 }
 
-dl_status dl_json_write(const json_t *value, size_t front, char **text, size_t *count)
-{
+dl_status dl_json_write(const json_t *value, size_t front, char **text, size_t *count) {
     const size_t flags = JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_ENCODE_ANY;
     size_t length = json_dumpb(value, NULL, 0, flags);
     char *block = length > 0 ? dl_alloc(front + length + 2) : NULL;
@@ -64,8 +59,7 @@ dl_status dl_json_write(const json_t *value, size_t front, char **text, size_t *
 }
 
 /* Bytes of the UTF-8 character at `at`, 0 if it is none. */
-static size_t utf8_length(const unsigned char *at)
-{
+static size_t utf8_length(const unsigned char *at) {
     size_t length = at[0] < 0x80   ? 1
                     : at[0] < 0xc2 ? 0
                     : at[0] < 0xe0 ? 2
@@ -81,8 +75,7 @@ static size_t utf8_length(const unsigned char *at)
     return length;
 }
 
-size_t dl_json_quote(char *out, size_t room, const char *text)
-{
+size_t dl_json_quote(char *out, size_t room, const char *text) {
     size_t used = 0;
     if (room < 3) {
         if (room > 0)
@@ -112,8 +105,7 @@ size_t dl_json_quote(char *out, size_t room, const char *text)
     return used;
 }
 
-int dl_repr(char *text, size_t room, double value)
-{
+int dl_repr(char *text, size_t room, double value) {
     if (isnan(value))
         return snprintf(text, room, "nan");
     if (isinf(value))

@@ -23,8 +23,8 @@ dl_status dl_json_write(const json_t *value, size_t front, char **text, size_t *
  * length. */
 size_t dl_json_quote(char *out, size_t room, const char *text);
 
-/* A double as Python's repr prints it: shortest digits that read back, "1.0", "1e-05", "nan". Returns the
- * length. */
+/* A double as Python's repr prints it: shortest digits that read back, "1.0", "1e-05", "nan".
+ * Returns the length. */
 int dl_repr(char *text, size_t room, double value);
 
 #endif

@@ -21,19 +21,16 @@ enum {
     CHILD_SECONDS = 600
 };
 
-static dl_status refuse(const dl_keras_h5 *file, const char *name, const char *why)
-{
+static dl_status refuse(const dl_keras_h5 *file, const char *name, const char *why) {
     return dl_fail(DL_NO_INPUT, "'%.200s' in '%s' is refused: %s", name, file->path, why);
 }
 
-static dl_status fail(const dl_keras_h5 *file, const char *what, const char *name)
-{
+static dl_status fail(const dl_keras_h5 *file, const char *what, const char *name) {
     return dl_h5_fail(DL_NO_INPUT, what, name, file->path);
 }
 
 /* Whether every part of the path is a hard link: others could lead to files of the host. */
-static dl_status check_links(const dl_keras_h5 *file, hid_t from, const char *name)
-{
+static dl_status check_links(const dl_keras_h5 *file, hid_t from, const char *name) {
     char path[1024];
     size_t length = strlen(name);
     if (length == 0 || length >= sizeof path || name[0] == '/')
@@ -54,8 +51,7 @@ static dl_status check_links(const dl_keras_h5 *file, hid_t from, const char *na
     return DL_OK;
 }
 
-static dl_status keep_text(dl_keras_h5 *file, const char *bytes, size_t length, const char **out)
-{
+static dl_status keep_text(dl_keras_h5 *file, const char *bytes, size_t length, const char **out) {
     char *copy = dl_arena_alloc(&file->arena, length + 1);
     if (!copy)
         return dl_fail_memory(length + 1);
@@ -67,8 +63,7 @@ static dl_status keep_text(dl_keras_h5 *file, const char *bytes, size_t length, 
 /* Texts of an opened attribute: variable or fixed length; none when it has size 0, whatever type.
  */
 static dl_status read_texts(dl_keras_h5 *file, hid_t attribute, const char *name, const char ***out,
-                            int *count)
-{
+                            int *count) {
     dl_status status = DL_OK;
     hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute), memory = -1;
     hssize_t size = space < 0 ? -1 : H5Sget_simple_extent_npoints(space);
@@ -136,8 +131,7 @@ out:
 }
 
 static dl_status read_attribute(dl_keras_h5 *file, hid_t object, const char *name,
-                                const char ***out, int *count)
-{
+                                const char ***out, int *count) {
     hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
     if (attribute < 0)
         return fail(file, "open the attribute", name);
@@ -148,8 +142,7 @@ static dl_status read_attribute(dl_keras_h5 *file, hid_t object, const char *nam
 
 /* A list that may be split into name0, name1, ... */
 static dl_status read_list(dl_keras_h5 *file, hid_t object, const char *name, const char ***out,
-                           int *count)
-{
+                           int *count) {
     if (H5Aexists(object, name) > 0)
         return read_attribute(file, object, name, out, count);
     *out = NULL;
@@ -175,8 +168,7 @@ static dl_status read_list(dl_keras_h5 *file, hid_t object, const char *name, co
     }
 }
 
-static dl_status read_text(dl_keras_h5 *file, hid_t object, const char *name, const char **out)
-{
+static dl_status read_text(dl_keras_h5 *file, hid_t object, const char *name, const char **out) {
     const char **texts;
     int count;
     *out = NULL;
@@ -190,8 +182,7 @@ static dl_status read_text(dl_keras_h5 *file, hid_t object, const char *name, co
 /* How the values are stored: inside the file, plainly or by gzip, no more than the file can hold.
  */
 static dl_status check_storage(const dl_keras_h5 *file, hid_t data, const char *name,
-                               const dl_type *type)
-{
+                               const dl_type *type) {
     hid_t list = H5Dget_create_plist(data);
     if (list < 0)
         return fail(file, "look at", name);
@@ -224,8 +215,7 @@ static dl_status check_storage(const dl_keras_h5 *file, hid_t data, const char *
     return why ? refuse(file, name, why) : DL_OK;
 }
 
-static dl_status read_type(const dl_keras_h5 *file, hid_t data, const char *name, dl_type *type)
-{
+static dl_status read_type(const dl_keras_h5 *file, hid_t data, const char *name, dl_type *type) {
     dl_status status = DL_OK;
     hid_t kind = H5Dget_type(data), space = H5Dget_space(data);
     hsize_t dim[DL_MAX_RANK];
@@ -258,16 +248,14 @@ out:
     return status;
 }
 
-static dl_status open_layer(const dl_keras_h5 *file, const char *name, hid_t *group)
-{
+static dl_status open_layer(const dl_keras_h5 *file, const char *name, hid_t *group) {
     DL_TRY(check_links(file, file->group, name));
     *group = H5Gopen2(file->group, name, H5P_DEFAULT);
     return *group < 0 ? fail(file, "open the layer", name) : DL_OK;
 }
 
 static dl_status open_weight(const dl_keras_h5 *file, hid_t group, const char *name, hid_t *data,
-                             dl_type *type)
-{
+                             dl_type *type) {
     DL_TRY(check_links(file, group, name));
     *data = H5Dopen2(group, name, H5P_DEFAULT);
     if (*data < 0)
@@ -280,8 +268,7 @@ static dl_status open_weight(const dl_keras_h5 *file, hid_t group, const char *n
     return status;
 }
 
-static dl_status read_layer(dl_keras_h5 *file, dl_keras_h5_layer *layer)
-{
+static dl_status read_layer(dl_keras_h5 *file, dl_keras_h5_layer *layer) {
     hid_t group, data;
     const char **names;
     int count;
@@ -304,8 +291,7 @@ out:
     return status;
 }
 
-static dl_status read_tree(dl_keras_h5 *file)
-{
+static dl_status read_tree(dl_keras_h5 *file) {
     const char **names;
     int count;
     file->file = H5Fopen(file->path, H5F_ACC_RDONLY, H5P_DEFAULT);
@@ -336,8 +322,7 @@ static dl_status read_tree(dl_keras_h5 *file)
     return DL_OK;
 }
 
-static dl_status read_values(const dl_keras_h5 *file, int layer, int weight, float *out)
-{
+static dl_status read_values(const dl_keras_h5 *file, int layer, int weight, float *out) {
     hid_t group, data;
     dl_type type;
     const char *name = file->layer[layer].weight[weight].name;
@@ -353,8 +338,7 @@ static dl_status read_values(const dl_keras_h5 *file, int layer, int weight, flo
 }
 
 /* The child's part: everything is walked and read once. */
-static dl_status read_all(dl_keras_h5 *file)
-{
+static dl_status read_all(dl_keras_h5 *file) {
     DL_TRY(read_tree(file));
     for (int i = 0; i < file->layer_count; i++)
         for (int j = 0; j < file->layer[i].weight_count; j++) {
@@ -369,8 +353,7 @@ static dl_status read_all(dl_keras_h5 *file)
     return DL_OK;
 }
 
-static dl_status vet(dl_keras_h5 *file)
-{
+static dl_status vet(dl_keras_h5 *file) {
     int ends[2], result = 0;
     char message[DL_MESSAGE_MAX];
     size_t used = 0;
@@ -423,8 +406,7 @@ static dl_status vet(dl_keras_h5 *file)
     return DL_OK;
 }
 
-dl_status dl_keras_h5_open(dl_keras_h5 **out, const char *path)
-{
+dl_status dl_keras_h5_open(dl_keras_h5 **out, const char *path) {
     int64_t bytes;
     *out = NULL;
     struct stat info;
@@ -454,8 +436,7 @@ fail:
     return status;
 }
 
-void dl_keras_h5_close(dl_keras_h5 *file)
-{
+void dl_keras_h5_close(dl_keras_h5 *file) {
     if (!file)
         return;
     if (file->group >= 0)
@@ -467,8 +448,7 @@ void dl_keras_h5_close(dl_keras_h5 *file)
 }
 
 dl_status dl_keras_h5_read(const dl_keras_h5 *file, int layer, int weight, const dl_type *type,
-                           const int *order, float *out)
-{
+                           const int *order, float *out) {
     const dl_keras_h5_weight *entry = &file->layer[layer].weight[weight];
     dl_type want = *type;
     char have_text[DL_SHAPE_TEXT], want_text[DL_SHAPE_TEXT];

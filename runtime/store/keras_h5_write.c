@@ -10,8 +10,7 @@
 enum { ATTRIBUTE_MOST = 64512 }; /* bytes; Keras splits longer lists into name0, name1, ... */
 
 /* A text attribute as h5py makes it: scalar, variable length. */
-static dl_status put_text(hid_t object, const char *name, const char *text, const char *path)
-{
+static dl_status put_text(hid_t object, const char *name, const char *text, const char *path) {
     dl_status status = DL_OK;
     hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR), attribute = -1;
     if (type < 0 || space < 0 || H5Tset_size(type, H5T_VARIABLE) < 0 ||
@@ -30,8 +29,7 @@ static dl_status put_text(hid_t object, const char *name, const char *text, cons
 
 /* `count` texts of fixed width, which every version of Keras and h5py reads. */
 static dl_status put_texts(hid_t object, const char *name, const char *const *text, int count,
-                           size_t width, const char *path)
-{
+                           size_t width, const char *path) {
     dl_status status = DL_OK;
     hsize_t size = (hsize_t)count;
     hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate_simple(1, &size, NULL), attribute = -1;
@@ -59,8 +57,7 @@ out:
 }
 
 static dl_status put_list(hid_t object, const char *name, const char *const *text, int count,
-                          const char *path)
-{
+                          const char *path) {
     size_t width = 1;
     for (int i = 0; i < count; i++)
         width = strlen(text[i]) > width ? strlen(text[i]) : width;
@@ -79,8 +76,7 @@ static dl_status put_list(hid_t object, const char *name, const char *const *tex
 }
 
 static dl_status put_weight(hid_t group, const dl_keras_weight *weight, hid_t links,
-                            const char *path)
-{
+                            const char *path) {
     dl_status status = DL_OK;
     hsize_t dim[DL_MAX_RANK];
     const dl_type *type = &weight->type;
@@ -95,8 +91,8 @@ static dl_status put_weight(hid_t group, const dl_keras_weight *weight, hid_t li
     }
     dl_h5_transpose(type, weight->order, false, weight->data, values);
     if (space < 0 || timeless < 0 || H5Pset_obj_track_times(timeless, false) < 0 ||
-        (data = H5Dcreate2(group, weight->name, H5T_IEEE_F32LE, space, links, timeless, H5P_DEFAULT)) <
-            0 ||
+        (data = H5Dcreate2(group, weight->name, H5T_IEEE_F32LE, space, links, timeless,
+                           H5P_DEFAULT)) < 0 ||
         H5Dwrite(data, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
         status = dl_h5_fail(DL_NO_WRITE, "write the weight", weight->name, path);
 out:
@@ -111,16 +107,14 @@ out:
 }
 
 /* A name with '/' at an end or twice, or '.' as a part, is another path than it says. */
-static bool usable(const char *name)
-{
+static bool usable(const char *name) {
     char framed[1024];
     if (snprintf(framed, sizeof framed, "/%s/", name) >= (int)sizeof framed)
         return false;
     return !strstr(framed, "//") && !strstr(framed, "/./") && !strstr(framed, "/../");
 }
 
-static dl_status put_layer(hid_t root, const dl_keras_layer *layer, hid_t links, const char *path)
-{
+static dl_status put_layer(hid_t root, const dl_keras_layer *layer, hid_t links, const char *path) {
     dl_status status = DL_OK;
     const char **names = dl_alloc(sizeof *names * (size_t)(layer->weight_count + 1));
     if (!names)
@@ -154,8 +148,7 @@ out:
 }
 
 static dl_status put_tree(hid_t root, const dl_keras_model *model, const char *version,
-                          const char *path)
-{
+                          const char *path) {
     dl_status status = DL_OK;
     const char **names = dl_alloc(sizeof *names * (size_t)(model->layer_count + 1));
     hid_t links = H5Pcreate(H5P_LINK_CREATE);
@@ -181,8 +174,7 @@ out:
     return status;
 }
 
-static dl_status put_model(hid_t file, const dl_keras_model *model, const char *path)
-{
+static dl_status put_model(hid_t file, const dl_keras_model *model, const char *path) {
     const char *version = model->keras_version ? model->keras_version : "2.4.0";
     if (!model->model_config)
         return put_tree(file, model, version, path);
@@ -200,8 +192,7 @@ static dl_status put_model(hid_t file, const dl_keras_model *model, const char *
 }
 
 /* The bytes of the file in memory go to the disk in our own way. */
-static dl_status save_image(hid_t file, const char *path)
-{
+static dl_status save_image(hid_t file, const char *path) {
     ssize_t count = H5Fflush(file, H5F_SCOPE_GLOBAL) < 0 ? -1 : H5Fget_file_image(file, NULL, 0);
     if (count <= 0)
         return dl_h5_fail(DL_NO_WRITE, "finish", "the file", path);
@@ -215,8 +206,7 @@ static dl_status save_image(hid_t file, const char *path)
     return status;
 }
 
-dl_status dl_keras_h5_write(const char *path, const dl_keras_model *model)
-{
+dl_status dl_keras_h5_write(const char *path, const dl_keras_model *model) {
     static const char suffix[] = ".weights.h5";
     size_t length = strlen(path);
     if (length >= sizeof suffix - 1 && strcmp(path + length - (sizeof suffix - 1), suffix) == 0)

@@ -20,15 +20,13 @@
 
 enum { JOB_MOST = 16 << 20, OWNER_TEXT = 320, ASIDE_MOST = 100000 };
 
-static void host_name(char text[256])
-{
+static void host_name(char text[256]) {
     if (gethostname(text, 255) != 0)
         memcpy(text, "unknown", 8);
     text[255] = '\0';
 }
 
-static void time_text(char text[32])
-{
+static void time_text(char text[32]) {
     time_t now = time(NULL);
     struct tm parts;
     gmtime_r(&now, &parts);
@@ -36,8 +34,7 @@ static void time_text(char text[32])
 }
 
 /* "HOST PID SINCE", as the holder wrote it; false if nobody did, or ended in order. */
-static bool read_owner(int fd, char host[256], long *pid, char since[32])
-{
+static bool read_owner(int fd, char host[256], long *pid, char since[32]) {
     char text[OWNER_TEXT];
     ssize_t got = pread(fd, text, sizeof text - 1, 0);
     if (got <= 0)
@@ -46,8 +43,7 @@ static bool read_owner(int fd, char host[256], long *pid, char since[32])
     return sscanf(text, "%255s %ld %31s", host, pid, since) == 3;
 }
 
-static dl_status held(const char *path, int fd)
-{
+static dl_status held(const char *path, int fd) {
     char host[256], here[256], since[32];
     long pid;
     host_name(here);
@@ -63,8 +59,7 @@ static dl_status held(const char *path, int fd)
 }
 
 /* Where the file system has no locks, the words in the file must do. */
-static dl_status take_by_words(const char *path, int fd)
-{
+static dl_status take_by_words(const char *path, int fd) {
     char host[256], here[256], since[32];
     long pid;
     host_name(here);
@@ -74,8 +69,7 @@ static dl_status take_by_words(const char *path, int fd)
     return dead ? DL_OK : held(path, fd);
 }
 
-static dl_status lock(const char *path, int *out)
-{
+static dl_status lock(const char *path, int *out) {
     char file[DL_PATH_MAX], host[256], since[32], owner[OWNER_TEXT];
     DL_TRY(dl_path_join(file, path, ".lock"));
     int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
@@ -106,8 +100,7 @@ static dl_status lock(const char *path, int *out)
     return DL_OK;
 }
 
-static void unlock(int *fd)
-{
+static void unlock(int *fd) {
     if (*fd <= 0)
         return;
     if (ftruncate(*fd, 0) != 0) {
@@ -118,8 +111,7 @@ static void unlock(int *fd)
 }
 
 /* Whether nothing but the lock and unfinished files of ours is in the folder. */
-static bool is_empty(const char *path)
-{
+static bool is_empty(const char *path) {
     bool empty = true;
     DIR *listing = opendir(path);
     if (!listing)
@@ -133,8 +125,7 @@ static bool is_empty(const char *path)
 }
 
 /* runs/NAME becomes runs/NAME.1, or the next number that is free. */
-static dl_status move_aside(const char *path, const char *output, dl_warn_fn warn, void *arg)
-{
+static dl_status move_aside(const char *path, const char *output, dl_warn_fn warn, void *arg) {
     char aside[DL_PATH_MAX], text[3 * DL_PATH_MAX];
     for (int i = 1; i < ASIDE_MOST; i++) {
         if (snprintf(aside, sizeof aside, "%s.%d", path, i) >= (int)sizeof aside)
@@ -153,8 +144,7 @@ static dl_status move_aside(const char *path, const char *output, dl_warn_fn war
 }
 
 /* Names the first line in which two texts differ. */
-static dl_status another_job(const char *path, const char *old, const char *now)
-{
+static dl_status another_job(const char *path, const char *old, const char *now) {
     int line = 1;
     while (true) {
         size_t a = strcspn(old, "\n"), b = strcspn(now, "\n");
@@ -172,8 +162,7 @@ static dl_status another_job(const char *path, const char *old, const char *now)
     }
 }
 
-dl_status dl_run_folder_job(const char *output, const char *name, char **text)
-{
+dl_status dl_run_folder_job(const char *output, const char *name, char **text) {
     char path[DL_PATH_MAX], file[DL_PATH_MAX];
     size_t count;
     *text = NULL;
@@ -182,8 +171,8 @@ dl_status dl_run_folder_job(const char *output, const char *name, char **text)
     return dl_file_read(file, JOB_MOST, text, &count);
 }
 
-static dl_status enter(dl_run_folder *folder, const char *output, const char *name, const char *job)
-{
+static dl_status enter(dl_run_folder *folder, const char *output, const char *name,
+                       const char *job) {
     char file[DL_PATH_MAX];
     char *old;
     struct stat info;
@@ -205,8 +194,7 @@ static dl_status enter(dl_run_folder *folder, const char *output, const char *na
 }
 
 dl_status dl_run_folder_open(dl_run_folder *folder, const char *output, const char *name,
-                             const char *job, bool fresh, dl_warn_fn warn, void *arg)
-{
+                             const char *job, bool fresh, dl_warn_fn warn, void *arg) {
     *folder = (dl_run_folder){.resumed = false};
     if (name[0] == '\0' || name[0] == '.' || strchr(name, '/') || strlen(name) > 200)
         return dl_fail(DL_BAD_JOB,
@@ -232,13 +220,11 @@ fail:
     return status;
 }
 
-void dl_run_folder_close(dl_run_folder *folder)
-{
+void dl_run_folder_close(dl_run_folder *folder) {
     unlock(&folder->lock);
 }
 
-dl_status dl_run_folder_status(const dl_run_folder *folder, const dl_run_status *status)
-{
+dl_status dl_run_folder_status(const dl_run_folder *folder, const dl_run_status *status) {
     char file[DL_PATH_MAX], text[16384], host[256], quoted_host[600], state[128], message[4400],
         when[32];
     DL_TRY(dl_path_join(file, folder->path, "status.json"));
@@ -261,8 +247,8 @@ dl_status dl_run_folder_status(const dl_run_folder *folder, const dl_run_status 
         dl_json_quote(name, sizeof name, status->name[i]);
         dl_repr(value, sizeof value, status->value[i]);
         const char *quote = isfinite(status->value[i]) ? "" : "\"";
-        length += snprintf(text + length, sizeof text - (size_t)length, ",\n %s: %s%s%s", name, quote, value,
-                           quote);
+        length += snprintf(text + length, sizeof text - (size_t)length, ",\n %s: %s%s%s", name,
+                           quote, value, quote);
     }
     length += snprintf(text + length, sizeof text - (size_t)length, "\n}\n");
     return dl_file_replace(file, 0666, text, (size_t)length);

@@ -19,11 +19,10 @@ typedef struct dl_run_folder {
 
 /* Makes or enters the folder and locks it. `job` is the text of the resolved job: it is written for
  * a new run and compared for an old one.
- *   DL_BAD_JOB   the name is no name of a folder; or the run was begun with another job: the message
- *                gives the first line that differs (dl_run_folder_job has the whole)
- *   DL_NO_WRITE  it cannot be written, another run holds it (which, and on which host), or something
- *                that is no run lies there
- * `fresh` moves an old run aside first; a warning says where to. */
+ *   DL_BAD_JOB   the name is no name of a folder; or the run was begun with another job: the
+ * message gives the first line that differs (dl_run_folder_job has the whole) DL_NO_WRITE  it
+ * cannot be written, another run holds it (which, and on which host), or something that is no run
+ * lies there `fresh` moves an old run aside first; a warning says where to. */
 dl_status dl_run_folder_open(dl_run_folder *folder, const char *output, const char *name,
                              const char *job, bool fresh, dl_warn_fn warn, void *arg);
 void dl_run_folder_close(dl_run_folder *folder); /* a zeroed or closed one is allowed */
@@ -36,9 +35,9 @@ dl_status dl_run_folder_job(const char *output, const char *name, char **text);
 typedef struct dl_run_status {
     const char *state; /* "running", "done", "failed", "stopped" */
     int64_t epoch, step;
-    int exit_code;       /* meaningful unless running */
-    const char *message; /* for a person; NULL: none */
-    const char *weights; /* digest of the final weights; NULL: not yet */
+    int exit_code;           /* meaningful unless running */
+    const char *message;     /* for a person; NULL: none */
+    const char *weights;     /* digest of the final weights; NULL: not yet */
     const char *const *name; /* [value_count] final values */
     const double *value;
     int value_count;

@@ -14,14 +14,12 @@
 static char fuzz_folder_path[64];
 static pid_t fuzz_folder_owner;
 
-static inline void fuzz_folder_remove(void)
-{
+static inline void fuzz_folder_remove(void) {
     if (getpid() == fuzz_folder_owner && dl_folder_remove(fuzz_folder_path) != DL_OK)
         fprintf(stderr, "%s\n", dl_message());
 }
 
-static inline const char *fuzz_folder(void)
-{
+static inline const char *fuzz_folder(void) {
     if (*fuzz_folder_path)
         return fuzz_folder_path;
     snprintf(fuzz_folder_path, sizeof fuzz_folder_path, "%s/dltrain-fuzz-XXXXXX",
@@ -34,8 +32,7 @@ static inline const char *fuzz_folder(void)
 }
 
 /* Path of the file NAME in the folder, which has these bytes now. */
-static inline const char *fuzz_put(const char *name, const void *bytes, size_t count)
-{
+static inline const char *fuzz_put(const char *name, const void *bytes, size_t count) {
     static char path[128];
     snprintf(path, sizeof path, "%s/%s", fuzz_folder(), name);
     int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

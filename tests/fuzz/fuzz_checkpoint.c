@@ -16,8 +16,7 @@ typedef struct piece {
     size_t count;
 } piece;
 
-static piece next(const uint8_t **at, const uint8_t *end)
-{
+static piece next(const uint8_t **at, const uint8_t *end) {
     const uint8_t *zero = *at < end ? memchr(*at, 0, (size_t)(end - *at)) : NULL;
     piece here = {*at, (size_t)((zero ? zero : end) - *at)};
     *at = zero ? zero + 1 : end;
@@ -25,15 +24,13 @@ static piece next(const uint8_t **at, const uint8_t *end)
 }
 
 /* A row of `files`; one block, which is all that such small files are. */
-static size_t put_row(char *out, size_t room, piece file)
-{
+static size_t put_row(char *out, size_t room, piece file) {
     uint64_t digest = file.count ? dl_hash(file.at, file.count, 0) : 0;
     return (size_t)snprintf(out, room, "{\"bytes\": %zu, \"digest\": \"%016" PRIx64 "\"}",
                             file.count, digest);
 }
 
-static void put_manifest(piece text, piece state, piece tensors)
-{
+static void put_manifest(piece text, piece state, piece tensors) {
     enum { LINE = 30, ROW = 64, ROWS = 8 };
     static const char names[2][13] = {"@tensors.bin", "@state.json"};
     bool raw = text.count > 0 && text.at[0] == '!';
@@ -66,8 +63,7 @@ static void put_manifest(piece text, piece state, piece tensors)
 }
 
 /* What is promised can be read. */
-static void read_all(const dl_checkpoint *checkpoint)
-{
+static void read_all(const dl_checkpoint *checkpoint) {
     for (int i = 0; i < checkpoint->tensor_count; i++) {
         const dl_checkpoint_entry *entry = &checkpoint->tensor[i];
         void *values = dl_alloc(dl_type_bytes(&entry->type));
@@ -79,8 +75,7 @@ static void read_all(const dl_checkpoint *checkpoint)
     json_t *value;
     int64_t integer;
     double number;
-    json_object_foreach((json_t *)checkpoint->state, name, value)
-    {
+    json_object_foreach((json_t *)checkpoint->state, name, value) {
         int kinds = (dl_checkpoint_get_int(checkpoint, name, &integer) == DL_OK) +
                     (dl_checkpoint_get_number(checkpoint, name, &number) == DL_OK) +
                     (dl_checkpoint_get_text(checkpoint, name, &text) == DL_OK);
@@ -89,8 +84,7 @@ static void read_all(const dl_checkpoint *checkpoint)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count) {
     const uint8_t *end = bytes + count;
     piece manifest = next(&bytes, end), state = next(&bytes, end);
     piece tensors = {bytes, (size_t)(end - bytes)};

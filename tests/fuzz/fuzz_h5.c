@@ -6,8 +6,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count);
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count) {
     dl_keras_h5 *file;
     dl_status status = dl_keras_h5_open(&file, fuzz_put("model.h5", bytes, count));
     if (status != DL_OK && (status != DL_NO_INPUT || file))

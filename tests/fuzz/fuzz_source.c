@@ -1,8 +1,7 @@
 /* Whole files through their sources; the first byte says which: i IDX, n NPY, z NPZ, c CSV. */
 #include "tests/fuzz/source.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count) {
     static const struct {
         char letter;
         const char *data;

@@ -1,8 +1,7 @@
 /* Samples that stand in the job: the bytes are the value of a field. */
 #include "tests/fuzz/source.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count) {
     static const char head[] = "data:\n  train:\n    values:\n      x: ";
     char *text = dl_alloc(sizeof head + count);
     if (!text)

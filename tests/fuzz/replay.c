@@ -7,8 +7,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count);
 
-static int replay(const char *path)
-{
+static int replay(const char *path) {
     struct stat info;
     if (stat(path, &info) != 0)
         return -1;
@@ -42,8 +41,7 @@ static int replay(const char *path)
     return 1;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     int files = 0;
     for (int i = 1; i < argc; i++) {
         int here = replay(argv[i]);

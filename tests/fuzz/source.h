@@ -18,8 +18,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count);
 
-static inline void fuzz_read_part(const dl_data *data, dl_part_name part)
-{
+static inline void fuzz_read_part(const dl_data *data, dl_part_name part) {
     int64_t samples = dl_data_samples(data, part);
     for (int field = 0; field < dl_data_field_count(data); field++) {
         size_t size = dl_type_bytes(&dl_data_field_at(data, field)->type);
@@ -31,8 +30,7 @@ static inline void fuzz_read_part(const dl_data *data, dl_part_name part)
 }
 
 /* `text` is a whole job with nothing but data. */
-static inline void fuzz_job(const char *text, size_t length)
-{
+static inline void fuzz_job(const char *text, size_t length) {
     static const dl_key keys[] = {{"data", "keys data", 0, "the data"}};
     static const dl_table root = {"job", DL_KEYS(keys), 0};
     static const dl_table *const tables[] = {&dl_data_table, &dl_cut_table};
@@ -52,8 +50,7 @@ static inline void fuzz_job(const char *text, size_t length)
 }
 
 /* `data` is what stands under "data:", with %s for the path of the file, once. */
-static inline void fuzz_file(const char *data, const uint8_t *bytes, size_t count)
-{
+static inline void fuzz_file(const char *data, const uint8_t *bytes, size_t count) {
     char text[512], path[64];
     int file = memfd_create("fuzz", MFD_CLOEXEC);
     if (file < 0 || write(file, bytes, count) != (ssize_t)count)

@@ -1,7 +1,7 @@
-/* Compares what one step did to two runs from the same start, tensor by tensor: after one step of sgd the
- * difference to the start is the gradient times the learning rate. tests/runs/ranks.sh starts it as
- *   ranks_gradients START RUN OTHER TOLERANCE     (folders of checkpoints)
- * and it fails where a tensor's gradients differ by more than TOLERANCE of their max-norm, or are all 0. */
+/* Compares what one step did to two runs from the same start, tensor by tensor: after one step of
+ * sgd the difference to the start is the gradient times the learning rate. tests/runs/ranks.sh
+ * starts it as ranks_gradients START RUN OTHER TOLERANCE     (folders of checkpoints) and it fails
+ * where a tensor's gradients differ by more than TOLERANCE of their max-norm, or are all 0. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,8 +9,7 @@
 
 #include "runtime/store/checkpoint.h"
 
-static float *values_of(const dl_checkpoint *checkpoint, const dl_checkpoint_entry *entry)
-{
+static float *values_of(const dl_checkpoint *checkpoint, const dl_checkpoint_entry *entry) {
     float *data = dl_alloc(sizeof *data * (size_t)dl_type_count(&entry->type));
     if (data && dl_checkpoint_read(checkpoint, entry->name, &entry->type, data) == DL_OK)
         return data;
@@ -19,9 +18,9 @@ static float *values_of(const dl_checkpoint *checkpoint, const dl_checkpoint_ent
 }
 
 /* Whether the tensor is within the tolerance; NaN is not. */
-static bool compare(dl_checkpoint *const c[3], const dl_checkpoint_entry *entry, double tolerance)
-{
-    float *start = values_of(c[0], entry), *run = values_of(c[1], entry), *other = values_of(c[2], entry);
+static bool compare(dl_checkpoint *const c[3], const dl_checkpoint_entry *entry, double tolerance) {
+    float *start = values_of(c[0], entry), *run = values_of(c[1], entry),
+          *other = values_of(c[2], entry);
     double norm = 0, worst = 0;
     bool numbers = true;
     for (int64_t i = 0; i < dl_type_count(&entry->type); i++) {
@@ -32,16 +31,15 @@ static bool compare(dl_checkpoint *const c[3], const dl_checkpoint_entry *entry,
         worst = fmax(worst, difference);
     }
     bool good = numbers && norm > 0 && worst <= tolerance * norm;
-    printf("  %s %-28s max-norm %.4g, relative difference %.2g\n", good ? "   " : "BAD", entry->name, norm,
-           worst / norm);
+    printf("  %s %-28s max-norm %.4g, relative difference %.2g\n", good ? "   " : "BAD",
+           entry->name, norm, worst / norm);
     dl_free(start);
     dl_free(run);
     dl_free(other);
     return good;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     dl_checkpoint *c[3] = {NULL, NULL, NULL};
     double tolerance = argc == 5 ? atof(argv[4]) : NAN;
     if (!(tolerance > 0)) {

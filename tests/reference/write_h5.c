@@ -5,8 +5,7 @@
 
 #include "runtime/store/keras_h5.h"
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     static float value[4][400];
     char config[16384];
     if (argc != 3)

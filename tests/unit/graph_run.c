@@ -5,8 +5,7 @@
 
 #include "tests/unit/check.h"
 
-bool graph_run_init(graph_run *run, const dl_graph *graph)
-{
+bool graph_run_init(graph_run *run, const dl_graph *graph) {
     memset(run, 0, sizeof *run);
     run->graph = graph;
     if (graph->values > GRAPH_RUN_VALUES || dl_team_open(&run->team, DL_TEAM_LONE, 1) != DL_OK)
@@ -25,15 +24,13 @@ bool graph_run_init(graph_run *run, const dl_graph *graph)
     return true;
 }
 
-void graph_run_fini(graph_run *run)
-{
+void graph_run_fini(graph_run *run) {
     for (int v = 0; v < GRAPH_RUN_VALUES; v++)
         dl_free(run->value[v]);
     dl_team_close(run->team);
 }
 
-static void gather_sum(const graph_run *run, const dl_graph_node *node)
-{
+static void gather_sum(const graph_run *run, const dl_graph_node *node) {
     float *to = run->value[node->output];
     memset(to, 0, dl_type_bytes(dl_type_of(run->graph, node->output)));
     for (int i = 0; i < node->inputs; i++) {
@@ -43,8 +40,7 @@ static void gather_sum(const graph_run *run, const dl_graph_node *node)
     }
 }
 
-static dl_status run_node(const graph_run *run, const dl_graph_node *node)
-{
+static dl_status run_node(const graph_run *run, const dl_graph_node *node) {
     const dl_type *input[DL_EXPR_MAX_INPUTS], *output[DL_POINTWISE_MAX];
     const void *in[DL_EXPR_MAX_INPUTS];
     void *out[DL_POINTWISE_MAX];
@@ -82,8 +78,7 @@ static dl_status run_node(const graph_run *run, const dl_graph_node *node)
     return status;
 }
 
-bool graph_run_all(graph_run *run)
-{
+bool graph_run_all(graph_run *run) {
     for (int n = 0; n < run->graph->nodes; n++) {
         const dl_graph_node *node = &run->graph->node[n];
         if (node->op == &dl_op_view) {

@@ -1,4 +1,5 @@
-/* Runs every suite (or those named on the command line); exit 1 if anything failed or nothing ran. */
+/* Runs every suite (or those named on the command line); exit 1 if anything failed or nothing ran.
+ */
 #include <CUnit/Basic.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,20 +8,18 @@
 #include "suites.inc"
 #undef SUITE
 
-static int wanted(const char *name, int argc, char **argv)
-{
+static int wanted(const char *name, int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], name) == 0)
             return 1;
     return argc < 2;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     if (CU_initialize_registry() != CUE_SUCCESS)
         return 1;
-#define SUITE(name)                                                                                \
-    if (wanted(#name, argc, argv))                                                                 \
+#define SUITE(name)                \
+    if (wanted(#name, argc, argv)) \
         suite_##name();
 #include "suites.inc"
 #undef SUITE

@@ -27,8 +27,7 @@ typedef struct trial {
     int instances;
 } trial;
 
-static void complain(const trial *run, const char *text)
-{
+static void complain(const trial *run, const char *text) {
     char message[512];
     const op_sample *sample = run->values->sample;
     snprintf(message, sizeof message, "%s, %s, %s: %s", sample->op->name, sample->name, run->form,
@@ -37,8 +36,7 @@ static void complain(const trial *run, const char *text)
     CU_FAIL("a row's kernel");
 }
 
-static dl_status call_prepare(trial *run, int threads, bool constant)
-{
+static dl_status call_prepare(trial *run, int threads, bool constant) {
     const op_sample *sample = run->values->sample;
     const dl_kernel *kernel = &sample->op->cpu;
     const dl_type *input[SAMPLE_INPUTS], *output[SAMPLE_OUTPUTS];
@@ -60,8 +58,7 @@ static dl_status call_prepare(trial *run, int threads, bool constant)
     return kernel->prepare ? kernel->prepare(&what, &run->prepared) : DL_OK;
 }
 
-static bool prepare(trial *run, int threads, bool constant)
-{
+static bool prepare(trial *run, int threads, bool constant) {
     const op_sample *sample = run->values->sample;
     const dl_kernel *kernel = &sample->op->cpu;
     if (call_prepare(run, threads, constant) != DL_OK) {
@@ -79,8 +76,7 @@ static bool prepare(trial *run, int threads, bool constant)
     return true;
 }
 
-static void finish(trial *run)
-{
+static void finish(trial *run) {
     const dl_kernel *kernel = &run->values->sample->op->cpu;
     for (int t = 0; t < run->instances; t++) {
         dl_free(run->instance[t].workspace);
@@ -95,8 +91,7 @@ static void finish(trial *run)
         dl_free(run->prepared.state);
 }
 
-static void add_instance(trial *run)
-{
+static void add_instance(trial *run) {
     instance *one = &run->instance[run->instances++];
     one->workspace = dl_alloc(run->prepared.workspace + GUARD);
     CU_ASSERT_PTR_NOT_NULL_FATAL(one->workspace);
@@ -109,8 +104,7 @@ static void add_instance(trial *run)
     }
 }
 
-static dl_status run_one(void *argument, int task)
-{
+static dl_status run_one(void *argument, int task) {
     trial *run = argument;
     instance *one = &run->instance[task];
     dl_random random = {.seed = 7, .step = 3};
@@ -123,8 +117,7 @@ static dl_status run_one(void *argument, int task)
     return one->status;
 }
 
-static bool guards_hold(const instance *one, const op_values *values, size_t workspace)
-{
+static bool guards_hold(const instance *one, const op_values *values, size_t workspace) {
     bool whole = true;
     for (int i = 0; i < GUARD; i++) {
         whole = whole && ((unsigned char *)one->workspace)[workspace + (size_t)i] == 0xff;
@@ -136,8 +129,7 @@ static bool guards_hold(const instance *one, const op_values *values, size_t wor
     return whole;
 }
 
-static void compare_reference(const trial *run, const instance *one)
-{
+static void compare_reference(const trial *run, const instance *one) {
     const op_values *values = run->values;
     char text[256];
     for (int o = 0; o < values->outputs; o++) {
@@ -162,8 +154,7 @@ static void compare_reference(const trial *run, const instance *one)
     }
 }
 
-static void compare_bits(const trial *run, const instance *one, const instance *other)
-{
+static void compare_bits(const trial *run, const instance *one, const instance *other) {
     for (int o = 0; o < run->values->outputs; o++)
         if (memcmp(one->out[o], other->out[o], dl_type_bytes(&run->values->type[o])) != 0)
             complain(run, "two runs of one call differ in their bits");
@@ -172,8 +163,7 @@ static void compare_bits(const trial *run, const instance *one, const instance *
 /* form NULL: this thread alone. Side form: as many runs at a time as tasks, of one prepared state.
  */
 static void try_form(const op_values *values, const char *name, int threads, bool side,
-                     bool constant)
-{
+                     bool constant) {
     trial run = {.values = values, .form = name};
     dl_team *team;
     if (!CHECK_OK(dl_team_open(&team, side ? DL_TEAM_SIDE : DL_TEAM_LONE, threads)))
@@ -202,8 +192,7 @@ static void try_form(const op_values *values, const char *name, int threads, boo
     dl_team_close(team);
 }
 
-void op_samples_forward(const op_sample_table *table)
-{
+void op_samples_forward(const op_sample_table *table) {
     for (int i = 0; i < table->count; i++) {
         op_values values;
         op_values_init(&values, &table->sample[i]);
@@ -217,8 +206,7 @@ void op_samples_forward(const op_sample_table *table)
     }
 }
 
-void op_samples_no_memory(const op_sample_table *table)
-{
+void op_samples_no_memory(const op_sample_table *table) {
     for (int i = 0; i < table->count; i++) {
         op_values values;
         op_values_init(&values, &table->sample[i]);

@@ -24,16 +24,14 @@ typedef struct gradient {
 } gradient;
 
 static void complain(const gradient *check, const char *form, int input, const char *element,
-                     double got, double want)
-{
+                     double got, double want) {
     const op_sample *sample = check->values->sample;
     fprintf(stderr, "\n  %s, %s, %s: gradient of output %d by input %d%s: got %.9g, want %.9g",
             sample->op->name, sample->name, form, check->output, input, element, got, want);
     CU_FAIL("a row's gradient");
 }
 
-static double weighted(gradient *check)
-{
+static double weighted(gradient *check) {
     const op_values *values = check->values;
     op_values_reference(values, (const double *const *)check->moved, check->result);
     double sum = 0;
@@ -43,20 +41,17 @@ static double weighted(gradient *check)
     return sum;
 }
 
-static bool close_to(const op_sample *sample, double got, double want)
-{
+static bool close_to(const op_sample *sample, double got, double want) {
     double tolerance = sample->gradient_tolerance > 0 ? sample->gradient_tolerance : 1e-4;
     double floor_of_one = fabs(want) > 1 ? fabs(want) : 1;
     return fabs(got - want) <= tolerance * floor_of_one; /* false for a NaN */
 }
 
-static bool asked(const op_sample *sample, int input)
-{
+static bool asked(const op_sample *sample, int input) {
     return (sample->differentiable >> input & 1U) != 0;
 }
 
-static void check_elements(gradient *check, const char *form, int input)
-{
+static void check_elements(gradient *check, const char *form, int input) {
     const op_values *values = check->values;
     int64_t count = dl_type_count(&values->sample->input[input]);
     for (int k = 0; k < ELEMENTS && k < count; k++) {
@@ -79,8 +74,7 @@ static void check_elements(gradient *check, const char *form, int input)
 }
 
 /* Central difference along one random direction of all inputs, against the scalar product. */
-static void check_direction(gradient *check, const char *form)
-{
+static void check_direction(gradient *check, const char *form) {
     const op_sample *sample = check->values->sample;
     double got = 0, side[2];
     for (int s = 0; s < 2; s++) {
@@ -98,8 +92,7 @@ static void check_direction(gradient *check, const char *form)
         complain(check, form, -1, " along a direction", got, want);
 }
 
-static dl_status build(void *argument, dl_graph *graph)
-{
+static dl_status build(void *argument, dl_graph *graph) {
     const gradient *check = argument;
     const op_sample *sample = check->values->sample;
     dl_value input[SAMPLE_INPUTS], wrt[SAMPLE_INPUTS], out[SAMPLE_INPUTS];
@@ -127,8 +120,7 @@ static dl_status build(void *argument, dl_graph *graph)
     return dl_graph_status(graph);
 }
 
-static dl_status run_exec(gradient *check, dl_exec *exec)
-{
+static dl_status run_exec(gradient *check, dl_exec *exec) {
     const op_sample *sample = check->values->sample;
     const dl_random random = {.seed = 7, .step = 3};
     char name[16];
@@ -151,8 +143,7 @@ static dl_status run_exec(gradient *check, dl_exec *exec)
     return DL_OK;
 }
 
-static void compare(gradient *check, const char *form)
-{
+static void compare(gradient *check, const char *form) {
     const op_sample *sample = check->values->sample;
     for (int i = 0; i < sample->inputs; i++)
         if (asked(sample, i))
@@ -163,8 +154,7 @@ static void compare(gradient *check, const char *form)
                sizeof(double) * (size_t)dl_type_count(&sample->input[i]));
 }
 
-static void try_form(gradient *check, const char *form, int threads, bool side)
-{
+static void try_form(gradient *check, const char *form, int threads, bool side) {
     dl_team *team = NULL;
     dl_comm *comm = NULL;
     dl_exec *exec = NULL;
@@ -200,8 +190,7 @@ static void try_form(gradient *check, const char *form, int threads, bool side)
     dl_variables_fini(&variables);
 }
 
-static void try_output(const op_values *values, int output)
-{
+static void try_output(const op_values *values, int output) {
     const op_sample *sample = values->sample;
     gradient check = {.values = values, .output = output};
     int64_t count = dl_type_count(&values->type[output]);
@@ -230,8 +219,7 @@ static void try_output(const op_values *values, int output)
     dl_free(check.weight);
 }
 
-void op_samples_gradient(const op_sample_table *table)
-{
+void op_samples_gradient(const op_sample_table *table) {
     for (int i = 0; i < table->count; i++) {
         const op_sample *sample = &table->sample[i];
         if (!sample->differentiable)

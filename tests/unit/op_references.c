@@ -11,16 +11,14 @@ static const double near = 1e-3; /* of a kink */
  * products in any order is within n epsilon sum |a b| (Higham, "Accuracy and Stability of Numerical
  * Algorithms", section 3.1); `terms` is such an n. */
 static void add(double *const *out, double *const *bound, int64_t to, double a, double b,
-                double terms)
-{
+                double terms) {
     out[0][to] += a * b;
     if (bound)
         bound[0][to] += (terms + 2) * fabs(a * b);
 }
 
 static void finish_epilogue(const dl_type *type, dl_epilogue epilogue, double *const *out,
-                            bool *const *kink)
-{
+                            bool *const *kink) {
     if (epilogue != DL_EPILOGUE_RELU)
         return;
     for (int64_t e = 0; e < dl_type_count(type); e++) {
@@ -32,8 +30,7 @@ static void finish_epilogue(const dl_type *type, dl_epilogue epilogue, double *c
 }
 
 void op_matmul_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                         double *const *out, double *const *bound, bool *const *kink)
-{
+                         double *const *out, double *const *bound, bool *const *kink) {
     const dl_matmul_attributes *attributes = sample->attributes;
     bool ta = attributes->transpose_a, tb = attributes->transpose_b;
     int64_t m = type[0].dim[0], n = type[0].dim[1], k = sample->input[0].dim[ta ? 0 : 1];
@@ -57,8 +54,7 @@ typedef struct triples {
 } triples;
 
 static triples triples_of(const dl_conv_attributes *a, const dl_type *x, const dl_type *w,
-                          const dl_type *y)
-{
+                          const dl_type *y) {
     int s = a->spatial;
     triples t = {.n = x->dim[0], .c = x->dim[s + 1], .o = w->dim[0], .group_in = w->dim[s + 1]};
     t.groups = a->groups;
@@ -83,8 +79,7 @@ typedef struct sums {
     double terms;
 } sums;
 
-static void sum_triple(const sums *s, int64_t x, int64_t w, int64_t y)
-{
+static void sum_triple(const sums *s, int64_t x, int64_t w, int64_t y) {
     if (!s->y)
         add(s->out, s->bound, y, s->x[x], s->w[w], s->terms);
     else if (!s->x)
@@ -93,8 +88,7 @@ static void sum_triple(const sums *s, int64_t x, int64_t w, int64_t y)
         add(s->out, s->bound, w, s->x[x], s->y[y], s->terms);
 }
 
-static void sum_at(const triples *t, const sums *s, int64_t n, int64_t oy, int64_t ox, int64_t o)
-{
+static void sum_at(const triples *t, const sums *s, int64_t n, int64_t oy, int64_t ox, int64_t o) {
     int64_t group = o / (t->o / t->groups);
     for (int64_t ky = 0; ky < t->kh; ky++)
         for (int64_t kx = 0; kx < t->kw; kx++) {
@@ -109,8 +103,7 @@ static void sum_at(const triples *t, const sums *s, int64_t n, int64_t oy, int64
         }
 }
 
-static void sum_all(const triples *t, sums *s)
-{
+static void sum_all(const triples *t, sums *s) {
     s->terms = (double)(!s->y   ? t->kh * t->kw * t->group_in
                         : !s->x ? t->kh * t->kw * t->o / t->groups
                                 : t->n * t->oh * t->ow);
@@ -122,8 +115,7 @@ static void sum_all(const triples *t, sums *s)
 }
 
 void op_conv_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                       double *const *out, double *const *bound, bool *const *kink)
-{
+                       double *const *out, double *const *bound, bool *const *kink) {
     const dl_conv_attributes *attributes = sample->attributes;
     triples t = triples_of(attributes, &sample->input[0], &sample->input[1], &type[0]);
     sums s = {.out = out, .bound = bound, .x = in[0], .w = in[1]};
@@ -134,8 +126,7 @@ void op_conv_reference(const op_sample *sample, const dl_type *type, const doubl
 }
 
 void op_conv_input_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                             double *const *out, double *const *bound, bool *const *kink)
-{
+                             double *const *out, double *const *bound, bool *const *kink) {
     (void)kink;
     const dl_conv_input_attributes *attributes = sample->attributes;
     triples t = triples_of(&attributes->conv, &type[0], &sample->input[1], &sample->input[0]);
@@ -144,8 +135,7 @@ void op_conv_input_reference(const op_sample *sample, const dl_type *type, const
 }
 
 void op_conv_weight_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                              double *const *out, double *const *bound, bool *const *kink)
-{
+                              double *const *out, double *const *bound, bool *const *kink) {
     (void)kink;
     const dl_conv_weight_attributes *attributes = sample->attributes;
     triples t = triples_of(&attributes->conv, &sample->input[0], &type[0], &sample->input[1]);
@@ -158,8 +148,7 @@ typedef struct pooling {
     int64_t n, ih, iw, c, oh, ow, kernel[2], stride[2], before[2];
 } pooling;
 
-static pooling pooling_of(const dl_pool_attributes *a, const dl_type *x, const dl_type *y)
-{
+static pooling pooling_of(const dl_pool_attributes *a, const dl_type *x, const dl_type *y) {
     int s = a->spatial;
     pooling p = {.n = x->dim[0], .c = x->dim[s + 1], .iw = x->dim[s], .ow = y->dim[s]};
     p.ih = s == 2 ? x->dim[1] : 1;
@@ -174,8 +163,7 @@ static pooling pooling_of(const dl_pool_attributes *a, const dl_type *x, const d
 }
 
 /* Index in x of cell (ky, kx) of the window of output element y; -1 in the padding. */
-static int64_t cell(const pooling *p, int64_t y, int64_t ky, int64_t kx)
-{
+static int64_t cell(const pooling *p, int64_t y, int64_t ky, int64_t kx) {
     int64_t c = y % p->c, ox = y / p->c % p->ow, oy = y / p->c / p->ow % p->oh;
     int64_t n = y / p->c / p->ow / p->oh;
     int64_t iy = oy * p->stride[0] + ky - p->before[0], ix = ox * p->stride[1] + kx - p->before[1];
@@ -185,8 +173,7 @@ static int64_t cell(const pooling *p, int64_t y, int64_t ky, int64_t kx)
 }
 
 void op_max_pool_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                           double *const *out, double *const *bound, bool *const *kink)
-{
+                           double *const *out, double *const *bound, bool *const *kink) {
     (void)bound; /* a maximum is exact */
     pooling p = pooling_of(sample->attributes, &sample->input[0], &type[0]);
     for (int64_t y = 0; y < dl_type_count(&type[0]); y++) {
@@ -209,8 +196,7 @@ void op_max_pool_reference(const op_sample *sample, const dl_type *type, const d
 
 /* Shares of each cell in its average, and back. */
 static void walk_average(const pooling *p, int64_t count, const double *x, const double *y,
-                         double *const *out, double *const *bound)
-{
+                         double *const *out, double *const *bound) {
     for (int64_t to = 0; to < count; to++) {
         int64_t cells = p->kernel[0] * p->kernel[1], inside = 0;
         for (int64_t k = 0; k < cells; k++)
@@ -226,8 +212,7 @@ static void walk_average(const pooling *p, int64_t count, const double *x, const
 
 void op_average_pool_reference(const op_sample *sample, const dl_type *type,
                                const double *const *in, double *const *out, double *const *bound,
-                               bool *const *kink)
-{
+                               bool *const *kink) {
     (void)kink;
     pooling p = pooling_of(sample->attributes, &sample->input[0], &type[0]);
     walk_average(&p, dl_type_count(&type[0]), in[0], NULL, out, bound);
@@ -235,8 +220,7 @@ void op_average_pool_reference(const op_sample *sample, const dl_type *type,
 
 void op_average_gradient_reference(const op_sample *sample, const dl_type *type,
                                    const double *const *in, double *const *out,
-                                   double *const *bound, bool *const *kink)
-{
+                                   double *const *bound, bool *const *kink) {
     (void)kink;
     const dl_pool_gradient_attributes *attributes = sample->attributes;
     pooling p = pooling_of(&attributes->pool, &type[0], &sample->input[0]);
@@ -245,8 +229,7 @@ void op_average_gradient_reference(const op_sample *sample, const dl_type *type,
 
 void op_max_gradient_reference(const op_sample *sample, const dl_type *type,
                                const double *const *in, double *const *out, double *const *bound,
-                               bool *const *kink)
-{
+                               bool *const *kink) {
     (void)kink;
     const dl_pool_gradient_attributes *attributes = sample->attributes;
     pooling p = pooling_of(&attributes->pool, &type[0], &sample->input[0]);

@@ -3,14 +3,12 @@
  *
  * A sample says a row, attributes, inputs and a naive reference in double, written for clarity:
  * loops over the definition, sharing nothing with the row. The tables stand in test_ops_NAME.c, one
- * a family, and are listed in test_ops.c. For each sample the suite checks, with 1 thread, 2 threads
- * and a side team,
- *   forward    every float output against the reference, tolerance from arithmetic; expected values,
- *              bit for bit; equal bits on a second run, with any number of threads, with packed
- *              inputs, and from two workers on one prepared state
- *   gradient   (rows with grad, samples with differentiable != 0) dl_gradients + exec against
- *              central differences of the reference: single elements of each input, and one
- *              direction that moves all. */
+ * a family, and are listed in test_ops.c. For each sample the suite checks, with 1 thread, 2
+ * threads and a side team, forward    every float output against the reference, tolerance from
+ * arithmetic; expected values, bit for bit; equal bits on a second run, with any number of threads,
+ * with packed inputs, and from two workers on one prepared state gradient   (rows with grad,
+ * samples with differentiable != 0) dl_gradients + exec against central differences of the
+ * reference: single elements of each input, and one direction that moves all. */
 #ifndef DL_TESTS_OP_SAMPLES_H
 #define DL_TESTS_OP_SAMPLES_H
 
@@ -74,7 +72,7 @@ typedef struct op_sample_table {
     int count;
 } op_sample_table;
 
-extern const op_sample_table op_samples_dnnl; /* test_ops_dnnl.c: matmul, conv, pool */
+extern const op_sample_table op_samples_dnnl;    /* test_ops_dnnl.c: matmul, conv, pool */
 extern const op_sample_table op_samples_reduce;  /* test_ops_reduce.c */
 extern const op_sample_table op_samples_layout;  /* test_ops_layout.c: moves, gather, cast */
 extern const op_sample_table op_samples_softmax; /* test_ops_softmax.c */

@@ -7,19 +7,16 @@
 
 #include "tests/unit/check.h"
 
-static double unit(uint32_t stream, int64_t element)
-{
+static double unit(uint32_t stream, int64_t element) {
     return (double)dl_unit_float(dl_random_word(2021, stream, 0, 0, (uint32_t)element));
 }
 
-double op_values_random(const op_values *values, const char *purpose, int64_t element)
-{
+double op_values_random(const op_values *values, const char *purpose, int64_t element) {
     uint32_t stream = dl_stream(values->sample->name) ^ dl_stream(purpose);
     return 2 * unit(stream, element) - 1;
 }
 
-static double fill_one(const op_sample *sample, int i, uint32_t stream, int64_t element)
-{
+static double fill_one(const op_sample *sample, int i, uint32_t stream, int64_t element) {
     double u = unit(stream, element);
     if (sample->given[i])
         return (double)sample->given[i][element];
@@ -35,8 +32,7 @@ static double fill_one(const op_sample *sample, int i, uint32_t stream, int64_t 
     return 0;
 }
 
-static void store(const dl_type *type, void *memory, int64_t element, double value)
-{
+static void store(const dl_type *type, void *memory, int64_t element, double value) {
     if (type->dtype == DL_F32)
         ((float *)memory)[element] = (float)value;
     else if (type->dtype == DL_I32)
@@ -47,8 +43,7 @@ static void store(const dl_type *type, void *memory, int64_t element, double val
         CU_FAIL_FATAL("a sample with an element type that the harness does not fill");
 }
 
-static void fill_input(op_values *values, int i)
-{
+static void fill_input(op_values *values, int i) {
     const op_sample *sample = values->sample;
     const dl_type *type = &sample->input[i];
     int64_t count = dl_type_count(type), row = type->rank ? type->dim[type->rank - 1] : 1;
@@ -73,8 +68,7 @@ static void fill_input(op_values *values, int i)
         store(type, values->in[i], e, values->exact[i][e]);
 }
 
-void op_values_init(op_values *values, const op_sample *sample)
-{
+void op_values_init(op_values *values, const op_sample *sample) {
     const dl_op *op = sample->op;
     const dl_type *input[SAMPLE_INPUTS];
     memset(values, 0, sizeof *values);
@@ -107,8 +101,7 @@ void op_values_init(op_values *values, const op_sample *sample)
             values->bound[o][e] *= (double)FLT_EPSILON;
 }
 
-void op_values_fini(op_values *values)
-{
+void op_values_fini(op_values *values) {
     for (int i = 0; i < SAMPLE_INPUTS; i++) {
         dl_free(values->in[i]);
         dl_free(values->exact[i]);
@@ -120,8 +113,7 @@ void op_values_fini(op_values *values)
     }
 }
 
-void op_values_reference(const op_values *values, const double *const *in, double *const *out)
-{
+void op_values_reference(const op_values *values, const double *const *in, double *const *out) {
     for (int o = 0; o < values->outputs; o++)
         memset(out[o], 0, sizeof(double) * (size_t)dl_type_count(&values->type[o]));
     values->sample->reference(values->sample, values->type, in, out, NULL, NULL);

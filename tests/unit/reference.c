@@ -18,14 +18,12 @@ typedef struct reading {
     reference_case *current;
 } reading;
 
-static dl_status wrong(const reading *reader, const char *what, const char *which)
-{
+static dl_status wrong(const reading *reader, const char *what, const char *which) {
     return dl_fail(DL_NO_INPUT, "%s.txt:%d: %s '%s'", reader->stem, reader->line, what, which);
 }
 
 static dl_status read_whole(dl_arena *arena, const char *stem, const char *ending, char **out,
-                            size_t *size)
-{
+                            size_t *size) {
     char path[1024];
     snprintf(path, sizeof path, "%s%s", stem, ending);
     FILE *file = fopen(path, "rb");
@@ -45,8 +43,7 @@ static dl_status read_whole(dl_arena *arena, const char *stem, const char *endin
 }
 
 /* The next line, ended where its newline stood; NULL at the end. */
-static char *next_line(reading *reader)
-{
+static char *next_line(reading *reader) {
     char *line = reader->at;
     if (*line == '\0')
         return NULL;
@@ -58,16 +55,14 @@ static char *next_line(reading *reader)
     return line;
 }
 
-static bool whole_number(const char *text, int64_t *out)
-{
+static bool whole_number(const char *text, int64_t *out) {
     char *end;
     *out = strtoll(text, &end, 10);
     return *text && *end == '\0' && *out >= 0;
 }
 
 /* Takes the tensor's numbers from those left. */
-static dl_status read_tensor(reading *reader, reference_entry *entry, char **word, int words)
-{
+static dl_status read_tensor(reading *reader, reference_entry *entry, char **word, int words) {
     dl_type *type = &entry->type;
     type->rank = 0;
     for (int i = 0; i < words; i++)
@@ -89,8 +84,7 @@ static dl_status read_tensor(reading *reader, reference_entry *entry, char **wor
     return DL_OK;
 }
 
-static dl_status read_entry(reading *reader, char **word, int words)
-{
+static dl_status read_entry(reading *reader, char **word, int words) {
     static const char *const keys[] = {"input",    "weight",   "output", "evaluation",
                                        "training", "gradient", "after"};
     reference_entry entry = {.type = {.dtype = DL_F32}};
@@ -139,8 +133,7 @@ static dl_status read_entry(reading *reader, char **word, int words)
     return DL_OK;
 }
 
-static dl_status read_job(reading *reader, int64_t lines)
-{
+static dl_status read_job(reading *reader, int64_t lines) {
     const char *text = "";
     for (int64_t i = 0; i < lines && text; i++) {
         const char *line = next_line(reader);
@@ -153,8 +146,7 @@ static dl_status read_job(reading *reader, int64_t lines)
 }
 
 /* A line between `case` and `end`. */
-static dl_status read_line(reading *reader, char **word, int words)
-{
+static dl_status read_line(reading *reader, char **word, int words) {
     int64_t number;
     bool count = words == 2 && whole_number(word[1], &number);
     if (strcmp(word[0], "job") == 0 && count)
@@ -166,8 +158,7 @@ static dl_status read_line(reading *reader, char **word, int words)
     return read_entry(reader, word, words);
 }
 
-dl_status reference_read(dl_arena *arena, const char *stem, reference_case **out, int *count)
-{
+dl_status reference_read(dl_arena *arena, const char *stem, reference_case **out, int *count) {
     reading reader = {.arena = arena, .stem = stem};
     char *numbers;
     size_t size;
@@ -209,8 +200,8 @@ dl_status reference_read(dl_arena *arena, const char *stem, reference_case **out
     return DL_OK;
 }
 
-const reference_entry *reference_find(const reference_case *c, reference_key key, const char *name)
-{
+const reference_entry *reference_find(const reference_case *c, reference_key key,
+                                      const char *name) {
     for (int i = 0; i < c->entries; i++)
         if (c->entry[i].key == key && strcmp(c->entry[i].name, name) == 0)
             return &c->entry[i];

@@ -1,5 +1,6 @@
-/* Running programs: the bits of a step do not depend on the memory plan, on the form of the team, nor on
- * packing; a step allocates nothing; leaves add up; a refusal ends the run with its message. */
+/* Running programs: the bits of a step do not depend on the memory plan, on the form of the team,
+ * nor on packing; a step allocates nothing; leaves add up; a refusal ends the run with its message.
+ */
 #include <math.h>
 #include <string.h>
 
@@ -16,16 +17,14 @@ typedef struct model {
     bool global; /* normalise hidden values over the whole batch: collectives inside */
 } model;
 
-static const dl_variable *want(model *m, const char *name, dl_type type)
-{
+static const dl_variable *want(model *m, const char *name, dl_type type) {
     dl_variable like = {.name = name, .type = type, .slab = DL_SLAB_PARAMETER};
     dl_variable *made = NULL;
     CHECK_OK(dl_variables_want(&m->variables, &like, &made));
     return made;
 }
 
-static void open_model(model *m, bool global)
-{
+static void open_model(model *m, bool global) {
     memset(m, 0, sizeof *m);
     dl_variables_init(&m->variables);
     m->global = global;
@@ -40,8 +39,7 @@ static void open_model(model *m, bool global)
             dl_unit_float(dl_random_word(3, 1, 0, 0, (uint32_t)i)) - 0.5f;
 }
 
-static dl_value normalise(model *m, dl_graph *g, dl_value h, dl_value samples)
-{
+static dl_value normalise(model *m, dl_graph *g, dl_value h, dl_value samples) {
     dl_value sum = dl_channel_sum(g, h, -1);
     sum = dl_sum_part(g, dl_sum_leaves(g, &sum, 1, "mean"), 0);
     dl_value mean = dl_map(g, "x0 / x1", (dl_value[]){sum, samples}, 2);
@@ -56,8 +54,7 @@ static dl_value normalise(model *m, dl_graph *g, dl_value h, dl_value samples)
                          &attributes);
 }
 
-static dl_status build_step(void *argument, dl_graph *g)
-{
+static dl_status build_step(void *argument, dl_graph *g) {
     model *m = argument;
     dl_value x = dl_graph_input(g, "x", DL_TYPE(DL_F32, g->samples, FEATURES), false);
     dl_value y = dl_graph_input(g, "y", DL_TYPE(DL_I32, g->samples), false);
@@ -104,8 +101,7 @@ typedef struct outcome {
     uint64_t allocations; /* of all steps but the first */
 } outcome;
 
-static void fill_batch(float *x, int32_t *y, float *samples)
-{
+static void fill_batch(float *x, int32_t *y, float *samples) {
     for (uint32_t i = 0; i < BATCH * FEATURES; i++)
         x[i] = dl_unit_float(dl_random_word(5, 0, 0, 0, i)) * 2.0f - 1.0f;
     for (uint32_t i = 0; i < BATCH; i++)
@@ -113,8 +109,7 @@ static void fill_batch(float *x, int32_t *y, float *samples)
     *samples = BATCH;
 }
 
-static void run_setting(const setting *s, outcome *out)
-{
+static void run_setting(const setting *s, outcome *out) {
     static float x[BATCH * FEATURES], samples;
     static int32_t y[BATCH];
     memset(out, 0, sizeof *out);
@@ -160,8 +155,7 @@ static void run_setting(const setting *s, outcome *out)
     dl_variables_fini(&m.variables);
 }
 
-static void compare(const setting *a, const setting *b)
-{
+static void compare(const setting *a, const setting *b) {
     outcome first, second;
     run_setting(a, &first);
     run_setting(b, &second);
@@ -169,8 +163,7 @@ static void compare(const setting *a, const setting *b)
     CHECK_BITS(second.loss, first.loss, STEPS);
 }
 
-static void test_memory_modes(void)
-{
+static void test_memory_modes(void) {
     for (int global = 0; global < 2; global++)
         for (int leaves = 1; leaves <= 5; leaves += 2) {
             setting planned = {DL_TEAM_LONE, 1, leaves, DL_MEMORY_PLANNED, global};
@@ -182,8 +175,7 @@ static void test_memory_modes(void)
         }
 }
 
-static void test_side_team(void)
-{
+static void test_side_team(void) {
     for (int global = 0; global < 2; global++) {
         setting lone = {DL_TEAM_LONE, 1, 8, DL_MEMORY_PLANNED, global};
         for (int threads = 1; threads <= 3; threads++) {
@@ -193,8 +185,7 @@ static void test_side_team(void)
     }
 }
 
-static void test_leaves_add_up(void)
-{
+static void test_leaves_add_up(void) {
     outcome whole, cut;
     for (int global = 0; global < 2; global++) {
         setting one = {DL_TEAM_LONE, 1, 1, DL_MEMORY_PLANNED, global};
@@ -210,8 +201,7 @@ static void test_leaves_add_up(void)
     }
 }
 
-static void test_no_allocation(void)
-{
+static void test_no_allocation(void) {
     for (int form = 0; form < 2; form++) {
         setting s = {form ? DL_TEAM_SIDE : DL_TEAM_LONE, 2, 4, DL_MEMORY_PLANNED, true};
         outcome out;
@@ -220,8 +210,7 @@ static void test_no_allocation(void)
     }
 }
 
-static dl_status build_doubling(void *argument, dl_graph *g)
-{
+static dl_status build_doubling(void *argument, dl_graph *g) {
     (void)argument;
     dl_value x = dl_graph_input(g, "x", DL_TYPE(DL_F32, g->samples, 2), false);
     g->scope = "double";
@@ -231,8 +220,7 @@ static dl_status build_doubling(void *argument, dl_graph *g)
     return dl_graph_status(g);
 }
 
-static void test_outputs_and_refusal(void)
-{
+static void test_outputs_and_refusal(void) {
     dl_team *team = NULL;
     dl_comm *comm = NULL;
     dl_exec *exec = NULL;
@@ -281,8 +269,7 @@ static void test_outputs_and_refusal(void)
 }
 
 void suite_exec(void);
-void suite_exec(void)
-{
+void suite_exec(void) {
     CU_pSuite suite = CU_add_suite("exec", NULL, NULL);
     CU_add_test(suite, "planned, unplanned, poisoned memory: same bits", test_memory_modes);
     CU_add_test(suite, "side by side and one after another: same bits", test_side_team);

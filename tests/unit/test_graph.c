@@ -11,15 +11,13 @@
 static dl_variables variables;
 static dl_variable *weight[4];
 
-static dl_variable *want(const char *name, dl_type type, dl_slab slab)
-{
+static dl_variable *want(const char *name, dl_type type, dl_slab slab) {
     dl_variable like = {.name = name, .layer = "dense", .type = type, .slab = slab};
     dl_variable *made = NULL;
     return dl_variables_want(&variables, &like, &made) == DL_OK ? made : NULL;
 }
 
-static int open_variables(void)
-{
+static int open_variables(void) {
     dl_variables_init(&variables);
     weight[0] = want("dense/kernel", DL_TYPE(DL_F32, 4, 3), DL_SLAB_PARAMETER);
     weight[1] = want("dense/bias", DL_TYPE(DL_F32, 4), DL_SLAB_PARAMETER);
@@ -29,14 +27,12 @@ static int open_variables(void)
     return !(weight[0] && weight[1] && weight[2] && weight[3]);
 }
 
-static int close_variables(void)
-{
+static int close_variables(void) {
     dl_variables_fini(&variables);
     return 0;
 }
 
-static void open(dl_graph *g, int64_t samples)
-{
+static void open(dl_graph *g, int64_t samples) {
     dl_graph_init(g, dl_ops(), &variables, samples, true);
 }
 
@@ -44,8 +40,7 @@ static void open(dl_graph *g, int64_t samples)
 
 /* Gradients of sum(y) against central differences of the graph itself in float32. */
 static void check_gradients(const dl_graph *g, dl_value y, const dl_value *wrt, const dl_value *out,
-                            int count)
-{
+                            int count) {
     graph_run run;
     const float step = 0x1p-7f;
     CHECK_OK(dl_graph_status(g));
@@ -79,8 +74,7 @@ typedef struct network {
 
 /* x [n, 3] through a dense layer, positions [1, 4], a scale [1, 1, 4] over [n, 1, 4] and tanh; loss
  * is the sum of squares less a batch mean. */
-static void build(dl_graph *g, network *net)
-{
+static void build(dl_graph *g, network *net) {
     dl_matmul_attributes transposed = {.transpose_b = true};
     g->scope = "dense";
     net->x = dl_graph_input(g, "x", DL_TYPE(DL_F32, g->samples, 3), false);
@@ -104,8 +98,7 @@ static void build(dl_graph *g, network *net)
     net->loss = dl_reduce(g, loss, DL_REDUCE_SUM, 1, false);
 }
 
-static void test_gradients(void)
-{
+static void test_gradients(void) {
     dl_graph g;
     network net;
     for (int64_t samples = 1; samples <= 4; samples += 3) {
@@ -120,8 +113,7 @@ static void test_gradients(void)
 
 /* The gradient at an inner value is the one that its own layer receives: db = sum over samples of
  * dh. */
-static void test_inner(void)
-{
+static void test_inner(void) {
     dl_graph g;
     network net;
     graph_run run;
@@ -139,8 +131,7 @@ static void test_inner(void)
 }
 
 /* A seed weighs the elements; what y does not depend on has no gradient; y itself has its seed. */
-static void test_seed(void)
-{
+static void test_seed(void) {
     dl_graph g;
     open(&g, 2);
     dl_value x = dl_graph_input(&g, "x", DL_TYPE(DL_F32, 2, 3), false);
@@ -161,8 +152,7 @@ static void test_seed(void)
 }
 
 /* What reaches a value from many consumers is added up: more than one expression has inputs for. */
-static void test_fan_out(void)
-{
+static void test_fan_out(void) {
     static const int counts[] = {1, 2, 23, 24, 25, 47, 48, 60};
     for (int k = 0; k < DL_COUNT(counts); k++) {
         dl_graph g;
@@ -187,8 +177,7 @@ static void test_fan_out(void)
 
 /* An expression with as many inputs as there can be has a gradient, which reads what it needs
  * alone. */
-static void test_many_inputs(void)
-{
+static void test_many_inputs(void) {
     dl_graph g;
     dl_value x[DL_EXPR_MAX_INPUTS], out[DL_EXPR_MAX_INPUTS];
     const dl_expr *sum = NULL;
@@ -210,8 +199,7 @@ static void test_many_inputs(void)
 }
 
 /* Through a view of a part, and through a sum over shards (here of one shard). */
-static void test_parts(void)
-{
+static void test_parts(void) {
     dl_graph g;
     open(&g, 2);
     dl_value x = dl_graph_input(&g, "x", DL_TYPE(DL_F32, 2, 5), false);
@@ -230,8 +218,7 @@ static void test_parts(void)
 }
 
 /* The greatest that are equal share the gradient. */
-static void test_ties(void)
-{
+static void test_ties(void) {
     dl_graph g;
     graph_run run;
     open(&g, 2);
@@ -246,8 +233,7 @@ static void test_ties(void)
     dl_graph_fini(&g);
 }
 
-static void test_missing_gradient(void)
-{
+static void test_missing_gradient(void) {
     dl_graph g;
     dl_value out[2];
     open(&g, 2);
@@ -268,8 +254,7 @@ static void test_missing_gradient(void)
 
 /* ---- building ---- */
 
-static void test_broadcast(void)
-{
+static void test_broadcast(void) {
     static const struct {
         dl_type a, b, y;
         int nodes; /* 2: a broadcast of its own */
@@ -296,8 +281,7 @@ static void test_broadcast(void)
     }
 }
 
-static void test_messages(void)
-{
+static void test_messages(void) {
     dl_node place = {0};
     dl_graph g;
     open(&g, 2);
@@ -344,8 +328,7 @@ static void test_messages(void)
 
 /* ---- passes ---- */
 
-static int count_of(const dl_graph *g, const char *op)
-{
+static int count_of(const dl_graph *g, const char *op) {
     int count = 0;
     for (int n = 0; n < g->nodes; n++)
         count += strcmp(g->node[n].op->name, op) == 0;
@@ -353,8 +336,7 @@ static int count_of(const dl_graph *g, const char *op)
 }
 
 /* The network's gradients as assignments and outputs, before and after. */
-static void test_simplify_keeps_bits(void)
-{
+static void test_simplify_keeps_bits(void) {
     dl_graph g[2];
     network net;
     graph_run run[2];
@@ -389,8 +371,7 @@ static void test_simplify_keeps_bits(void)
     }
 }
 
-static void test_simplify(void)
-{
+static void test_simplify(void) {
     dl_graph g;
     open(&g, 2);
     dl_value x = dl_graph_input(&g, "x", DL_TYPE(DL_F32, 2, 6), false);
@@ -428,8 +409,7 @@ static void test_simplify(void)
 
 /* ---- hash ---- */
 
-static uint64_t hash_of(int64_t samples, bool simplified, float rate)
-{
+static uint64_t hash_of(int64_t samples, bool simplified, float rate) {
     dl_graph g;
     network net;
     char text[48];
@@ -450,8 +430,7 @@ static uint64_t hash_of(int64_t samples, bool simplified, float rate)
     return hash;
 }
 
-static void test_hash(void)
-{
+static void test_hash(void) {
     for (int simplified = 0; simplified < 2; simplified++) {
         uint64_t hash = hash_of(2, simplified, 0.5f);
         for (int64_t samples = 1; samples <= 6; samples++)
@@ -463,8 +442,7 @@ static void test_hash(void)
 
 /* ---- variables ---- */
 
-static void test_variables(void)
-{
+static void test_variables(void) {
     dl_variables v;
     dl_variable *made[4], *again;
     const dl_variable like[4] = {
@@ -509,8 +487,7 @@ static void test_variables(void)
 }
 
 void suite_graph(void);
-void suite_graph(void)
-{
+void suite_graph(void) {
     CU_pSuite suite = CU_add_suite("graph", open_variables, close_variables);
     CU_add_test(suite, "gradients of weights and inputs", test_gradients);
     CU_add_test(suite, "gradients of inner values", test_inner);

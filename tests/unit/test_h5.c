@@ -15,15 +15,13 @@
 
 static char folder[64], path[128];
 
-static void enter(void)
-{
+static void enter(void) {
     snprintf(folder, sizeof folder, "/tmp/dl-h5-XXXXXX");
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/model.h5", folder);
 }
 
-static void leave(void)
-{
+static void leave(void) {
     char command[96];
     snprintf(command, sizeof command, "rm -rf '%s'", folder);
     CU_ASSERT_EQUAL(system(command), 0);
@@ -34,8 +32,7 @@ static const float conv[2 * 3 * 3 * 2] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,
                                           24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35};
 static const float dense[6] = {1, 2, 3, 4, 5, 6}, bias[2] = {-1, -2};
 
-static dl_status save(const char *config)
-{
+static dl_status save(const char *config) {
     const dl_keras_weight conv_weight[] = {
         {"conv2d/kernel:0", DL_TYPE(DL_F32, 2, 3, 3, 2), {1, 2, 3, 0}, conv}};
     const dl_keras_weight dense_weight[] = {
@@ -47,8 +44,7 @@ static dl_status save(const char *config)
     return dl_keras_h5_write(path, &model);
 }
 
-static void test_round_trip(void)
-{
+static void test_round_trip(void) {
     static const char config[] = "{\"class_name\": \"Sequential\"}";
     enter();
     for (int whole = 0; whole < 2; whole++) {
@@ -87,8 +83,7 @@ static void test_round_trip(void)
 }
 
 /* Hundreds of long names: the list is split as Keras splits it. */
-static void test_long_lists(void)
-{
+static void test_long_lists(void) {
     enter();
     static char names[900][101];
     static dl_keras_layer layer[900];
@@ -108,8 +103,7 @@ static void test_long_lists(void)
     leave();
 }
 
-static void test_refused_names(void)
-{
+static void test_refused_names(void) {
     static const char *const bad[] = {"", "/a", "a//b", "../a", "a/./b", "a/"};
     enter();
     for (int i = 0; i < DL_COUNT(bad); i++) {
@@ -123,8 +117,7 @@ static void test_refused_names(void)
     leave();
 }
 
-static void make_hostile(int kind)
-{
+static void make_hostile(int kind) {
     const hsize_t one = 1, four = 4, vast = 1u << 30;
     hid_t file, group, space, type = H5Tcopy(H5T_C_S1), data = -1, list, attribute;
     const char *const layer = "l", *weight = "w";
@@ -164,8 +157,7 @@ static void make_hostile(int kind)
     CU_ASSERT(H5Fclose(file) >= 0);
 }
 
-static void test_hostile(void)
-{
+static void test_hostile(void) {
     static const char *const why[] = {"link to somewhere else",     "link to somewhere else",
                                       "values lie in another file", "larger than the file",
                                       "filter other than gzip",     "holds no values",
@@ -185,8 +177,7 @@ static void test_hostile(void)
 }
 
 /* Whatever the library does with damaged bytes, this process gets a status. */
-static void test_damaged(void)
-{
+static void test_damaged(void) {
     char *bytes;
     size_t count;
     enter();
@@ -208,8 +199,7 @@ static void test_damaged(void)
     leave();
 }
 
-static void test_faults(void)
-{
+static void test_faults(void) {
     char *before, *after;
     size_t count, again;
     enter();
@@ -237,8 +227,7 @@ static void test_faults(void)
     leave();
 }
 
-void suite_h5(void)
-{
+void suite_h5(void) {
     CU_pSuite suite = CU_add_suite("h5", NULL, NULL);
     CU_add_test(suite, "round trip and layout", test_round_trip);
     CU_add_test(suite, "long lists of names", test_long_lists);

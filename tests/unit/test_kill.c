@@ -16,14 +16,12 @@
 
 enum { ROUNDS = 30, VALUES = 100000 };
 
-static void fill(float *values, int64_t step)
-{
+static void fill(float *values, int64_t step) {
     for (int i = 0; i < VALUES; i++)
         values[i] = (float)(step * 7 + i % 1000);
 }
 
-static dl_status save(const char *folder, float *values, int64_t step)
-{
+static dl_status save(const char *folder, float *values, int64_t step) {
     const dl_type type = DL_TYPE(DL_F32, VALUES);
     dl_checkpoint_writer *writer;
     fill(values, step);
@@ -38,8 +36,7 @@ static dl_status save(const char *folder, float *values, int64_t step)
 }
 
 /* Saves one after another until it is killed; *safe is the last one that was committed. */
-static void save_forever(const char *folder, float *values, int64_t step, volatile int64_t *safe)
-{
+static void save_forever(const char *folder, float *values, int64_t step, volatile int64_t *safe) {
     for (;; step++) {
         if (save(folder, values, step) != DL_OK) {
             fprintf(stderr, "%s\n", dl_message());
@@ -49,15 +46,13 @@ static void save_forever(const char *folder, float *values, int64_t step, volati
     }
 }
 
-static void count_warning(void *count, const char *text)
-{
+static void count_warning(void *count, const char *text) {
     printf("%s\n", text);
     ++*(int *)count;
 }
 
 /* The newest checkpoint is whole, and its values are those of its step. */
-static int64_t newest_step(const char *folder, float *values, float *want)
-{
+static int64_t newest_step(const char *folder, float *values, float *want) {
     const dl_type type = DL_TYPE(DL_F32, VALUES);
     dl_checkpoint *checkpoint;
     int warnings = 0;
@@ -77,8 +72,7 @@ static int64_t newest_step(const char *folder, float *values, float *want)
 }
 
 /* Names in the folder; checkpoints are counted apart. */
-static int list(const char *folder, int *checkpoints)
-{
+static int list(const char *folder, int *checkpoints) {
     int others = 0;
     DIR *listing = opendir(folder);
     *checkpoints = 0;
@@ -92,8 +86,7 @@ static int list(const char *folder, int *checkpoints)
     return others;
 }
 
-static void test_kill(void)
-{
+static void test_kill(void) {
     char folder[] = "/tmp/dltests-kill-XXXXXX", command[64];
     volatile int64_t *safe =
         mmap(NULL, sizeof *safe, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -138,8 +131,7 @@ static void test_kill(void)
     CU_ASSERT_EQUAL(system(command), 0);
 }
 
-void suite_kill(void)
-{
+void suite_kill(void) {
     CU_pSuite suite = CU_add_suite("kill", NULL, NULL);
     CU_add_test(suite, "killed while it saves", test_kill);
 }

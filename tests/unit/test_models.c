@@ -269,10 +269,21 @@ static void test_keras_config(void) {
 /* The order in which Keras's load_model gives weights to layers: its Model.layers after reading
  * such a file (TensorFlow 2.15), which is not the order of the job. */
 static void test_keras_order(void) {
-    static const char *const want[] = {
-        "left", "right", "tower.wide", "own.wide", "tower.batch_normalization",
-        "own.batch_normalization", "tower.narrow", "own.narrow", "gap", "both", "late", "most",
-        "all", "out", "size"};
+    static const char *const want[] = {"left",
+                                       "right",
+                                       "tower.wide",
+                                       "own.wide",
+                                       "tower.batch_normalization",
+                                       "own.batch_normalization",
+                                       "tower.narrow",
+                                       "own.narrow",
+                                       "gap",
+                                       "both",
+                                       "late",
+                                       "most",
+                                       "all",
+                                       "out",
+                                       "size"};
     const dl_field field[] = {FLOATS("left", 6), FLOATS("right", 6), FLOATS("unread", 2)};
     model m;
     if (CHECK_OK(model_try(&m,

@@ -9,8 +9,7 @@ static const op_sample_table *const tables[] = {&op_samples_dnnl, &op_samples_re
                                                 &op_samples_layout, &op_samples_softmax,
                                                 &op_samples_norm};
 
-static bool sampled(const dl_op *op, bool gradient)
-{
+static bool sampled(const dl_op *op, bool gradient) {
     for (int t = 0; t < DL_COUNT(tables); t++)
         for (int i = 0; i < tables[t]->count; i++)
             if (tables[t]->sample[i].op == op && (!gradient || tables[t]->sample[i].differentiable))
@@ -18,8 +17,7 @@ static bool sampled(const dl_op *op, bool gradient)
     return false;
 }
 
-static bool by_hand(const dl_op *op)
-{
+static bool by_hand(const dl_op *op) {
     for (int t = 0; t < DL_COUNT(tables); t++)
         for (int i = 0; i < tables[t]->count; i++)
             if (tables[t]->sample[i].op == op && tables[t]->sample[i].expected[0])
@@ -27,15 +25,13 @@ static bool by_hand(const dl_op *op)
     return false;
 }
 
-static void want(bool there, const dl_op *op, const char *what)
-{
+static void want(bool there, const dl_op *op, const char *what) {
     if (!there)
         fprintf(stderr, "\n  row %s has no %s", op->name, what);
     CU_ASSERT_TRUE(there);
 }
 
-static void test_every_row(void)
-{
+static void test_every_row(void) {
 #define X(row)                                                                       \
     want(sampled(&dl_op_##row, false), &dl_op_##row, "sample");                      \
     want(by_hand(&dl_op_##row), &dl_op_##row, "sample with values derived by hand"); \
@@ -45,16 +41,14 @@ static void test_every_row(void)
 #undef X
 }
 
-static void test_names_once(void)
-{
+static void test_names_once(void) {
     const dl_op_table *table = dl_ops();
     for (int i = 0; i < table->count; i++)
         CU_ASSERT_PTR_EQUAL(dl_op_find(table, table->op[i]->name), table->op[i]);
 }
 
 void suite_ops(void);
-void suite_ops(void)
-{
+void suite_ops(void) {
     CU_pSuite suite = CU_add_suite("ops", NULL, NULL);
     CU_add_test(suite, "every row has samples", test_every_row);
     CU_add_test(suite, "names are unique", test_names_once);

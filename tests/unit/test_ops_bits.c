@@ -49,8 +49,7 @@ static const sums sets[] = {
 enum { NUMBERS = 40000, COLUMNS = 200 };
 static float x[NUMBERS], dy[NUMBERS], center[COLUMNS];
 
-static int fill(void)
-{
+static int fill(void) {
     for (int i = 0; i < NUMBERS; i++) {
         x[i] = 4 * dl_unit_float(dl_random_word(5, 1, 0, 0, (uint32_t)i)) - 2;
         dy[i] = 4 * dl_unit_float(dl_random_word(5, 2, 0, 0, (uint32_t)i)) - 2;
@@ -60,22 +59,19 @@ static int fill(void)
     return 0;
 }
 
-static float term_of(float v, dl_term term)
-{
+static float term_of(float v, dl_term term) {
     return term == DL_TERM_PLAIN ? v : term == DL_TERM_SQUARE ? v * v : fabsf(v);
 }
 
 /* Adds the first 2^n numbers, `step` apart, along a tree. */
-static float tree(float *v, int count, int step)
-{
+static float tree(float *v, int count, int step) {
     for (int half = count / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++)
             v[i * step] += v[(i + half) * step];
     return v[0];
 }
 
-static float stated_block(const float *v, int64_t count, dl_term term)
-{
+static float stated_block(const float *v, int64_t count, dl_term term) {
     float lane[16] = {0};
     for (int64_t i = 0; i < count; i++)
         lane[i % 16] += term_of(v[i], term);
@@ -83,8 +79,7 @@ static float stated_block(const float *v, int64_t count, dl_term term)
 }
 
 /* Column c of [rows, columns]; kind 0..2: a term, 3: (v - center)^2, 4: dy * (v - center). */
-static float stated_column(int64_t rows, int64_t columns, int64_t c, int kind)
-{
+static float stated_column(int64_t rows, int64_t columns, int64_t c, int kind) {
     static float slot[1024];
     int64_t fold = rows < 4 * dl_fold(columns) ? 1 : dl_fold(columns);
     memset(slot, 0, sizeof slot);
@@ -98,8 +93,7 @@ static float stated_column(int64_t rows, int64_t columns, int64_t c, int kind)
     return tree(slot, (int)fold, 1);
 }
 
-static void test_blocks(void)
-{
+static void test_blocks(void) {
     static const int64_t counts[] = {1, 2, 15, 16, 17, 31, 32, 33, 255, 256, 1000, 4095, 4096};
     for (int s = 0; s < DL_COUNT(sets); s++)
         for (int i = 0; i < DL_COUNT(counts) && sets[s].needs <= dl_isa_here(); i++) {
@@ -116,8 +110,7 @@ static void test_blocks(void)
         }
 }
 
-static void columns_of(const sums *set, int64_t rows, int64_t columns)
-{
+static void columns_of(const sums *set, int64_t rows, int64_t columns) {
     static float got[2][COLUMNS], want[2][COLUMNS];
     for (int kind = 0; kind < 4; kind++) {
         for (int64_t c = 0; c < columns; c++)
@@ -141,8 +134,7 @@ static void columns_of(const sums *set, int64_t rows, int64_t columns)
     CHECK_BITS(got[0], want[0], columns);
 }
 
-static void test_columns(void)
-{
+static void test_columns(void) {
     static const int64_t columns[] = {1, 2, 3, 7, 8, 15, 16, 17, 24, 31, 48, 63, 64, 65, 130, 200};
     static const int64_t rows[] = {1, 2, 63, 64, 65, 127, 128, 199, 200};
     for (int s = 0; s < DL_COUNT(sets); s++)
@@ -152,8 +144,7 @@ static void test_columns(void)
 }
 
 /* A wide row fills whole lanes and its slots fit. */
-static void test_fold(void)
-{
+static void test_fold(void) {
     for (int64_t columns = 1; columns <= 300; columns++) {
         int64_t fold = dl_fold(columns);
         CU_ASSERT_EQUAL(fold & (fold - 1), 0);
@@ -163,8 +154,7 @@ static void test_fold(void)
 }
 
 static dl_status call(const dl_op *op, const void *attributes, int inputs, const dl_type *types,
-                      const void *const *in, float *out)
-{
+                      const void *const *in, float *out) {
     const dl_type *input[8];
     dl_type output;
     const dl_type *outputs[] = {&output};
@@ -192,8 +182,7 @@ static dl_status call(const dl_op *op, const void *attributes, int inputs, const
     return status;
 }
 
-static void test_batch_norm(void)
-{
+static void test_batch_norm(void) {
     static float got[NUMBERS], want[NUMBERS];
     static const int64_t columns[] = {1, 3, 16, 17, 65, 200};
     const dl_batch_norm_attributes attributes = {.epsilon = 1e-3f, .has_gamma = true};
@@ -216,8 +205,7 @@ static void test_batch_norm(void)
     }
 }
 
-static void test_softmax(void)
-{
+static void test_softmax(void) {
     static float got[NUMBERS], want[NUMBERS];
     static const int64_t widths[] = {1, 2, 10, 16, 17, 257, 4000};
     for (int i = 0; i < DL_COUNT(widths); i++) {
@@ -238,8 +226,7 @@ static void test_softmax(void)
 }
 
 void suite_ops_bits(void);
-void suite_ops_bits(void)
-{
+void suite_ops_bits(void) {
     CU_pSuite suite = CU_add_suite("ops_bits", fill, NULL);
     CU_add_test(suite, "sums of blocks", test_blocks);
     CU_add_test(suite, "sums of columns", test_columns);

@@ -1,5 +1,5 @@
-/* Samples of matrix product, convolution and pooling (their references: op_references.c), what those
- * rows say to shapes that do not fit, and oneDNN's calls themselves. */
+/* Samples of matrix product, convolution and pooling (their references: op_references.c), what
+ * those rows say to shapes that do not fit, and oneDNN's calls themselves. */
 #include <CUnit/Basic.h>
 #include <math.h>
 #include <omp.h>
@@ -16,9 +16,7 @@ static const dl_matmul_attributes tab = {.transpose_a = true, .transpose_b = tru
 static const dl_matmul_attributes tb_relu = {.transpose_b = true, .epilogue = DL_EPILOGUE_RELU};
 
 #define ONES \
-    {        \
-        1, 1 \
-    }
+    { 1, 1 }
 static const dl_conv_attributes one_d = {1, {1, 1}, ONES, {0, 0}, {0, 0}, 1, 0};
 static const dl_conv_attributes causal = {1, {1, 1}, {2, 1}, {4, 0}, {0, 0}, 1, DL_EPILOGUE_RELU};
 static const dl_conv_attributes strided_1d = {1, {3, 1}, ONES, {1, 0}, {2, 0}, 2, 0};
@@ -227,23 +225,19 @@ static const op_sample samples[] = {
 
 const op_sample_table op_samples_dnnl = {samples, DL_COUNT(samples)};
 
-static void test_forward(void)
-{
+static void test_forward(void) {
     op_samples_forward(&op_samples_dnnl);
 }
 
-static void test_gradient(void)
-{
+static void test_gradient(void) {
     op_samples_gradient(&op_samples_dnnl);
 }
 
-static void test_no_memory(void)
-{
+static void test_no_memory(void) {
     op_samples_no_memory(&op_samples_dnnl);
 }
 
-static void test_sizes(void)
-{
+static void test_sizes(void) {
     CU_ASSERT_EQUAL(dl_conv_size(28, 3, 1, 1, 0, 0), 26);
     CU_ASSERT_EQUAL(dl_conv_size(28, 3, 2, 1, 0, 1), 14);
     CU_ASSERT_EQUAL(dl_conv_size(10, 3, 1, 4, 0, 0), 2);
@@ -265,8 +259,7 @@ static void test_sizes(void)
 }
 
 static dl_status infer(const dl_op *op, const void *attributes, int inputs, dl_type a, dl_type b,
-                       dl_type c)
-{
+                       dl_type c) {
     const dl_type *input[] = {&a, &b, &c};
     dl_type output[2];
     dl_infer request = {
@@ -274,8 +267,7 @@ static dl_status infer(const dl_op *op, const void *attributes, int inputs, dl_t
     return op->infer(&request);
 }
 
-static void test_messages(void)
-{
+static void test_messages(void) {
     const dl_type none = {0};
     CHECK_FAILS(
         infer(&dl_op_matmul, &tb, 2, DL_TYPE(DL_F32, 8, 784), DL_TYPE(DL_F32, 10, 512), none),
@@ -298,8 +290,7 @@ static void test_messages(void)
 }
 
 /* A call made for one thread count refuses another instead of running with it. */
-static void test_thread_count(void)
-{
+static void test_thread_count(void) {
     dl_dnnl_tensor square = {.rank = 2, .dim = {4, 4}, .stride = {4, 1}};
     float a[16] = {0}, b[16] = {0}, y[16];
     dl_dnnl *call;
@@ -319,8 +310,7 @@ static void test_thread_count(void)
     dl_dnnl_free(call);
 }
 
-static void test_maximum_of_nan(void)
-{
+static void test_maximum_of_nan(void) {
     const dl_type x_type = F32(1, 2, 4, 1), y_type = F32(1, 1, 2, 1), place_type = U8(1, 1, 2, 1);
     const dl_type *input[] = {&x_type}, *output[] = {&y_type, &place_type};
     const float x[] = {1, 2, NAN, 4, 3, 3, 5, 6};
@@ -350,15 +340,13 @@ static void test_maximum_of_nan(void)
     dl_free(prepared.state);
 }
 
-static void test_library(void)
-{
+static void test_library(void) {
     CU_ASSERT_TRUE(dl_dnnl_version()[0] >= '2' && dl_dnnl_version()[1] == '.');
     CU_ASSERT_PTR_NOT_NULL(strstr(dl_dnnl_path(), "dnnl"));
 }
 
 void suite_ops_dnnl(void);
-void suite_ops_dnnl(void)
-{
+void suite_ops_dnnl(void) {
     CU_pSuite suite = CU_add_suite("ops_dnnl", NULL, NULL);
     CU_add_test(suite, "kernels against references", test_forward);
     CU_add_test(suite, "gradients against central differences", test_gradient);

@@ -1,6 +1,6 @@
-/* What the rows that are not a library's do at their edges: numbers outside the classes, NaN, losses that
- * are small beside their logits, and sums whose sizes lie around a block's border. Kernels are called as
- * exec calls them, with 1 and 2 threads. */
+/* What the rows that are not a library's do at their edges: numbers outside the classes, NaN,
+ * losses that are small beside their logits, and sums whose sizes lie around a block's border.
+ * Kernels are called as exec calls them, with 1 and 2 threads. */
 #include <CUnit/Basic.h>
 #include <math.h>
 #include <stdio.h>
@@ -21,8 +21,7 @@ typedef struct call {
     void *out[MOST_OUTPUTS];
 } call;
 
-static dl_status run_call(const call *c, int threads)
-{
+static dl_status run_call(const call *c, int threads) {
     const dl_type *in[MOST_INPUTS], *out[MOST_OUTPUTS];
     dl_type made[MOST_OUTPUTS];
     dl_prepared prepared = {0};
@@ -59,14 +58,17 @@ done:
     return status;
 }
 
-static void test_outside_the_classes(void)
-{
+static void test_outside_the_classes(void) {
     static float x[20], loss[2], p[20];
     int32_t label[2] = {3, 12}, below[2] = {-1, 3}, top[2] = {9, 10};
     const float smoothing = 0;
     const int k = 1;
-    call c = {&dl_op_softmax_cross_entropy, &smoothing, 2, {DL_TYPE(DL_F32, 2, 10), DL_TYPE(DL_I32, 2)},
-              {x, label},                   {loss, p}};
+    call c = {&dl_op_softmax_cross_entropy,
+              &smoothing,
+              2,
+              {DL_TYPE(DL_F32, 2, 10), DL_TYPE(DL_I32, 2)},
+              {x, label},
+              {loss, p}};
     CHECK_FAILS(run_call(&c, 1), DL_BAD_JOB, "label 12 is outside 0..9");
     c.in[1] = below;
     CHECK_FAILS(run_call(&c, 2), DL_BAD_JOB, "label -1 is outside 0..9");
@@ -74,23 +76,28 @@ static void test_outside_the_classes(void)
     c.attributes = &k;
     c.in[1] = top;
     CHECK_FAILS(run_call(&c, 1), DL_BAD_JOB, "label 10 is outside 0..9");
-    call rows = {&dl_op_gather, NULL, 2, {DL_TYPE(DL_F32, 5, 2), DL_TYPE(DL_I32, 2)}, {x, label}, {p}};
+    call rows = {&dl_op_gather, NULL, 2, {DL_TYPE(DL_F32, 5, 2), DL_TYPE(DL_I32, 2)},
+                 {x, label},    {p}};
     CHECK_FAILS(run_call(&rows, 1), DL_BAD_JOB, "number 12 is outside 0..4");
     rows.in[1] = below;
     CHECK_FAILS(run_call(&rows, 2), DL_BAD_JOB, "number -1 is outside 0..4");
 }
 
-/* Against log(1 + e^-10 + e^-11), for logits of any size: what rounding the sum of exponentials leaves. */
-static void test_small_losses(void)
-{
+/* Against log(1 + e^-10 + e^-11), for logits of any size: what rounding the sum of exponentials
+ * leaves. */
+static void test_small_losses(void) {
     static const float logits[] = {20, 10, 9, 1000, 990, 989, -300, -310, -311};
     static const float target[] = {1, 0, 0, 1, 0, 0, 1, 0, 0};
     static const int32_t label[] = {0, 0, 0};
     double exact = log1p(exp(-10) + exp(-11));
     const float want[] = {(float)exact, (float)exact, (float)exact}, smoothing = 0;
     float loss[3], p[9];
-    call c = {&dl_op_softmax_cross_entropy, &smoothing, 2, {DL_TYPE(DL_F32, 3, 3), DL_TYPE(DL_I32, 3)},
-              {logits, label},              {loss, p}};
+    call c = {&dl_op_softmax_cross_entropy,
+              &smoothing,
+              2,
+              {DL_TYPE(DL_F32, 3, 3), DL_TYPE(DL_I32, 3)},
+              {logits, label},
+              {loss, p}};
     CHECK_OK(run_call(&c, 1));
     CHECK_CLOSE(loss, want, 3, 0x1p-23, 0);
     c.type[1] = c.type[0];
@@ -101,9 +108,9 @@ static void test_small_losses(void)
 
 static const int64_t sizes[] = {1, 15, 16, 17, 1000, 4095, 4096, 4097, LARGEST};
 
-/* A sum of n terms along 16 lanes, a tree, and blocks in double: at most 4096 / 16 + 4 + 1 roundings. */
-static void test_sums_of_every_size(void)
-{
+/* A sum of n terms along 16 lanes, a tree, and blocks in double: at most 4096 / 16 + 4 + 1
+ * roundings. */
+static void test_sums_of_every_size(void) {
     static float x[LARGEST];
     for (int i = 0; i < LARGEST; i++)
         x[i] = 2 * dl_unit_float(dl_random_word(3, 1, 0, 0, (uint32_t)i)) - 1;
@@ -139,10 +146,9 @@ static void test_sums_of_every_size(void)
         }
 }
 
-/* The greatest and a NaN are found at every place of short and of long rows; so a softmax with a NaN is
- * NaN throughout. */
-static void test_max_at_every_place(void)
-{
+/* The greatest and a NaN are found at every place of short and of long rows; so a softmax with a
+ * NaN is NaN throughout. */
+static void test_max_at_every_place(void) {
     static float x[50];
     dl_reduce_attributes attributes;
     memset(&attributes, 0, sizeof attributes);
@@ -168,8 +174,7 @@ static void test_max_at_every_place(void)
 }
 
 void suite_ops_edges(void);
-void suite_ops_edges(void)
-{
+void suite_ops_edges(void) {
     CU_pSuite suite = CU_add_suite("ops_edges", NULL, NULL);
     CU_add_test(suite, "a label or number outside the classes is named", test_outside_the_classes);
     CU_add_test(suite, "small losses beside large logits", test_small_losses);

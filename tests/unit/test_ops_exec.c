@@ -23,16 +23,14 @@ static const dl_variable weights[] = {
     {.name = "dense/kernel", .type = {DL_F32, 2, {CLASSES, 3 * 3 * 20}}},
 };
 
-static dl_value weight(const program *made, dl_graph *graph, int i)
-{
+static dl_value weight(const program *made, dl_graph *graph, int i) {
     if (made->as_inputs)
         return dl_graph_input(graph, weights[i].name, weights[i].type, true);
     return dl_graph_variable(graph, dl_variables_find(&made->variables, weights[i].name));
 }
 
 /* conv2d 3x3 same relu, max_pooling2d, dense. */
-static dl_status build(void *argument, dl_graph *graph)
-{
+static dl_status build(void *argument, dl_graph *graph) {
     const program *made = argument;
     dl_type input = DL_TYPE(DL_F32, graph->samples, SIDE, SIDE, CHANNELS);
     dl_conv_attributes conv = {2, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1, DL_EPILOGUE_RELU};
@@ -48,14 +46,12 @@ static dl_status build(void *argument, dl_graph *graph)
     return dl_graph_status(graph);
 }
 
-static void fill(float *data, int64_t count, uint32_t stream)
-{
+static void fill(float *data, int64_t count, uint32_t stream) {
     for (int64_t e = 0; e < count; e++)
         data[e] = 2 * dl_unit_float(dl_random_word(5, stream, 0, 0, (uint32_t)e)) - 1;
 }
 
-static bool make_variables(program *made)
-{
+static bool make_variables(program *made) {
     dl_variables_init(&made->variables);
     for (int i = 0; i < DL_COUNT(weights); i++) {
         dl_variable like = weights[i], *variable;
@@ -70,8 +66,7 @@ static bool make_variables(program *made)
     return CHECK_OK(dl_variables_allocate(&made->variables));
 }
 
-static void set_weights(program *made, uint32_t stream)
-{
+static void set_weights(program *made, uint32_t stream) {
     for (int i = 0; i < DL_COUNT(weights); i++)
         fill(dl_variable_data(&made->variables,
                               dl_variables_find(&made->variables, weights[i].name)),
@@ -81,8 +76,7 @@ static void set_weights(program *made, uint32_t stream)
 
 /* Outputs for two sets of weights, one after the other. */
 static void run(bool as_inputs, dl_team_form form, int threads, int leaves, float *first,
-                float *second)
-{
+                float *second) {
     static float x[BATCH * SIDE * SIDE * CHANNELS];
     program made = {.as_inputs = as_inputs};
     const dl_random random = {.seed = 1};
@@ -129,8 +123,7 @@ static void run(bool as_inputs, dl_team_form form, int threads, int leaves, floa
     dl_variables_fini(&made.variables);
 }
 
-static void test_packed(void)
-{
+static void test_packed(void) {
     float plain[2][BATCH * CLASSES], packed[2][BATCH * CLASSES];
     run(true, DL_TEAM_LONE, 1, 1, plain[0], plain[1]);
     CU_ASSERT_NOT_EQUAL(memcmp(plain[0], plain[1], sizeof plain[0]), 0);
@@ -142,8 +135,7 @@ static void test_packed(void)
         }
 }
 
-static void test_side_by_side(void)
-{
+static void test_side_by_side(void) {
     float alone[2][BATCH * CLASSES], side[2][BATCH * CLASSES];
     run(false, DL_TEAM_LONE, 1, 4, alone[0], alone[1]);
     for (int threads = 1; threads <= 3; threads++) {
@@ -154,8 +146,7 @@ static void test_side_by_side(void)
 }
 
 void suite_ops_exec(void);
-void suite_ops_exec(void)
-{
+void suite_ops_exec(void) {
     CU_pSuite suite = CU_add_suite("ops_exec", NULL, NULL);
     CU_add_test(suite, "packed weights follow the variables", test_packed);
     CU_add_test(suite, "shards side by side give the same bits", test_side_by_side);

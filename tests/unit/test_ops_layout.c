@@ -9,14 +9,12 @@
 #include "tests/unit/op_samples.h"
 
 /* Index of element e along each axis of `type`, and back. */
-static void split(const dl_type *type, int64_t e, int64_t *index)
-{
+static void split(const dl_type *type, int64_t e, int64_t *index) {
     for (int axis = type->rank; axis-- > 0; e /= type->dim[axis])
         index[axis] = e % type->dim[axis];
 }
 
-static int64_t flat(const dl_type *type, const int64_t *index)
-{
+static int64_t flat(const dl_type *type, const int64_t *index) {
     int64_t e = 0;
     for (int axis = 0; axis < type->rank; axis++)
         e = e * type->dim[axis] + index[axis];
@@ -27,8 +25,7 @@ static int64_t flat(const dl_type *type, const int64_t *index)
 
 static void transpose_reference(const op_sample *sample, const dl_type *type,
                                 const double *const *in, double *const *out, double *const *bound,
-                                bool *const *kink)
-{
+                                bool *const *kink) {
     UNUSED(bound, kink);
     const dl_transpose_attributes *a = sample->attributes;
     for (int64_t e = 0; e < dl_type_count(type); e++) {
@@ -41,8 +38,7 @@ static void transpose_reference(const op_sample *sample, const dl_type *type,
 }
 
 static void slice_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                            double *const *out, double *const *bound, bool *const *kink)
-{
+                            double *const *out, double *const *bound, bool *const *kink) {
     UNUSED(bound, kink);
     const dl_slice_attributes *a = sample->attributes;
     for (int64_t e = 0; e < dl_type_count(type); e++) {
@@ -55,8 +51,7 @@ static void slice_reference(const op_sample *sample, const dl_type *type, const 
 }
 
 static void pad_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                          double *const *out, double *const *bound, bool *const *kink)
-{
+                          double *const *out, double *const *bound, bool *const *kink) {
     UNUSED(bound, kink);
     const dl_pad_attributes *a = sample->attributes;
     const dl_type *x = &sample->input[0];
@@ -74,8 +69,7 @@ static void pad_reference(const op_sample *sample, const dl_type *type, const do
 
 static void concatenate_reference(const op_sample *sample, const dl_type *type,
                                   const double *const *in, double *const *out, double *const *bound,
-                                  bool *const *kink)
-{
+                                  bool *const *kink) {
     UNUSED(bound, kink);
     int axis = ((const dl_concatenate_attributes *)sample->attributes)->axis;
     int64_t begin = 0;
@@ -92,8 +86,7 @@ static void concatenate_reference(const op_sample *sample, const dl_type *type,
 }
 
 static void gather_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                             double *const *out, double *const *bound, bool *const *kink)
-{
+                             double *const *out, double *const *bound, bool *const *kink) {
     UNUSED(bound, kink);
     int64_t width = dl_type_count(&sample->input[0]) / sample->input[0].dim[0];
     for (int64_t e = 0; e < dl_type_count(type); e++)
@@ -102,8 +95,7 @@ static void gather_reference(const op_sample *sample, const dl_type *type, const
 
 static void gather_gradient_reference(const op_sample *sample, const dl_type *type,
                                       const double *const *in, double *const *out,
-                                      double *const *bound, bool *const *kink)
-{
+                                      double *const *bound, bool *const *kink) {
     (void)kink;
     int64_t width = dl_type_count(type) / type->dim[0], ids = dl_type_count(&sample->input[1]);
     for (int64_t i = 0; i < ids; i++)
@@ -116,8 +108,7 @@ static void gather_gradient_reference(const op_sample *sample, const dl_type *ty
 }
 
 static void cast_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                           double *const *out, double *const *bound, bool *const *kink)
-{
+                           double *const *out, double *const *bound, bool *const *kink) {
     (void)sample;
     UNUSED(bound, kink);
     for (int64_t e = 0; e < dl_type_count(type); e++)
@@ -270,18 +261,15 @@ static const op_sample samples[] = {
 
 const op_sample_table op_samples_layout = {samples, DL_COUNT(samples)};
 
-static void test_forward(void)
-{
+static void test_forward(void) {
     op_samples_forward(&op_samples_layout);
 }
 
-static void test_gradient(void)
-{
+static void test_gradient(void) {
     op_samples_gradient(&op_samples_layout);
 }
 
-static dl_status infer(const dl_op *op, const void *attributes, int inputs, dl_type a, dl_type b)
-{
+static dl_status infer(const dl_op *op, const void *attributes, int inputs, dl_type a, dl_type b) {
     const dl_type *input[] = {&a, &b};
     dl_type output[1];
     dl_infer request = {
@@ -289,8 +277,7 @@ static dl_status infer(const dl_op *op, const void *attributes, int inputs, dl_t
     return op->infer(&request);
 }
 
-static void test_messages(void)
-{
+static void test_messages(void) {
     const dl_type x = DL_TYPE(DL_F32, 8, 5), y = DL_TYPE(DL_F32, 8, 6);
     CHECK_FAILS(infer(&dl_op_transpose, &(dl_transpose_attributes){{0, 0}}, 1, x, x), DL_BAD_JOB,
                 "0..1, each once");
@@ -307,8 +294,7 @@ static void test_messages(void)
 
 /* One call of a row's kernel on this thread. */
 static dl_status call(const dl_op *op, const void *attributes, dl_type a, dl_type b, const void *x,
-                      const void *y, void *out)
-{
+                      const void *y, void *out) {
     const dl_type *input[] = {&a, &b};
     dl_type output;
     const dl_type *outputs[] = {&output};
@@ -333,8 +319,7 @@ static dl_status call(const dl_op *op, const void *attributes, dl_type a, dl_typ
 }
 
 /* A number that the table does not have is named, and nothing is read or written through it. */
-static void test_numbers_outside(void)
-{
+static void test_numbers_outside(void) {
     const float table_of_3[3] = {1, 2, 3}, dy[2] = {1, 1};
     float out[3];
     const dl_type rows = DL_TYPE(DL_F32, 3, 1), ids = DL_TYPE(DL_I32, 2);
@@ -350,8 +335,7 @@ static void test_numbers_outside(void)
 }
 
 /* Elements that are not 4 bytes wide. */
-static void test_bytes(void)
-{
+static void test_bytes(void) {
     const uint8_t x[6] = {1, 2, 3, 4, 5, 6};
     const dl_type type = DL_TYPE(DL_U8, 2, 3);
     uint8_t y[6] = {0};
@@ -368,8 +352,7 @@ static void test_bytes(void)
 }
 
 void suite_ops_layout(void);
-void suite_ops_layout(void)
-{
+void suite_ops_layout(void) {
     CU_pSuite suite = CU_add_suite("ops_layout", NULL, NULL);
     CU_add_test(suite, "kernels against references", test_forward);
     CU_add_test(suite, "gradients against central differences", test_gradient);

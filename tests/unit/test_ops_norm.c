@@ -8,19 +8,16 @@
 #include "tests/unit/check.h"
 #include "tests/unit/op_samples.h"
 
-static int64_t width_of(const dl_type *type)
-{
+static int64_t width_of(const dl_type *type) {
     return type->dim[type->rank - 1];
 }
 
 /* Rows of a block are added one after another, blocks in double. */
-static double terms(int64_t rows)
-{
+static double terms(int64_t rows) {
     return rows < 256 ? (double)rows + 4 : 260;
 }
 
-static bool whole(const double *x, int64_t count)
-{
+static bool whole(const double *x, int64_t count) {
     bool all = true;
     for (int64_t e = 0; e < count; e++)
         all = all && x[e] == rint(x[e]) && fabs(x[e]) <= 8;
@@ -28,8 +25,7 @@ static bool whole(const double *x, int64_t count)
 }
 
 static void sum_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                          double *const *out, double *const *bound, bool *const *kink)
-{
+                          double *const *out, double *const *bound, bool *const *kink) {
     (void)kink;
     int64_t width = width_of(type), count = dl_type_count(&sample->input[0]);
     bool exact = whole(in[0], count) && (sample->inputs == 1 || whole(in[1], width));
@@ -44,8 +40,7 @@ static void sum_reference(const op_sample *sample, const dl_type *type, const do
 
 /* Mean and variance of channel c as the row sees them. */
 static void statistics(const op_sample *sample, const double *const *in, int x, int64_t c,
-                       double *mean, double *variance)
-{
+                       double *mean, double *variance) {
     const dl_batch_norm_attributes *a = sample->attributes;
     int64_t count = dl_type_count(&sample->input[x]), width = width_of(&sample->input[x]);
     double rows = (double)(count / width);
@@ -62,8 +57,7 @@ static void statistics(const op_sample *sample, const double *const *in, int x, 
 
 static void batch_norm_reference(const op_sample *sample, const dl_type *type,
                                  const double *const *in, double *const *out, double *const *bound,
-                                 bool *const *kink)
-{
+                                 bool *const *kink) {
     (void)kink;
     const dl_batch_norm_attributes *a = sample->attributes;
     int64_t width = width_of(type);
@@ -81,8 +75,7 @@ static void batch_norm_reference(const op_sample *sample, const dl_type *type,
 }
 
 static void sums_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                           double *const *out, double *const *bound, bool *const *kink)
-{
+                           double *const *out, double *const *bound, bool *const *kink) {
     (void)kink;
     const dl_batch_norm_attributes *a = sample->attributes;
     int64_t width = type->dim[0] / 2, count = dl_type_count(&sample->input[0]);
@@ -103,8 +96,7 @@ static void sums_reference(const op_sample *sample, const dl_type *type, const d
 
 static void input_gradient_reference(const op_sample *sample, const dl_type *type,
                                      const double *const *in, double *const *out,
-                                     double *const *bound, bool *const *kink)
-{
+                                     double *const *bound, bool *const *kink) {
     (void)kink;
     const dl_batch_norm_attributes *a = sample->attributes;
     int64_t width = width_of(type);
@@ -127,8 +119,7 @@ static void input_gradient_reference(const op_sample *sample, const dl_type *typ
 
 /* One row: xhat, and the factor; returns the allowed error of xhat in units of epsilon. */
 static double normalise(const double *x, int64_t width, double epsilon, double *xhat,
-                        double *inverse)
-{
+                        double *inverse) {
     double mean = 0, variance = 0, size = 0, most = 0;
     for (int64_t i = 0; i < width; i++) {
         mean += x[i] / (double)width;
@@ -149,8 +140,7 @@ enum { WIDEST = 4097 };
 
 static void layer_norm_reference(const op_sample *sample, const dl_type *type,
                                  const double *const *in, double *const *out, double *const *bound,
-                                 bool *const *kink)
-{
+                                 bool *const *kink) {
     (void)kink;
     const dl_layer_norm_attributes *a = sample->attributes;
     int64_t width = width_of(type);
@@ -168,8 +158,7 @@ static void layer_norm_reference(const op_sample *sample, const dl_type *type,
 
 static void layer_norm_gradient_reference(const op_sample *sample, const dl_type *type,
                                           const double *const *in, double *const *out,
-                                          double *const *bound, bool *const *kink)
-{
+                                          double *const *bound, bool *const *kink) {
     (void)kink;
     const dl_layer_norm_attributes *a = sample->attributes;
     int64_t width = width_of(type), rows = dl_type_count(type) / width;
@@ -206,20 +195,16 @@ static float numbers[NUMBERS];                                               /* 
 static float own[ROWS * CHANNELS], mean_of[CHANNELS], variance_of[CHANNELS]; /* fill makes them */
 
 #define NORM(epsilon_, of_x, gamma_, beta_)                                      \
-    &(const dl_batch_norm_attributes)                                            \
-    {                                                                            \
+    &(const dl_batch_norm_attributes) {                                          \
         .epsilon = (epsilon_), .statistics_of_x = (of_x), .has_gamma = (gamma_), \
         .has_beta = (beta_)                                                      \
     }
-#define LAYER(epsilon_, gamma_, beta_) \
-    &(const dl_layer_norm_attributes)  \
-    {                                  \
-        epsilon_, gamma_, beta_        \
+#define LAYER(epsilon_, gamma_, beta_)  \
+    &(const dl_layer_norm_attributes) { \
+        epsilon_, gamma_, beta_         \
     }
-#define SCALAR          \
-    {                   \
-        .dtype = DL_F32 \
-    }
+#define SCALAR \
+    { .dtype = DL_F32 }
 #define SUM(text, ...)                                                                    \
     {                                                                                     \
         .name = text, .op = &dl_op_channel_sum, .inputs = 1, .input = {F32(__VA_ARGS__)}, \
@@ -424,8 +409,7 @@ static const op_sample samples[] = {
 
 const op_sample_table op_samples_norm = {samples, DL_COUNT(samples)};
 
-static int fill(void)
-{
+static int fill(void) {
     for (int i = 0; i < NUMBERS; i++)
         numbers[i] = (float)((i * 37 + i / 11) % 17 - 8);
     for (int i = 0; i < ROWS * CHANNELS; i++)
@@ -442,18 +426,15 @@ static int fill(void)
     return 0;
 }
 
-static void test_forward(void)
-{
+static void test_forward(void) {
     op_samples_forward(&op_samples_norm);
 }
 
-static void test_gradient(void)
-{
+static void test_gradient(void) {
     op_samples_gradient(&op_samples_norm);
 }
 
-static void test_messages(void)
-{
+static void test_messages(void) {
     const dl_type x = DL_TYPE(DL_F32, 8, 5), c = DL_TYPE(DL_F32, 6), s = DL_SCALAR(DL_F32);
     const dl_type *input[] = {&x, &c, &c}, *scalar[] = {&s};
     dl_type output;
@@ -468,8 +449,7 @@ static void test_messages(void)
 }
 
 void suite_ops_norm(void);
-void suite_ops_norm(void)
-{
+void suite_ops_norm(void) {
     CU_pSuite suite = CU_add_suite("ops_norm", fill, NULL);
     CU_add_test(suite, "kernels against references", test_forward);
     CU_add_test(suite, "gradients against central differences", test_gradient);

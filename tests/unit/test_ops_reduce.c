@@ -10,8 +10,7 @@
 #include "tests/unit/op_samples.h"
 
 /* Where element e of x goes when the axes in `axes` are dropped: its index in the output. */
-static int64_t reduced_index(const dl_type *x, uint32_t axes, int64_t e)
-{
+static int64_t reduced_index(const dl_type *x, uint32_t axes, int64_t e) {
     int64_t index = 0, step = 1;
     for (int axis = x->rank; axis-- > 0; e /= x->dim[axis])
         if (!(axes >> axis & 1)) {
@@ -21,8 +20,7 @@ static int64_t reduced_index(const dl_type *x, uint32_t axes, int64_t e)
     return index;
 }
 
-static bool whole(const double *x, int64_t count)
-{
+static bool whole(const double *x, int64_t count) {
     bool all = true;
     for (int64_t e = 0; e < count; e++)
         all = all && x[e] == rint(x[e]) && fabs(x[e]) <= 8;
@@ -30,8 +28,7 @@ static bool whole(const double *x, int64_t count)
 }
 
 static void max_reference(const dl_type *x, uint32_t axes, const dl_type *y, const double *in,
-                          double *out, bool *kink)
-{
+                          double *out, bool *kink) {
     const double near = 1e-3;
     for (int64_t o = 0; o < dl_type_count(y); o++)
         out[o] = -INFINITY;
@@ -48,8 +45,7 @@ static void max_reference(const dl_type *x, uint32_t axes, const dl_type *y, con
 /* A sum in ops/sums.h's order adds at most DL_SUM_BLOCK / inner numbers in float32 one after
  * another. */
 static void reduce_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                             double *const *out, double *const *bound, bool *const *kink)
-{
+                             double *const *out, double *const *bound, bool *const *kink) {
     const dl_reduce_attributes *a = sample->attributes;
     const dl_type *x = &sample->input[0];
     int64_t count = dl_type_count(x), each = count / dl_type_count(type);
@@ -75,8 +71,7 @@ static void reduce_reference(const op_sample *sample, const dl_type *type, const
 
 static void broadcast_reference(const op_sample *sample, const dl_type *type,
                                 const double *const *in, double *const *out, double *const *bound,
-                                bool *const *kink)
-{
+                                bool *const *kink) {
     (void)bound;
     (void)kink;
     const dl_type *x = &sample->input[0];
@@ -96,8 +91,7 @@ enum { LARGE = 70000 };
 static float numbers[LARGE]; /* -8 .. 8 */
 
 #define ATTRIBUTES(kind_, axes_, keep_)                             \
-    &(const dl_reduce_attributes)                                   \
-    {                                                               \
+    &(const dl_reduce_attributes) {                                 \
         .kind = DL_REDUCE_##kind_, .axes = (axes_), .keep = (keep_) \
     }
 #define REDUCE(text, kind_, axes_, ...)                                                   \
@@ -143,10 +137,8 @@ static float numbers[LARGE]; /* -8 .. 8 */
         .attributes = &(const dl_broadcast_attributes){F32(__VA_ARGS__)}, .inputs = 1, \
         .input = {x}, .reference = broadcast_reference, .differentiable = 1            \
     }
-#define SCALAR          \
-    {                   \
-        .dtype = DL_F32 \
-    }
+#define SCALAR \
+    { .dtype = DL_F32 }
 
 static const op_sample samples[] = {
     HAND("sum by hand, all", SUM, 3, F32(2, 3), 5),
@@ -215,25 +207,21 @@ static const op_sample samples[] = {
 
 const op_sample_table op_samples_reduce = {samples, DL_COUNT(samples)};
 
-static int fill(void)
-{
+static int fill(void) {
     for (int i = 0; i < LARGE; i++)
         numbers[i] = (float)((i * 37 + i / 11) % 17 - 8);
     return 0;
 }
 
-static void test_forward(void)
-{
+static void test_forward(void) {
     op_samples_forward(&op_samples_reduce);
 }
 
-static void test_gradient(void)
-{
+static void test_gradient(void) {
     op_samples_gradient(&op_samples_reduce);
 }
 
-static void test_messages(void)
-{
+static void test_messages(void) {
     dl_type x = DL_TYPE(DL_F32, 8, 5), y;
     const dl_type *input = &x;
     dl_broadcast_attributes attributes = {DL_TYPE(DL_F32, 8, 6)};
@@ -243,8 +231,7 @@ static void test_messages(void)
 }
 
 /* One NaN anywhere is the maximum and the sum, an infinity passes. */
-static void test_nan(void)
-{
+static void test_nan(void) {
     float x[100];
     for (int at = 0; at < 100; at++) {
         for (int i = 0; i < 100; i++)
@@ -264,8 +251,7 @@ static void test_nan(void)
 }
 
 void suite_ops_reduce(void);
-void suite_ops_reduce(void)
-{
+void suite_ops_reduce(void) {
     CU_pSuite suite = CU_add_suite("ops_reduce", fill, NULL);
     CU_add_test(suite, "kernels against references", test_forward);
     CU_add_test(suite, "gradients against central differences", test_gradient);

@@ -8,13 +8,11 @@
 #include "tests/unit/check.h"
 #include "tests/unit/op_samples.h"
 
-static int64_t width_of(const dl_type *type)
-{
+static int64_t width_of(const dl_type *type) {
     return type->dim[type->rank - 1];
 }
 
-static double most_of(const double *x, int64_t width)
-{
+static double most_of(const double *x, int64_t width) {
     double most = x[0];
     for (int64_t i = 1; i < width; i++)
         most = fmax(most, x[i]);
@@ -23,8 +21,7 @@ static double most_of(const double *x, int64_t width)
 
 /* p = softmax(x); returns log(sum(exp(x - most))). The error of exp(x - most) is that of its
  * argument and two units of its own, of the sum at most one for each addition along a lane. */
-static double softmax_row(const double *x, int64_t width, double *p)
-{
+static double softmax_row(const double *x, int64_t width, double *p) {
     double most = most_of(x, width), sum = 0;
     for (int64_t i = 0; i < width; i++)
         sum += exp(x[i] - most);
@@ -33,8 +30,7 @@ static double softmax_row(const double *x, int64_t width, double *p)
     return log(sum);
 }
 
-static double sum_error(const double *x, int64_t width)
-{
+static double sum_error(const double *x, int64_t width) {
     double least = x[0];
     for (int64_t i = 1; i < width; i++)
         least = fmin(least, x[i]);
@@ -42,8 +38,7 @@ static double sum_error(const double *x, int64_t width)
 }
 
 static void softmax_reference(const op_sample *sample, const dl_type *type, const double *const *in,
-                              double *const *out, double *const *bound, bool *const *kink)
-{
+                              double *const *out, double *const *bound, bool *const *kink) {
     (void)sample;
     (void)kink;
     int64_t width = width_of(type);
@@ -56,8 +51,7 @@ static void softmax_reference(const op_sample *sample, const dl_type *type, cons
 
 static void softmax_gradient_reference(const op_sample *sample, const dl_type *type,
                                        const double *const *in, double *const *out,
-                                       double *const *bound, bool *const *kink)
-{
+                                       double *const *bound, bool *const *kink) {
     (void)sample;
     (void)kink;
     int64_t width = width_of(type);
@@ -76,8 +70,7 @@ static void softmax_gradient_reference(const op_sample *sample, const dl_type *t
 }
 
 static double target_of(const op_sample *sample, const double *const *in, int64_t row, int64_t i,
-                        int64_t width)
-{
+                        int64_t width) {
     if (sample->input[1].dtype == DL_I32)
         return (int64_t)in[1][row] == i;
     double smoothing = (double)((const dl_cross_entropy_attributes *)sample->attributes)->smoothing;
@@ -86,8 +79,7 @@ static double target_of(const op_sample *sample, const double *const *in, int64_
 
 static void cross_entropy_reference(const op_sample *sample, const dl_type *type,
                                     const double *const *in, double *const *out,
-                                    double *const *bound, bool *const *kink)
-{
+                                    double *const *bound, bool *const *kink) {
     (void)kink;
     int64_t width = width_of(&type[1]);
     for (int64_t row = 0; row < dl_type_count(&type[0]); row++) {
@@ -109,8 +101,7 @@ static void cross_entropy_reference(const op_sample *sample, const dl_type *type
 
 static void cross_entropy_gradient_reference(const op_sample *sample, const dl_type *type,
                                              const double *const *in, double *const *out,
-                                             double *const *bound, bool *const *kink)
-{
+                                             double *const *bound, bool *const *kink) {
     (void)kink;
     int64_t width = width_of(type);
     for (int64_t row = 0; row < dl_type_count(type) / width; row++) {
@@ -131,8 +122,7 @@ static void cross_entropy_gradient_reference(const op_sample *sample, const dl_t
 /* Place of the target when predictions are sorted, equal ones by index. */
 static void in_top_k_reference(const op_sample *sample, const dl_type *type,
                                const double *const *in, double *const *out, double *const *bound,
-                               bool *const *kink)
-{
+                               bool *const *kink) {
     (void)bound;
     (void)kink;
     int64_t width = width_of(&sample->input[0]);
@@ -166,10 +156,9 @@ static void in_top_k_reference(const op_sample *sample, const dl_type *type,
         .input = {F32(__VA_ARGS__), F32(__VA_ARGS__)}, .fill = {FILL_ROWS, FILL_SIGNED}, \
         .reference = softmax_gradient_reference                                          \
     }
-#define SMOOTH(smoothing_)               \
-    &(const dl_cross_entropy_attributes) \
-    {                                    \
-        smoothing_                       \
+#define SMOOTH(smoothing_)                 \
+    &(const dl_cross_entropy_attributes) { \
+        smoothing_                         \
     }
 #define LABELS(text, classes, x, labels)                                                        \
     {                                                                                           \
@@ -196,10 +185,9 @@ static void in_top_k_reference(const op_sample *sample, const dl_type *type,
         .attributes = SMOOTH(smoothing_), .inputs = 3, .input = {p, p, dloss},                     \
         .fill = {FILL_ROWS, FILL_ROWS, FILL_SIGNED}, .reference = cross_entropy_gradient_reference \
     }
-#define TOP(k_)                     \
-    &(const dl_in_top_k_attributes) \
-    {                               \
-        k_                          \
+#define TOP(k_)                       \
+    &(const dl_in_top_k_attributes) { \
+        k_                            \
     }
 
 static const op_sample samples[] = {
@@ -332,20 +320,17 @@ static const op_sample samples[] = {
 
 const op_sample_table op_samples_softmax = {samples, DL_COUNT(samples)};
 
-static void test_forward(void)
-{
+static void test_forward(void) {
     op_samples_forward(&op_samples_softmax);
 }
 
-static void test_gradient(void)
-{
+static void test_gradient(void) {
     op_samples_gradient(&op_samples_softmax);
 }
 
 /* Rows of logits [2, 3] and labels through a row's kernel. */
 static dl_status call(const dl_op *op, const void *attributes, const float *x, const int32_t *label,
-                      void *first, void *second)
-{
+                      void *first, void *second) {
     const dl_type logits = DL_TYPE(DL_F32, 2, 3), labels = DL_TYPE(DL_I32, 2);
     const dl_type *input[] = {&logits, &labels};
     dl_prepare what = {
@@ -360,8 +345,7 @@ static dl_status call(const dl_op *op, const void *attributes, const float *x, c
     return status;
 }
 
-static void test_labels_outside(void)
-{
+static void test_labels_outside(void) {
     const float x[6] = {1, 2, 3, 4, 5, 6};
     float loss[2], p[6];
     for (int i = 0; i < 2; i++) {
@@ -374,8 +358,7 @@ static void test_labels_outside(void)
 }
 
 /* A NaN among the logits makes its row NaN and no other; it is no hit. */
-static void test_nan(void)
-{
+static void test_nan(void) {
     const float x[6] = {1, NAN, 3, 4, 5, 6};
     const int32_t label[2] = {1, 2};
     float loss[2], p[6], hit[2];
@@ -389,8 +372,7 @@ static void test_nan(void)
     CU_ASSERT_EQUAL(hit[1], 1.0f);
 }
 
-static void test_messages(void)
-{
+static void test_messages(void) {
     const dl_type x = DL_TYPE(DL_F32, 8, 5), y = DL_TYPE(DL_F32, 8, 6), z = DL_TYPE(DL_I32, 8, 5);
     const dl_type *bad[] = {&x, &y}, *labels[] = {&x, &z};
     dl_type output[2];
@@ -403,8 +385,7 @@ static void test_messages(void)
 }
 
 void suite_ops_softmax(void);
-void suite_ops_softmax(void)
-{
+void suite_ops_softmax(void) {
     CU_pSuite suite = CU_add_suite("ops_softmax", NULL, NULL);
     CU_add_test(suite, "kernels against references", test_forward);
     CU_add_test(suite, "gradients against central differences", test_gradient);

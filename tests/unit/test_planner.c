@@ -5,8 +5,7 @@
 #include "runtime/base/philox.h"
 #include "runtime/graph/planner.h"
 
-static int conflicts(const dl_lifetime *items, int count, size_t total)
-{
+static int conflicts(const dl_lifetime *items, int count, size_t total) {
     int found = 0;
     for (int i = 0; i < count; i++) {
         found += items[i].offset % DL_PLAN_ALIGN != 0 || items[i].offset + items[i].bytes > total;
@@ -20,8 +19,7 @@ static int conflicts(const dl_lifetime *items, int count, size_t total)
     return found;
 }
 
-static void test_random_lives(void)
-{
+static void test_random_lives(void) {
     for (uint32_t trial = 0; trial < 50; trial++) {
         dl_lifetime items[200];
         int count = 1 + (int)dl_bounded(dl_random_word(1, 2, 3, trial, 0), 200);
@@ -39,8 +37,7 @@ static void test_random_lives(void)
     }
 }
 
-static void test_chain_takes_two(void)
-{
+static void test_chain_takes_two(void) {
     dl_lifetime items[10];
     for (int i = 0; i < 10; i++)
         items[i] = (dl_lifetime){.bytes = 640, .first = i, .last = i + 1};
@@ -50,16 +47,14 @@ static void test_chain_takes_two(void)
     CU_ASSERT_EQUAL(conflicts(items, 10, total), 0);
 }
 
-static void test_nothing(void)
-{
+static void test_nothing(void) {
     size_t total = 1;
     CU_ASSERT_EQUAL(dl_plan_offsets(NULL, 0, &total), DL_OK);
     CU_ASSERT_EQUAL(total, 0);
 }
 
 void suite_planner(void);
-void suite_planner(void)
-{
+void suite_planner(void) {
     CU_pSuite suite = CU_add_suite("planner", NULL, NULL);
     CU_add_test(suite, "random lives never conflict", test_random_lives);
     CU_add_test(suite, "a chain takes two buffers", test_chain_takes_two);

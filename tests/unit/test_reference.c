@@ -55,16 +55,14 @@ typedef struct trial {
 
 /* Errors name the case; a good case says nothing. */
 static void report(const trial *t, bool passed, const char *what, const char *name,
-                   const char *text)
-{
+                   const char *text) {
     char line[CHECK_TEXT + 256];
     snprintf(line, sizeof line, "%s (%s): %s %s: %s", t->c->name, t->manner->name, what, name,
              text);
     check_report(passed, line, "reference", __FILE__, __LINE__);
 }
 
-static double greatest(const reference_entry *entry)
-{
+static double greatest(const reference_entry *entry) {
     const float *values = entry->data;
     double most = 0;
     for (int64_t i = 0; i < dl_type_count(&entry->type); i++)
@@ -73,8 +71,7 @@ static double greatest(const reference_entry *entry)
 }
 
 /* What ten steps changed, and the rounding of each to the spacing of float32. */
-static double change(const reference_entry *before, const reference_entry *after)
-{
+static double change(const reference_entry *before, const reference_entry *after) {
     const float *w = before->data, *next = after->data;
     double most = 0;
     for (int64_t i = 0; i < dl_type_count(&after->type); i++)
@@ -84,8 +81,7 @@ static double change(const reference_entry *before, const reference_entry *after
 
 /* The gradient of a bias before batch normalisation is 0, a sum of terms that cancel: no gradient
  * is held to less than a share of the greatest. */
-static double greatest_gradient(const reference_case *c)
-{
+static double greatest_gradient(const reference_case *c) {
     double most = 0;
     for (int i = 0; i < c->entries; i++)
         if (c->entry[i].key == REFERENCE_GRADIENT)
@@ -94,21 +90,18 @@ static double greatest_gradient(const reference_case *c)
 }
 
 static void compare(const trial *t, const char *what, const reference_entry *want, const float *got,
-                    double error)
-{
+                    double error) {
     char text[CHECK_TEXT];
     bool passed = check_close(got, want->data, dl_type_count(&want->type), error, 0, text);
     report(t, passed, what, want->name, text);
 }
 
-static bool fails(const trial *t, dl_status status, const char *what)
-{
+static bool fails(const trial *t, dl_status status, const char *what) {
     report(t, status == DL_OK, what, "", status == DL_OK ? "" : dl_message());
     return status != DL_OK;
 }
 
-static dl_status open_trial(trial *t, const char *set)
-{
+static dl_status open_trial(trial *t, const char *set) {
     char text[8192];
     snprintf(text, sizeof text, "data: {train: {idx: {x: none}}}\nsteps: %d\n%s", STEPS, t->c->job);
     DL_TRY(dl_job_read_text(&t->job, t->c->name, text, strlen(text), dl_job_vocabulary(), &set,
@@ -148,8 +141,7 @@ static dl_status open_trial(trial *t, const char *set)
     return loaded == given ? DL_OK : dl_fail(DL_INTERNAL, "%d weights of %d found", loaded, given);
 }
 
-static void close_trial(trial *t)
-{
+static void close_trial(trial *t) {
     dl_network_close(t->network);
     dl_job_close(t->job);
     t->network = NULL;
@@ -157,8 +149,7 @@ static void close_trial(trial *t)
 }
 
 static dl_status open_program(trial *t, dl_exec **exec, const char *name, dl_build_fn build,
-                              bool training)
-{
+                              bool training) {
     dl_exec_options options = {.name = name,
                                .ops = dl_ops(),
                                .variables = dl_network_variables(t->network),
@@ -189,16 +180,14 @@ static dl_status open_program(trial *t, dl_exec **exec, const char *name, dl_bui
     return DL_OK;
 }
 
-static dl_status run_step(trial *t, dl_exec *exec, int step, double rate)
-{
+static dl_status run_step(trial *t, dl_exec *exec, int step, double rate) {
     t->rate = (float)rate;
     t->step = (float)(step + 1);
     dl_random random = {.seed = 1, .step = (uint32_t)step};
     return dl_exec_run(exec, t->c->samples, &random);
 }
 
-static void check_predictions(trial *t)
-{
+static void check_predictions(trial *t) {
     dl_exec *exec = NULL;
     float *memory[MAX_FIELDS] = {NULL};
     int outputs = dl_network_output_count(t->network), given = 0;
@@ -233,8 +222,7 @@ close:
 
 /* Loss and metrics of the run just made. They are means of numbers near 1, and a loss may be near
  * 0: the error is held against no less than 1. */
-static void check_metrics(trial *t, dl_exec *exec, reference_key key, const char *what)
-{
+static void check_metrics(trial *t, dl_exec *exec, reference_key key, const char *what) {
     double sums[MAX_METRICS], values[MAX_METRICS];
     int count = dl_network_metric_count(t->network), given = 0;
     const float *result = dl_exec_result(exec, dl_exec_output(exec, "metrics"));
@@ -258,8 +246,7 @@ static void check_metrics(trial *t, dl_exec *exec, reference_key key, const char
     }
 }
 
-static void check_evaluation(trial *t)
-{
+static void check_evaluation(trial *t) {
     dl_exec *exec = NULL;
     if (!fails(t, open_program(t, &exec, "evaluation", dl_network_evaluation, false),
                "evaluation") &&
@@ -270,8 +257,7 @@ static void check_evaluation(trial *t)
 
 /* Every variable against the reference: the weights after ten steps, or the gradients that one long
  * step tells. */
-static void check_variables(trial *t, bool gradients)
-{
+static void check_variables(trial *t, bool gradients) {
     const dl_variables *variables = dl_network_variables(t->network);
     reference_key key = gradients ? REFERENCE_GRADIENT : REFERENCE_AFTER;
     int found = 0, given = 0;
@@ -302,8 +288,7 @@ static void check_variables(trial *t, bool gradients)
     report(t, found == given, gradients ? "gradient" : "after", "", "not all were found");
 }
 
-static void check_gradients(trial *t)
-{
+static void check_gradients(trial *t) {
     dl_exec *exec = NULL;
     if (!fails(t, open_program(t, &exec, "step", dl_network_step, true), "gradient step") &&
         !fails(t, run_step(t, exec, 0, long_step), "gradient step"))
@@ -311,8 +296,7 @@ static void check_gradients(trial *t)
     dl_exec_close(exec);
 }
 
-static void check_steps(trial *t)
-{
+static void check_steps(trial *t) {
     dl_exec *exec = NULL;
     if (fails(t, open_program(t, &exec, "step", dl_network_step, true), "step"))
         goto close;
@@ -329,8 +313,7 @@ close:
     dl_exec_close(exec);
 }
 
-static void run_case(trial *t)
-{
+static void run_case(trial *t) {
     if (!fails(t, open_trial(t, NULL), "job")) {
         check_predictions(t);
         check_evaluation(t);
@@ -342,8 +325,7 @@ static void run_case(trial *t)
     close_trial(t);
 }
 
-static void run_file(const char *stem, const manner *how)
-{
+static void run_file(const char *stem, const manner *how) {
     dl_arena arena = {0};
     reference_case *list = NULL;
     int count = 0;
@@ -366,30 +348,24 @@ static const manner one_thread = {"one thread", DL_TEAM_LONE, 1, 1},
                     two_threads = {"two threads", DL_TEAM_LONE, 2, 1},
                     in_pieces = {"in pieces", DL_TEAM_SIDE, 2, 3};
 
-static void test_keras(void)
-{
+static void test_keras(void) {
     run_file(stems[0], &one_thread);
 }
-static void test_keras_two_threads(void)
-{
+static void test_keras_two_threads(void) {
     run_file(stems[0], &two_threads);
 }
-static void test_keras_in_pieces(void)
-{
+static void test_keras_in_pieces(void) {
     run_file(stems[0], &in_pieces);
 }
-static void test_torch(void)
-{
+static void test_torch(void) {
     run_file(stems[1], &one_thread);
 }
-static void test_torch_in_pieces(void)
-{
+static void test_torch_in_pieces(void) {
     run_file(stems[1], &in_pieces);
 }
 
 /* Marks the words that a job uses. */
-static void mark(const dl_node *node, const dl_word **used, int *count, int capacity)
-{
+static void mark(const dl_node *node, const dl_word **used, int *count, int capacity) {
     for (; node; node = node->next) {
         bool known = !node->word || *count == capacity;
         for (int i = 0; i < *count && !known; i++)
@@ -403,8 +379,7 @@ static void mark(const dl_node *node, const dl_word **used, int *count, int capa
 }
 
 /* A word without a case fails, so that a new one brings its reference along. */
-static void test_every_word_has_a_case(void)
-{
+static void test_every_word_has_a_case(void) {
     static const char *const families[] = {"layer",     "activation", "loss",       "metric",
                                            "optimizer", "schedule",   "regularizer"};
     enum { CAPACITY = 512 };
@@ -450,8 +425,7 @@ static void test_every_word_has_a_case(void)
     CU_ASSERT(checked > 80); /* the families were there under these names */
 }
 
-static void write_file(const char *path, const char *text, size_t length)
-{
+static void write_file(const char *path, const char *text, size_t length) {
     FILE *file = fopen(path, "wb");
     if (file) {
         fwrite(text, 1, length, file);
@@ -460,8 +434,7 @@ static void write_file(const char *path, const char *text, size_t length)
 }
 
 /* The reader refuses what it does not know, and numbers too few or too many. */
-static void test_reader_refuses(void)
-{
+static void test_reader_refuses(void) {
     static const struct {
         const char *text, *part;
         size_t bytes;
@@ -499,8 +472,7 @@ static void test_reader_refuses(void)
     unlink(stem);
 }
 
-void suite_reference(void)
-{
+void suite_reference(void) {
     CU_pSuite suite = CU_add_suite("reference", NULL, NULL);
     CU_add_test(suite, "reader refuses", test_reader_refuses);
     CU_add_test(suite, "every word has a case", test_every_word_has_a_case);

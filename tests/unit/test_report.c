@@ -15,28 +15,24 @@
 
 static char folder[64];
 
-static void enter(void)
-{
+static void enter(void) {
     snprintf(folder, sizeof folder, "/tmp/dl-report-XXXXXX");
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
 }
 
-static void leave(void)
-{
+static void leave(void) {
     char command[96];
     snprintf(command, sizeof command, "rm -rf '%s'", folder);
     CU_ASSERT_EQUAL(system(command), 0);
 }
 
-static void hex(const unsigned char *bytes, size_t count, char *text)
-{
+static void hex(const unsigned char *bytes, size_t count, char *text) {
     for (size_t i = 0; i < count; i++)
         sprintf(text + 2 * i, "%02x", bytes[i]);
 }
 
 /* Decoded by protoc and read by TensorBoard when the vectors were made. */
-static void test_golden(void)
-{
+static void test_golden(void) {
     unsigned char record[640];
     char text[1300];
     static const unsigned char zeros[32];
@@ -52,8 +48,7 @@ static void test_golden(void)
                            "685f6c6f7373150000803e04d7dfe3");
 }
 
-static void test_repr(void)
-{
+static void test_repr(void) {
     static const struct {
         double value;
         const char *want; /* as Python 3 prints it */
@@ -78,8 +73,7 @@ static void test_repr(void)
     }
 }
 
-static char *slurp(const char *name)
-{
+static char *slurp(const char *name) {
     char path[256];
     char *text = NULL;
     size_t count;
@@ -89,8 +83,7 @@ static char *slurp(const char *name)
     return text;
 }
 
-static dl_report *open_report(int64_t epochs, int64_t steps, FILE *out)
-{
+static dl_report *open_report(int64_t epochs, int64_t steps, FILE *out) {
     dl_report *report;
     dl_report_options options = {.folder = folder,
                                  .out = out,
@@ -103,8 +96,7 @@ static dl_report *open_report(int64_t epochs, int64_t steps, FILE *out)
     return report;
 }
 
-static void test_files(void)
-{
+static void test_files(void) {
     enter();
     dl_report *report = open_report(0, 0, NULL);
     dl_report_value values[] = {{"loss", 0.5, 0}, {"accuracy", 0.25, 0}, {"val_loss", NAN, 0}};
@@ -155,8 +147,7 @@ static void test_files(void)
 }
 
 /* Every frame of every event file has right sums; the second file begins where the first is cut. */
-static void test_events(void)
-{
+static void test_events(void) {
     enter();
     dl_report_value values[] = {{"loss", 0.5, 0}, {"val_loss", 0.75, 0}};
     for (int round = 0; round < 2; round++) {
@@ -200,8 +191,7 @@ static void test_events(void)
     leave();
 }
 
-static void test_progress(void)
-{
+static void test_progress(void) {
     enter();
     char *shown = NULL;
     size_t size = 0;
@@ -228,8 +218,7 @@ static void test_progress(void)
 }
 
 /* On a terminal: the line is rewritten, with the mean of the epoch weighted by samples. */
-static void test_terminal(void)
-{
+static void test_terminal(void) {
     char *shown = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&shown, &size);
@@ -256,8 +245,7 @@ static void test_terminal(void)
     free(shown);
 }
 
-static void test_faults(void)
-{
+static void test_faults(void) {
     enter();
     dl_report *report = open_report(0, 0, NULL);
     dl_report_value values[] = {{"loss", 0.5, 0}};
@@ -288,8 +276,7 @@ static void test_faults(void)
     leave();
 }
 
-void suite_report(void)
-{
+void suite_report(void) {
     CU_pSuite suite = CU_add_suite("report", NULL, NULL);
     CU_add_test(suite, "golden records", test_golden);
     CU_add_test(suite, "numbers as Python prints them", test_repr);

@@ -6,14 +6,12 @@
 #include "launcher/verbs.h"
 #include "tests/unit/check.h"
 
-static void rows_are_sound(void)
-{
+static void rows_are_sound(void) {
     CHECK_OK(dl_vocabulary_check(dl_job_vocabulary()));
 }
 
 /* The first network of the README, and its resolved text again. */
-static void a_job_is_read(void)
-{
+static void a_job_is_read(void) {
     static const char text[] =
         "data:\n"
         "  train: {idx: {x: train-images-idx3-ubyte.gz, y: train-labels-idx1-ubyte.gz}}\n"
@@ -46,8 +44,7 @@ static void a_job_is_read(void)
     dl_job_close(job);
 }
 
-void suite_rows(void)
-{
+void suite_rows(void) {
     CU_pSuite suite = CU_add_suite("rows", NULL, NULL);
     CU_add_test(suite, "rows are sound", rows_are_sound);
     CU_add_test(suite, "a job is read", a_job_is_read);

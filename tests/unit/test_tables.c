@@ -7,8 +7,7 @@
 
 static const char *job_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-static const char *job_text(const char *format, ...)
-{
+static const char *job_text(const char *format, ...) {
     static char text[4096];
     va_list arguments;
     int length = snprintf(text, sizeof text, "  root: %s\n", data_job_folder());
@@ -18,19 +17,16 @@ static const char *job_text(const char *format, ...)
     return text;
 }
 
-static void write_text(const char *name, const char *text)
-{
+static void write_text(const char *name, const char *text) {
     data_job_file(name, text, strlen(text));
 }
 
-static void read_all(const data_job *d, int field, void *out)
-{
+static void read_all(const data_job *d, int field, void *out) {
     dl_data_read(d->data, DL_PART_TRAIN, field, NULL, 0, dl_data_samples(d->data, DL_PART_TRAIN),
                  out);
 }
 
-static void test_csv(void)
-{
+static void test_csv(void) {
     data_job d;
     float x[16];
     int32_t y[8];
@@ -70,8 +66,7 @@ static void test_csv(void)
     data_job_close(&d);
 }
 
-static void test_csv_missing(void)
-{
+static void test_csv_missing(void) {
     data_job d;
     float x[16];
     write_text("m.csv", "p,q,r\n1,,10\n9,5,20\n3,7,30\n4,7,nan\n");
@@ -96,8 +91,7 @@ static void test_csv_missing(void)
                "m.csv:2:3: a value of field 'x' is unknown; add the step {fill_missing: mean");
 }
 
-static void test_csv_errors(void)
-{
+static void test_csv_errors(void) {
     write_text("h.csv", "Price,Area,Location,No. of Bedrooms\n6968000,1340,Nizampet,2\n");
     DATA_FAILS(
         job_text("  train: {csv: {file: h.csv, fields: {y: price}}}\n"), DL_BAD_JOB,
@@ -132,8 +126,7 @@ static void test_csv_errors(void)
                "0 samples");
 }
 
-static void test_values(void)
-{
+static void test_values(void) {
     data_job d;
     float x[8];
     int32_t y[4];
@@ -156,8 +149,7 @@ static void test_values(void)
 }
 
 /* An NPY file of version 1 with the dictionary and elements given. */
-static size_t make_npy(uint8_t *file, const char *dictionary, const void *values, size_t bytes)
-{
+static size_t make_npy(uint8_t *file, const char *dictionary, const void *values, size_t bytes) {
     size_t length = strlen(dictionary);
     memcpy(file, "\x93NUMPY\x01\x00", 8);
     file[8] = (uint8_t)length;
@@ -167,14 +159,12 @@ static size_t make_npy(uint8_t *file, const char *dictionary, const void *values
     return 10 + length + bytes;
 }
 
-static void write_npy(const char *name, const char *dictionary, const void *values, size_t bytes)
-{
+static void write_npy(const char *name, const char *dictionary, const void *values, size_t bytes) {
     uint8_t file[1024];
     data_job_file(name, file, make_npy(file, dictionary, values, bytes));
 }
 
-static void test_npy(void)
-{
+static void test_npy(void) {
     data_job d;
     float x[8];
     int32_t y[4];
@@ -228,8 +218,7 @@ static void test_npy(void)
     DATA_FAILS(job_text("  train: {npy: {x: no.npy}}\n"), DL_NO_INPUT, "is no NPY file");
 }
 
-static size_t put(uint8_t *at, uint64_t number, int bytes)
-{
+static size_t put(uint8_t *at, uint64_t number, int bytes) {
     for (int i = 0; i < bytes; i++)
         at[i] = (uint8_t)(number >> 8 * i);
     return (size_t)bytes;
@@ -237,8 +226,7 @@ static size_t put(uint8_t *at, uint64_t number, int bytes)
 
 /* One entry's local header and bytes, and its line in the directory. */
 static size_t put_entry(uint8_t *zip, size_t at, uint8_t *directory, size_t *used, const char *name,
-                        const uint8_t *bytes, size_t count, bool deflated)
-{
+                        const uint8_t *bytes, size_t count, bool deflated) {
     uint8_t packed[2048];
     size_t size = count, local = at;
     memcpy(packed, bytes, count);
@@ -277,8 +265,7 @@ static size_t put_entry(uint8_t *zip, size_t at, uint8_t *directory, size_t *use
     return at;
 }
 
-static size_t make_npz(uint8_t *zip)
-{
+static size_t make_npz(uint8_t *zip) {
     static const float x[] = {1, 2, 3, 4};
     static const uint8_t y[] = {1, 0};
     uint8_t file[512], directory[512];
@@ -299,8 +286,7 @@ static size_t make_npz(uint8_t *zip)
     return at + used + 22;
 }
 
-static void test_npz(void)
-{
+static void test_npz(void) {
     data_job d;
     float x[4];
     int32_t y[2];
@@ -332,8 +318,7 @@ static void test_npz(void)
     }
 }
 
-static void test_cifar(void)
-{
+static void test_cifar(void) {
     enum { RECORD = 3073 };
     static uint8_t ten[2 * RECORD], hundred[3074];
     static float x[2 * 3072];
@@ -371,8 +356,7 @@ static void test_cifar(void)
                "h.bin is no CIFAR file");
 }
 
-static void test_real_tables(void)
-{
+static void test_real_tables(void) {
     const char *folder = data_job_real("real tables");
     if (!folder)
         return;
@@ -431,8 +415,7 @@ static void test_real_tables(void)
 }
 
 /* Every allocation fails once. */
-static void test_no_memory(void)
-{
+static void test_no_memory(void) {
     uint8_t zip[4096];
     data_job_file("a.npz", zip, make_npz(zip));
     write_text("n.csv", "a,b\n1,x\n2,y\n3,x\n");
@@ -456,8 +439,7 @@ static void test_no_memory(void)
     data_job_close(&d);
 }
 
-void suite_tables(void)
-{
+void suite_tables(void) {
     CU_pSuite suite = CU_add_suite("tables", NULL, data_job_clean);
     CU_add_test(suite, "csv", test_csv);
     CU_add_test(suite, "unknown values", test_csv_missing);

@@ -33,8 +33,7 @@ static struct watch {
     dl_memory_mode memory;
 } watch;
 
-static sample take_sample(void)
-{
+static sample take_sample(void) {
     struct mallinfo2 info = mallinfo2();
     return (sample){dl_alloc_count(), info.uordblks + info.hblkhd};
 }
@@ -44,8 +43,7 @@ dl_status __real_dl_keeper_step(dl_keeper *keeper, const float *metrics, int64_t
 dl_status __wrap_dl_keeper_step(dl_keeper *keeper, const float *metrics, int64_t batch,
                                 float noticed);
 dl_status __wrap_dl_keeper_step(dl_keeper *keeper, const float *metrics, int64_t batch,
-                                float noticed)
-{
+                                float noticed) {
     dl_status status = __real_dl_keeper_step(keeper, metrics, batch, noticed);
     watch.steps++;
     if (watch.steps == EARLY)
@@ -59,8 +57,7 @@ dl_status __wrap_dl_keeper_step(dl_keeper *keeper, const float *metrics, int64_t
 
 dl_status __real_dl_exec_open(dl_exec **out, const dl_exec_options *options);
 dl_status __wrap_dl_exec_open(dl_exec **out, const dl_exec_options *options);
-dl_status __wrap_dl_exec_open(dl_exec **out, const dl_exec_options *options)
-{
+dl_status __wrap_dl_exec_open(dl_exec **out, const dl_exec_options *options) {
     dl_exec_options changed = *options;
     changed.memory = watch.memory;
     watch.programs++;
@@ -69,8 +66,7 @@ dl_status __wrap_dl_exec_open(dl_exec **out, const dl_exec_options *options)
 
 /* ---- running ---- */
 
-static int mute(void)
-{
+static int mute(void) {
     fflush(stdout);
     int saved = dup(STDOUT_FILENO), null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     if (null >= 0)
@@ -79,15 +75,13 @@ static int mute(void)
     return saved;
 }
 
-static void speak(int saved)
-{
+static void speak(int saved) {
     fflush(stdout);
     dup2(saved, STDOUT_FILENO);
     close(saved);
 }
 
-static dl_status run_read(dl_job *job, const char *output, dl_run_result *result)
-{
+static dl_status run_read(dl_job *job, const char *output, dl_run_result *result) {
     dl_comm *comm;
     char folder[DL_PATH_MAX];
     DL_TRY(dl_comm_open(&comm, "auto"));
@@ -102,8 +96,7 @@ static dl_status run_read(dl_job *job, const char *output, dl_run_result *result
 
 /* Runs the job in a scratch folder. `text` is its content, or NULL to read the file. */
 static dl_status run(const char *file, const char *text, const char *const *sets, int count,
-                     dl_memory_mode memory, dl_run_result *result)
-{
+                     dl_memory_mode memory, dl_run_result *result) {
     enum { SETS = 32 };
     char scratch[] = "/tmp/dltrain-jobs-XXXXXX", output[64], command[64];
     const char *all[SETS + 1] = {output};
@@ -148,8 +141,7 @@ static const char steady[] =
     "steps: 2000\n"
     "steps_per_epoch: 2000\n";
 
-static void test_steady(void)
-{
+static void test_steady(void) {
     static const char *const any_ranks[] = {"reproducible=any_ranks", "shards=4"};
     for (int sets = 0; sets <= DL_COUNT(any_ranks); sets += DL_COUNT(any_ranks)) {
         dl_run_result result;
@@ -186,8 +178,7 @@ static const small smalls[] = {
 };
 
 /* -1: there is nothing to train. */
-static int set_for(const char *job, const char **sets)
-{
+static int set_for(const char *job, const char **sets) {
     static const char *const common[] = {"epochs=1", "batch_size=6", "repeat=1",
                                          "evaluate={parts: [train]}"};
     static const small usual = {NULL, {"data.train.first=13"}};
@@ -204,15 +195,13 @@ static int set_for(const char *job, const char **sets)
     return found->sets[0] == untrained ? -1 : count;
 }
 
-static bool same(const dl_run_result *a, const dl_run_result *b)
-{
+static bool same(const dl_run_result *a, const dl_run_result *b) {
     return a->weights == b->weights && a->steps == b->steps && a->mean.count == b->mean.count &&
            memcmp(a->mean.value, b->mean.value, sizeof(double) * (size_t)a->mean.count) == 0;
 }
 
 /* Whether the job ran; it does not where its data is absent. */
-static bool prove(const char *job)
-{
+static bool prove(const char *job) {
     static const char *const modes[] = {"planned", "off", "poisoned"};
     const char *sets[16], *require = getenv("DLTRAIN_REQUIRE");
     char file[DL_PATH_MAX];
@@ -245,8 +234,7 @@ static bool prove(const char *job)
     return true;
 }
 
-static void test_memory_plan(void)
-{
+static void test_memory_plan(void) {
     DIR *dir = opendir(DL_SOURCE_DIR "/jobs");
     CU_ASSERT_PTR_NOT_NULL_FATAL(dir);
     int ran = 0;
@@ -262,8 +250,7 @@ static void test_memory_plan(void)
     CU_ASSERT(ran >= 3);
 }
 
-void suite_whole_jobs(void)
-{
+void suite_whole_jobs(void) {
     CU_pSuite suite = CU_add_suite("whole jobs", NULL, NULL);
     CU_add_test(suite, "a step allocates nothing", test_steady);
     CU_add_test(suite, "the memory plan of every job", test_memory_plan);
