@@ -68,7 +68,9 @@ dl_status dl_batches_run(dl_batches *batches, int64_t *samples) {
     batches->waited += dl_seconds() - start;
     if (status != DL_OK) { /* the others wait in the collectives: fail there, together */
         dl_exec_refuse(batches->exec, status);
-        return dl_exec_run(batches->exec, batches->options.batch, &(dl_random){.seed = s->seed});
+        *samples = 0;
+        DL_TRY(dl_exec_run(batches->exec, batches->options.batch, &(dl_random){.seed = s->seed}));
+        return status; /* a rank without samples: no collective carried it */
     }
     for (int i = 0; i < batches->fields; i++)
         dl_exec_bind_input(batches->exec, batches->input[i], batch.field[i]);

@@ -309,9 +309,9 @@ dl_status dl_keeper_checkpoint(dl_keeper *k, const dl_values *values) {
 
 dl_status dl_keeper_last(dl_keeper *k) {
     bool found = false;
+    /* One of the last step may be from before its epoch was closed. */
     if (k->saved_step != k->progress->step || k->saved_epoch != k->progress->epoch)
-        DL_TRY(
-            save(k, false)); /* a checkpoint of the last step is from before its epoch was closed */
+        DL_TRY(save(k, false));
     if (!dl_keeper_wants_best(k->session->job))
         return DL_OK;
     DL_TRY(restore(k->session, k->checkpoints, dl_checkpoint_best, NULL, &found));

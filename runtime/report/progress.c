@@ -53,6 +53,9 @@ static dl_status put(dl_progress *progress, const line *what, const char *before
         fflush(progress->out) != 0) {
         int error = errno;
         clearerr(progress->out);
+        if (error ==
+            EAGAIN) /* nobody reads and it must not wait: the line is lost, not the training */
+            return DL_OK;
         return dl_fail(DL_NO_WRITE, "cannot write the progress: %s", strerror(error));
     }
     return DL_OK;

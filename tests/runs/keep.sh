@@ -96,12 +96,12 @@ has "early stopping, again" "only evaluated again"
 is "early stopping, again" "$(status_of runs/early weights)" "$weights"
 
 # ---- several trainings: stopped in the middle, those that are finished are not trained again
-several() { # NAME ARGUMENTS...: on $ranks
-    run "several" "${ranks:-1}" --set name="$@" --set epochs=40 --set reproducible=any_ranks
+several() { # NAME WHAT: on $ranks
+    run "several" "${ranks:-1}" --set name="$1" --set "$2" --set epochs=40 --set reproducible=any_ranks
 }
 for what in "repeat=3" "data.validation={folds: 3}"; do
     name=${what%%[.=]*}
-    several "$name-whole" --set "$what" --fresh
+    several "$name-whole" "$what"
     want=$(status_of "runs/$name-whole" weights) accuracy=$(status_of "runs/$name-whole" test_accuracy)
     rm -rf "runs/$name-cut"
     mpirun -np 2 "$DLTRAIN" keep.yaml --set name="$name-cut" --set "$what" --set epochs=40 \
@@ -117,7 +117,7 @@ for what in "repeat=3" "data.validation={folds: 3}"; do
     wait $pid
     is "$name: stopped in the middle" "$?" 75
     first=$(cksum runs/"$name"-cut/*-1/model.h5 runs/"$name"-cut/*-1/checkpoints/step*/* | cksum)
-    ranks=3 several "$name-cut" --set "$what"
+    ranks=3 several "$name-cut" "$what"
     [ "$(grep -c 'only evaluated again' out)" = 1 ] && grep -q 'resumed after step' out &&
         ok "$name: the first is not trained again, the second goes on" ||
         { cat out; bad "$name: going on" "says otherwise"; }

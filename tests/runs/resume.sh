@@ -74,7 +74,8 @@ for signal in TERM INT mpirun; do
     code=$?
     state=$(status_of runs/stopped state)
     if [ $signal = mpirun ]; then
-        [ $code != 0 ] && ok "SIGTERM to mpirun: exit $code, $state" || bad "SIGTERM to mpirun" "exit $code, $state"
+        [ $code != 0 ] && [ "$state" = stopped ] && ok "SIGTERM to mpirun: exit $code, $state" ||
+            { tail -n 20 out; bad "SIGTERM to mpirun" "exit $code, $state"; }
     elif [ $code = 75 ] && [ "$state" = stopped ] && grep -q 'stopped by' out; then
         ok "SIG$signal: stopped with a checkpoint"
     else
