@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what dltrain is built from, by package name, and builds it (Release) in build/.
-# Debian 12, Debian 13, Ubuntu 24.04; root, or a user with sudo. Called by quickstart.sh and tests/run.sh.
+# Debian 12, Debian 13 (Ubuntu 24.04 not tried yet); root, or a user with sudo. Called by quickstart.sh and tests/run.sh.
 #   BUILD_DIR=build  CMAKE_FLAGS="..."  as wished.
 set -eu
 cd "$(dirname "$0")/.."
