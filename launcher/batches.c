@@ -34,7 +34,7 @@ static dl_status open_feed(dl_batches *batches) {
         .field = field,
         .fields = batches->fields,
         .first_step = batches->options.first_step,
-        .end_step = batches->options.in_order ? 0 : s->steps};
+        .end_step = batches->options.in_order || batches->options.endless ? 0 : s->steps};
     return dl_feed_open(&batches->feed, s->data, &feed);
 }
 

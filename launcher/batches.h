@@ -12,6 +12,7 @@ typedef struct dl_batches_options {
     dl_part_name part;
     int64_t batch;      /* global */
     bool in_order;      /* evaluation; training follows data.shuffle */
+    bool endless;       /* more steps than the job has */
     int64_t first_step; /* of training, after a resume */
 } dl_batches_options;
 

@@ -23,7 +23,10 @@ static dl_status run_on_ranks(const dl_options *options, dl_comm *comm, int thre
     static const struct {
         const char *name;
         dl_status (*run)(const dl_options *options, dl_comm *comm, int threads);
-    } verbs[] = {{"train", dl_verb_train}, {"eval", dl_verb_eval}, {"predict", dl_verb_predict}};
+    } verbs[] = {{"train", dl_verb_train},
+                 {"eval", dl_verb_eval},
+                 {"predict", dl_verb_predict},
+                 {"bench", dl_verb_bench}};
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
         if (strcmp(options->verb->name, verbs[i].name) == 0)
             return verbs[i].run(options, comm, threads);

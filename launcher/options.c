@@ -15,6 +15,8 @@ const dl_verb dl_verbs[] = {
      true},
     {"plan", "JOB", "what would happen: resolved job, layers, memory, batches, communication", 1, 1,
      false},
+    {"bench", "JOB", "measure the job's step: samples/s, what its time goes into, share of peak", 1,
+     1, true},
     {"help", "[KEY]", "explain a key, a layer, a loss, ...; 'help layers' lists all layers", 0, 1,
      false},
 };
@@ -37,6 +39,13 @@ void dl_options_help(FILE *file) {
         "  --ranks N         plan: for N ranks\n"
         "  --graph           plan: print the nodes of the step as well\n"
         "  --output FILE     predict: write .npy here (default: a table on standard output)\n"
+        "  --steps N         bench: steps of a repetition (default: a second's worth)\n"
+        "  --warmup N        bench: steps before the first (default: half a second's worth)\n"
+        "  --repeat N        bench: repetitions, of which the median is told (default: 5)\n"
+        "  --json FILE       bench: all that it prints, and more, for programs\n"
+        "  --trace FILE      bench: the first 20 steps for chrome://tracing or ui.perfetto.dev\n"
+        "  --synthetic FIELDS  bench: made-up samples in place of files that are not there:\n"
+        "                    --synthetic '{x: {shape: [28, 28]}, y: {classes: 10}}'\n"
         "  --json-schema     help: the job language as a JSON Schema, for editors\n"
         "  --version         versions of dltrain and of the libraries it runs on\n"
         "  --help            this text\n\n"
@@ -68,10 +77,46 @@ static const char *value_of(const char *name, int *at, int count, char **words) 
     return *at + 1 < count ? words[++*at] : "";
 }
 
+static dl_status read_number(const char *name, const char *what, int most, const char *value,
+                             int *out) {
+    char *end;
+    long number = strtol(value, &end, 10);
+    if (*value == '\0' || *end != '\0' || number < 1 || number > most)
+        return dl_fail(DL_BAD_JOB, "%s needs a number of %s, not '%s'", name, what, value);
+    *out = (int)number;
+    return DL_OK;
+}
+
 static dl_status read_option(dl_options *options, int *at, int count, char **words) {
-    static const char *const known[] = {"--set",    "--fresh",       "--ranks", "--graph",
-                                        "--output", "--json-schema", "--help",  "--version"};
+    static const char *const known[] = {
+        "--set",     "--fresh", "--ranks",  "--graph",  "--output", "--json-schema", "--help",
+        "--version", "--steps", "--warmup", "--repeat", "--json",   "--trace",       "--synthetic"};
+    const struct {
+        const char *name, *what;
+        int most, *to;
+    } numbers[] = {{"--ranks", "ranks", 100000, &options->ranks},
+                   {"--steps", "steps", 10000000, &options->steps},
+                   {"--warmup", "steps", 10000000, &options->warmup},
+                   {"--repeat", "repetitions", 10000, &options->repeat}};
+    const struct {
+        const char *name, *what;
+        const char **to;
+    } texts[] = {
+        {"--output", "a file", &options->output},
+        {"--json", "a file", &options->json},
+        {"--trace", "a file", &options->trace},
+        {"--synthetic", "fields: '{x: {shape: [28, 28]}, y: {classes: 10}}'", &options->synthetic}};
     const char *word = words[*at], *value;
+    for (int i = 0; i < DL_COUNT(numbers); i++)
+        if ((value = value_of(numbers[i].name, at, count, words)))
+            return read_number(numbers[i].name, numbers[i].what, numbers[i].most, value,
+                               numbers[i].to);
+    for (int i = 0; i < DL_COUNT(texts); i++)
+        if ((value = value_of(texts[i].name, at, count, words))) {
+            *texts[i].to = value;
+            return *value ? DL_OK
+                          : dl_fail(DL_BAD_JOB, "%s needs %s", texts[i].name, texts[i].what);
+        }
     if (strcmp(word, "--fresh") == 0)
         options->fresh = true;
     else if (strcmp(word, "--graph") == 0)
@@ -88,16 +133,6 @@ static dl_status read_option(dl_options *options, int *at, int count, char **wor
         if (options->set_count == DL_MAX_SETS)
             return dl_fail(DL_BAD_JOB, "more than %d --set options", DL_MAX_SETS);
         options->sets[options->set_count++] = value;
-    } else if ((value = value_of("--ranks", at, count, words))) {
-        char *end;
-        long ranks = strtol(value, &end, 10);
-        if (*value == '\0' || *end != '\0' || ranks < 1 || ranks > 100000)
-            return dl_fail(DL_BAD_JOB, "--ranks needs a number of ranks, not '%s'", value);
-        options->ranks = (int)ranks;
-    } else if ((value = value_of("--output", at, count, words))) {
-        if (*value == '\0')
-            return dl_fail(DL_BAD_JOB, "--output needs a file");
-        options->output = value;
     } else {
         const char *near = dl_nearest(word, known, DL_COUNT(known));
         return dl_fail(DL_BAD_JOB, "'%s' is not an option%s%s%s; see dltrain --help", word,

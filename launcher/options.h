@@ -24,8 +24,11 @@ struct dl_options {
     const char *sets[DL_MAX_SETS];
     int set_count;
     bool fresh, help, version, json_schema, graph;
-    int ranks;          /* --ranks N of plan; 0: those that are there */
-    const char *output; /* --output FILE of predict */
+    int ranks;                 /* --ranks N of plan; 0: those that are there */
+    const char *output;        /* --output FILE of predict */
+    int steps, warmup, repeat; /* of bench; 0: not given */
+    const char *json, *trace;  /* files of bench */
+    const char *synthetic;     /* fields that bench makes instead of reading */
 };
 
 extern const dl_verb dl_verbs[];

@@ -23,21 +23,8 @@ static void print_last_line(const dl_run_result *result, const dl_comm *comm, co
     printf(" on %d rank%s; %s\n", comm->size, comm->size == 1 ? "" : "s", folder);
 }
 
-/* The ranks' own communicator, or one over what comm.backend names. */
-static dl_status choose_backend(const dl_node *root, dl_comm *comm, dl_comm **out) {
-    const dl_node *keys = dl_get(root, "comm"), *backend = dl_get(keys, "backend");
-    *out = NULL;
-    if (strcmp(backend->text, "auto") == 0 || strcmp(backend->text, comm->table->name) == 0)
-        return DL_OK;
-    dl_status status = dl_comm_open(out, backend->text);
-    if (status == DL_UNAVAILABLE)
-        return dl_fail_at(backend, status, "%s", dl_message());
-    return status;
-}
-
 static dl_status run(dl_job *job, const dl_options *options, dl_comm *comm, int threads) {
-    const dl_node *root = dl_job_root(job), *timeout = dl_get(dl_get(root, "comm"), "timeout");
-    comm->timeout = timeout->number * (strcmp(timeout->unit, "min") == 0 ? 60 : 1);
+    const dl_node *root = dl_job_root(job);
     char folder[DL_PATH_MAX];
     snprintf(folder, sizeof folder, "%s/%s", dl_text(root, "output"), dl_text(root, "name"));
     dl_run_options running = {.folder = folder, .threads = threads, .fresh = options->fresh};
@@ -52,10 +39,11 @@ dl_status dl_verb_train(const dl_options *options, dl_comm *comm, int threads) {
     dl_job *job;
     DL_TRY(dl_open_job(&job, options->argument[0], options, comm));
     dl_comm *own;
-    dl_status status = choose_backend(dl_job_root(job), comm, &own);
+    dl_status status = dl_open_backend(dl_job_root(job), comm, &own);
     if (status == DL_OK)
-        status = run(job, options, own ? own : comm, threads);
-    dl_comm_close(own);
+        status = run(job, options, own, threads);
+    if (own != comm)
+        dl_comm_close(own);
     dl_job_close(job);
     return status;
 }

@@ -138,6 +138,24 @@ static void grad_weight(dl_grad *grad) {
         grad->dx[1] = dl_conv(graph, x, w, -1, &attributes->conv);
 }
 
+/* The three cost alike: a product and a sum for each output cell, its filter's cells and the input
+ * channels of a group; cells over padding count, as they do for everybody. */
+static double flop_of(const dl_type *y, const dl_type *w) {
+    return 2 * (double)dl_type_count(y) * (double)(dl_type_count(w) / w->dim[0]);
+}
+
+static double flop_conv(const dl_prepare *what) {
+    return flop_of(what->output[0], what->input[1]);
+}
+
+static double flop_input(const dl_prepare *what) {
+    return flop_of(what->input[0], what->input[1]);
+}
+
+static double flop_weight(const dl_prepare *what) {
+    return flop_of(what->input[1], what->output[0]);
+}
+
 const dl_op dl_op_conv = {.name = "conv",
                           .min_inputs = 2,
                           .max_inputs = 3,
@@ -146,6 +164,7 @@ const dl_op dl_op_conv = {.name = "conv",
                           .infer = infer_conv,
                           .grad = grad_conv,
                           .deterministic = true,
+                          .flop = flop_conv,
                           .cpu = {.prepare = dl_conv_prepare,
                                   .pack = dl_conv_pack,
                                   .run = dl_conv_run,
@@ -159,6 +178,7 @@ const dl_op dl_op_conv_input_gradient = {.name = "conv_input_gradient",
                                          .infer = infer_input,
                                          .grad = grad_input,
                                          .deterministic = true,
+                                         .flop = flop_input,
                                          .cpu = {.prepare = dl_conv_input_prepare,
                                                  .pack = dl_conv_pack,
                                                  .run = dl_conv_run,
@@ -173,6 +193,7 @@ const dl_op dl_op_conv_weight_gradient = {
     .infer = infer_weight,
     .grad = grad_weight,
     .deterministic = true,
+    .flop = flop_weight,
     .cpu = {.prepare = dl_conv_weight_prepare, .run = dl_conv_run, .release = dl_conv_release}};
 
 /* Equal nodes are found by comparing bytes: gaps zero, what one dimension does not use at its

@@ -61,6 +61,12 @@ static void grad(dl_grad *grad) {
         grad->dx[2] = dl_reduce_to(graph, dy, grad->input[2]);
 }
 
+static double flop(const dl_prepare *what) {
+    int64_t m, k, n;
+    dl_matmul_sizes(what->attributes, what->input[0], what->input[1], &m, &k, &n);
+    return 2 * (double)m * (double)k * (double)n;
+}
+
 const dl_op dl_op_matmul = {.name = "matmul",
                             .min_inputs = 2,
                             .max_inputs = 3,
@@ -69,6 +75,7 @@ const dl_op dl_op_matmul = {.name = "matmul",
                             .infer = infer,
                             .grad = grad,
                             .deterministic = true,
+                            .flop = flop,
                             .cpu = {.prepare = dl_matmul_prepare,
                                     .pack = dl_matmul_pack,
                                     .run = dl_matmul_run,

@@ -97,9 +97,20 @@ static dl_status learn_inputs(dl_exec *exec, const variant *v) {
     return DL_OK;
 }
 
+/* What a run of the node reads and writes at least. */
+static double bytes_of(const variant *v, const dl_graph_node *node) {
+    double bytes = 0;
+    for (int i = 0; i < node->inputs; i++)
+        bytes += (double)dl_type_bytes(&v->graph.value[node->input[i]].type);
+    for (int o = 0; o < node->outputs; o++)
+        bytes += (double)dl_type_bytes(&v->graph.value[node->output + o].type);
+    return bytes;
+}
+
 static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made) {
     const dl_graph_node *node = made->node;
     const dl_kernel *kernel = &node->op->cpu;
+    made->bytes = bytes_of(v, node);
     if (made->sum >= 0)
         return DL_OK;
     if (!kernel->run)
@@ -130,6 +141,7 @@ static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made) {
     }
     for (int o = 0; o < node->outputs; o++)
         output[o] = &v->graph.value[node->output + o].type;
+    made->flop = node->op->flop ? node->op->flop(&what) : 0;
     dl_status status = kernel->prepare(&what, &made->prepared);
     if (status != DL_OK)
         return dl_fail_prefix(status, "%s of '%s': ", node->op->name, node->name);

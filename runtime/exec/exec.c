@@ -37,8 +37,7 @@ void dl_exec_close(dl_exec *exec) {
     dl_free(exec->arenas);
     dl_free(exec->shared);
     dl_free(exec->workspaces);
-    dl_free(exec->seconds);
-    dl_free(exec->calls);
+    dl_profile_free(exec->profile);
     dl_free(exec->input_name);
     dl_free(exec->input_type);
     dl_free(exec->input_shared);
@@ -121,10 +120,7 @@ static dl_status make_memory(dl_exec *exec) {
     exec->workspaces = dl_alloc(workspaces);
     exec->shared = dl_alloc(exec->shared_bytes);
     exec->leaves = dl_alloc(sizeof *exec->leaves * (size_t)exec->local_leaves);
-    exec->seconds = dl_alloc(sizeof *exec->seconds * (size_t)(exec->variant[0]->count + 1));
-    exec->calls = dl_alloc(sizeof *exec->calls * (size_t)(exec->variant[0]->count + 1));
-    if (!exec->arenas || !exec->workspaces || !exec->shared || !exec->leaves || !exec->seconds ||
-        !exec->calls)
+    if (!exec->arenas || !exec->workspaces || !exec->shared || !exec->leaves)
         return dl_fail_memory(arenas + workspaces + exec->shared_bytes);
     exec->bases = BASE_INPUT + exec->input_count + 2 * exec->collectives;
     for (int l = 0; l < exec->local_leaves; l++)
@@ -235,25 +231,4 @@ void dl_exec_print(const dl_exec *exec, FILE *file) {
 uint64_t dl_exec_hash(const dl_exec *exec) {
     int64_t facts[2] = {exec->options.leaves, exec->collectives};
     return dl_hash(facts, sizeof facts, exec->hash);
-}
-
-void dl_exec_profile(dl_exec *exec, bool on) {
-    exec->profiling = on;
-    memset(exec->seconds, 0, sizeof *exec->seconds * (size_t)exec->variant[0]->count);
-    memset(exec->calls, 0, sizeof *exec->calls * (size_t)exec->variant[0]->count);
-}
-
-int dl_exec_times(const dl_exec *exec, dl_exec_time *out, int capacity) {
-    const variant *v = exec->variant[0];
-    int count = 0;
-    for (int u = 0; u < v->count && count < capacity; u++)
-        out[count++] = (dl_exec_time){v->units[u].node->op->name, v->units[u].node->name,
-                                      exec->seconds[u], exec->calls[u]};
-    return count;
-}
-
-double dl_exec_waited(dl_exec *exec) {
-    double waited = exec->waited;
-    exec->waited = 0;
-    return waited;
 }

@@ -87,14 +87,45 @@ void dl_exec_describe(const dl_exec *exec, dl_exec_report *report);
 void dl_exec_print(const dl_exec *exec, FILE *file); /* its nodes, a line each */
 uint64_t dl_exec_hash(const dl_exec *exec);          /* structure and sequence of collectives */
 
-/* Seconds a node, summed over runs since profiling was switched on. */
-typedef struct dl_exec_time {
-    const char *op, *name;
-    double seconds;
+/* ---- measuring: profile.c ----
+ *
+ * Off, it costs a branch a phase and one a node. On, every moment of a run belongs to one part, so
+ * the parts add up to the run; nothing is allocated in a step. Waiting is told from communication
+ * by a barrier that each phase's collectives then begin with. */
+typedef enum dl_measure {
+    DL_MEASURE_OFF,
+    DL_MEASURE_PARTS, /* the parts of a run */
+    DL_MEASURE_NODES  /* and every node in them */
+} dl_measure;
+
+typedef enum dl_run_part {
+    DL_RUN_COMPUTE,       /* forward and backward: what the shards do, or wait for */
+    DL_RUN_WAITING,       /* from the arrival at a collective until the last rank's */
+    DL_RUN_COMMUNICATION, /* the collectives themselves */
+    DL_RUN_UPDATE,        /* shared nodes behind the last shard's, and packing of weights */
+    DL_RUN_PARTS
+} dl_run_part;
+
+/* What was timed, by slot: the nodes in running order, the parts, then work around the nodes. */
+typedef struct dl_exec_slot {
+    const char *op, *name; /* row and layer; of a part: "part" and its name */
+    bool part;
+    double seconds, flop, bytes; /* summed over runs; flop: 0 but for products of matrices */
     int64_t calls;
-} dl_exec_time;
-void dl_exec_profile(dl_exec *exec, bool on);
-int dl_exec_times(const dl_exec *exec, dl_exec_time *out, int capacity);
-double dl_exec_waited(dl_exec *exec); /* seconds inside collectives since last asked */
+} dl_exec_slot;
+
+typedef struct dl_exec_span {
+    int slot, lane; /* lane: of the team's threads, 0 the calling one */
+    double start, seconds;
+} dl_exec_span;
+
+/* Begins at zero; keeps room for `spans` of each lane, and what comes after those is not kept.
+ * After dl_exec_connect. */
+dl_status dl_exec_measure(dl_exec *exec, dl_measure level, int spans);
+int dl_exec_slot_count(const dl_exec *exec);
+void dl_exec_slot_at(const dl_exec *exec, int index, dl_exec_slot *out);
+double dl_exec_part(const dl_exec *exec, dl_run_part part); /* seconds */
+int dl_exec_lanes(const dl_exec *exec);
+const dl_exec_span *dl_exec_spans(const dl_exec *exec, int lane, int *count);
 
 #endif

@@ -35,6 +35,7 @@ typedef struct unit { /* one node, ready */
     int sum; /* collective: index in exec->sum */
     dying *dead;
     int dead_count;
+    double flop, bytes; /* of a run */
 } unit;
 
 typedef struct move { /* copy at the end of a phase: value into a collective's buffer */
@@ -73,6 +74,7 @@ typedef struct leaf { /* a piece of the current batch on this rank */
     dl_random random;
     int64_t first; /* sample, from this rank's first */
     int sum_leaf;
+    int worker; /* that runs it */
     dl_status status;
     char message[256];
 } leaf;
@@ -105,16 +107,36 @@ struct dl_exec {
     char *arenas, *shared, *workspaces;
     size_t arena_bytes, shared_bytes, workspace_bytes;
     leaf shared_leaf; /* context of the shared nodes */
-    double waited;
     dl_status refusal;
     char refusal_message[256];
     float notice, noticed;
-    bool profiling;
-    double *seconds; /* by position */
-    int64_t *calls;
+    struct profile *profile; /* NULL: off */
     /* of the current run */
     int current_phase, first_leaf, leaf_count;
 };
+
+/* Sums a lane and slot; slots: nodes by position, parts, what is around the nodes. Each lane is
+ * written by one thread. */
+enum { AROUND_PACK, AROUND_COPY, AROUND };
+typedef struct tally {
+    double seconds, flop, bytes;
+    int64_t calls;
+} tally;
+
+typedef struct profile {
+    bool nodes;
+    int count; /* of nodes: where the parts begin */
+    int slots, lanes, capacity;
+    double lap;         /* when the present part began */
+    tally *sum;         /* [lanes][slots] */
+    dl_exec_span *span; /* [lanes][capacity] */
+    int *spans;         /* [lanes] */
+} profile;
+
+/* profile.c */
+void dl_profile_free(profile *p); /* NULL is allowed */
+void dl_profile_lap(profile *p, dl_run_part part);
+void dl_profile_note(profile *p, int lane, int slot, double start, double flop, double bytes);
 
 /* compile.c */
 dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out);

@@ -25,13 +25,11 @@ static dl_status run_unit(dl_exec *exec, const variant *v, int index, leaf *cont
                   .workspace = context->workspace,
                   .team = team,
                   .random = &context->random};
-    double start = exec->profiling ? dl_seconds() : 0;
+    bool timed = exec->profile && exec->profile->nodes;
+    double start = timed ? dl_seconds() : 0;
     dl_status status = node->op->cpu.run(made->prepared.state, &run);
-    if (exec->profiling) { /* side workers may lose a count to each other: a profile, not an account
-                            */
-        exec->seconds[index] += dl_seconds() - start;
-        exec->calls[index]++;
-    }
+    if (timed)
+        dl_profile_note(exec->profile, context->worker, index, start, made->flop, made->bytes);
     if (exec->options.memory == DL_MEMORY_POISONED)
         for (int d = 0; d < made->dead_count; d++)
             memset(context->base[node->shared ? BASE_SHARED : BASE_ARENA] + made->dead[d].offset,
@@ -39,6 +37,16 @@ static dl_status run_unit(dl_exec *exec, const variant *v, int index, leaf *cont
     if (status != DL_OK)
         return dl_fail_prefix(status, "%s of '%s': ", node->op->name, node->name);
     return DL_OK;
+}
+
+static int around(const dl_exec *exec, int what) {
+    return exec->profile->count + DL_RUN_PARTS + what;
+}
+
+/* Ends a part of the run, if somebody wants to know. */
+static inline void lap(dl_exec *exec, dl_run_part part) {
+    if (exec->profile)
+        dl_profile_lap(exec->profile, part);
 }
 
 /* The units of a class in a phase: [*first, *last). */
@@ -61,6 +69,22 @@ static void deliver(const dl_exec *exec, const leaf *context) {
     }
 }
 
+/* What the phase's collectives sum, where it was not computed in their buffers. */
+static void move_out(dl_exec *exec, const leaf *context, int phase) {
+    const variant *v = context->variant;
+    bool timed = exec->profile && exec->profile->nodes;
+    double start = timed ? dl_seconds() : 0, bytes = 0;
+    for (int m = 0; m < v->move_count; m++) {
+        if (v->moves[m].phase != phase)
+            continue;
+        memcpy(context->base[base_leaf(exec, v->moves[m].sum)] + v->moves[m].offset,
+               at(context, v->moves[m].from), v->moves[m].bytes);
+        bytes += 2 * (double)v->moves[m].bytes;
+    }
+    if (timed && bytes > 0)
+        dl_profile_note(exec->profile, context->worker, around(exec, AROUND_COPY), start, 0, bytes);
+}
+
 static dl_status run_leaf(void *argument, int task) {
     dl_exec *exec = argument;
     leaf *context = &exec->leaves[task];
@@ -76,10 +100,7 @@ static dl_status run_leaf(void *argument, int task) {
         if (context->status != DL_OK)
             snprintf(context->message, sizeof context->message, "%s", dl_message());
     }
-    for (int m = 0; m < v->move_count; m++)
-        if (v->moves[m].phase == phase)
-            memcpy(context->base[base_leaf(exec, v->moves[m].sum)] + v->moves[m].offset,
-                   at(context, v->moves[m].from), v->moves[m].bytes);
+    move_out(exec, context, phase);
     if (phase == exec->last_shard_phase && context->status == DL_OK)
         deliver(exec, context);
     return DL_OK;
@@ -97,9 +118,12 @@ static dl_status run_shared(dl_exec *exec, int phase) {
 static dl_status run_collectives(dl_exec *exec, int phase, int leaves) {
     const variant *v = exec->variant[0];
     bool failed = false;
-    double start = dl_seconds();
     int first, last;
     units_of(v, phase, CLASS_COLLECTIVE, &first, &last);
+    if (exec->profile && last > first) {
+        DL_TRY(dl_comm_barrier(exec->options.comm));
+        dl_profile_lap(exec->profile, DL_RUN_WAITING);
+    }
     for (int u = first; u < last; u++) {
         const unit *made = &v->units[u];
         dl_sum *sum = exec->sum[made->sum];
@@ -109,7 +133,11 @@ static dl_status run_collectives(dl_exec *exec, int phase, int leaves) {
             sum->leaf[l][flag] = exec->leaves[l].status == DL_OK ? 0.0f : 1.0f;
             sum->leaf[l][flag + 1] = l == 0 ? exec->notice : 0.0f;
         }
+        bool timed = exec->profile && exec->profile->nodes;
+        double start = timed ? dl_seconds() : 0;
         DL_TRY(dl_sum_run(sum, leaves, exec->options.team));
+        if (timed)
+            dl_profile_note(exec->profile, 0, u, start, 0, leaves > 1 ? made->bytes : 0);
         char *result = (char *)(uintptr_t)sum->result;
         exec->shared_leaf.base[base_result(exec, made->sum)] = result;
         for (int l = 0; l < exec->leaf_count; l++)
@@ -117,7 +145,6 @@ static dl_status run_collectives(dl_exec *exec, int phase, int leaves) {
         failed = failed || sum->result[flag] != 0.0f;
         exec->noticed = sum->result[flag + 1];
     }
-    exec->waited += dl_seconds() - start;
     if (!failed)
         return DL_OK;
     dl_status mine = DL_OK;
@@ -131,6 +158,8 @@ static void pack(dl_exec *exec, variant *v) {
     if (!v->packed_bytes || v->packed_version == exec->options.variables->version)
         return;
     leaf *context = &exec->shared_leaf;
+    bool timed = exec->profile && exec->profile->nodes;
+    double start = timed ? dl_seconds() : 0;
     for (int u = 0; u < v->count; u++) {
         const unit *made = &v->units[u];
         for (int i = 0; i < DL_MAX_PACKED; i++)
@@ -140,6 +169,9 @@ static void pack(dl_exec *exec, variant *v) {
                                          v->packed + made->in[i].offset, exec->options.team);
     }
     v->packed_version = exec->options.variables->version;
+    if (timed)
+        dl_profile_note(exec->profile, 0, around(exec, AROUND_PACK), start, 0,
+                        2 * (double)v->packed_bytes);
 }
 
 static dl_status set_leaf(dl_exec *exec, int index, int64_t samples, int64_t first,
@@ -159,6 +191,7 @@ static dl_status set_leaf(dl_exec *exec, int index, int64_t samples, int64_t fir
     int arena = exec->lockstep || exec->arena_count == exec->local_leaves ? index : worker;
     context->base[BASE_ARENA] = exec->arenas + exec->arena_bytes * (size_t)arena;
     context->workspace = exec->workspaces + exec->workspace_bytes * (size_t)worker;
+    context->worker = worker;
     context->first = first - rank_first;
     context->random = *random;
     context->random.first_sample = (uint32_t)first;
@@ -229,13 +262,21 @@ static dl_status run_leaves(dl_exec *exec) {
 
 dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random) {
     int leaves = batch < exec->options.leaves ? (int)batch : exec->options.leaves;
+    if (exec->profile)
+        exec->profile->lap = dl_seconds();
     DL_TRY(begin(exec, batch, leaves, random));
+    lap(exec, DL_RUN_UPDATE);
     for (int phase = 0; phase < exec->phases; phase++) {
+        bool shards = phase <= exec->last_shard_phase;
         DL_TRY(run_shared(exec, phase));
+        lap(exec, shards ? DL_RUN_COMPUTE : DL_RUN_UPDATE);
         exec->current_phase = phase;
-        if (phase <= exec->last_shard_phase)
+        if (shards) {
             DL_TRY(run_leaves(exec));
+            lap(exec, DL_RUN_COMPUTE);
+        }
         DL_TRY(run_collectives(exec, phase, leaves));
+        lap(exec, DL_RUN_COMMUNICATION);
     }
     for (int l = 0; l < exec->leaf_count;
          l++) /* a program without a collective after the failure */
@@ -246,5 +287,6 @@ dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random) {
                at(&exec->shared_leaf, exec->copies[i].from), exec->copies[i].bytes);
     if (exec->variant[0]->graph.assignments)
         exec->options.variables->version++;
+    lap(exec, DL_RUN_UPDATE);
     return DL_OK;
 }

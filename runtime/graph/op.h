@@ -88,6 +88,8 @@ typedef struct dl_op {
     uint32_t in_place;           /* bit i: output 0 may take the memory of input i (same bytes) */
     bool mixes_samples;          /* an output sample depends on other samples of the shard */
     bool deterministic;          /* same bits for the same inputs, threads and instruction set */
+    double (*flop)(const dl_prepare *what); /* of the products of matrices that it is; NULL: none,
+                                               its work is counted in bytes */
     dl_kernel cpu;
 } dl_op;
 

@@ -1,0 +1,71 @@
+/* What `dltrain bench` measures, and how it says so: bench_run.c runs the steps, bench_print.c and
+ * bench_json.c tell, bench_trace.c writes the spans. verb_bench.c is the story. */
+#ifndef DL_LAUNCHER_BENCH_H
+#define DL_LAUNCHER_BENCH_H
+
+#include "launcher/batches.h"
+#include "launcher/job.h"
+
+typedef struct dl_bench_options {
+    int64_t steps, warmup; /* of a repetition; before all (-1: as many as take a while) */
+    int repeat;
+    const char *trace; /* file, or NULL: spans are kept only for it */
+} dl_bench_options;
+
+/* Means over the steps of one rank in which parts were timed, in seconds. input + part[] + other is
+ * step; other, the work of the loop itself, is what is left. */
+typedef struct dl_bench_rank {
+    double step, input, part[DL_RUN_PARTS], other;
+    double peak;   /* FLOP/s that this rank's threads can reach */
+    double memory; /* most bytes of this process in memory, until the last step */
+    double start;  /* from the beginning of the process to the end of the first step */
+    double origin; /* of its clock: when all ranks left the same barrier */
+} dl_bench_rank;
+
+/* A row of the profile, a step: seconds of threads as the mean over ranks, the rest of all ranks.
+ */
+typedef struct dl_bench_row {
+    const char *op, *name;
+    double seconds, calls, flop, bytes;
+} dl_bench_row;
+
+typedef struct dl_bench {
+    dl_session *session;
+    const dl_bench_options *options;
+    dl_exec *exec;
+    dl_batches batches;
+    int metrics_output;
+    int64_t done;              /* steps so far */
+    int64_t steps, warmup;     /* as measured */
+    double *step;              /* [repeat] seconds of a step, hooks off, of the slowest rank */
+    double *rate;              /* [repeat] samples/s */
+    double loss;               /* of the last batch */
+    dl_bench_rank mine, *rank; /* [size] */
+    dl_bench_row *row;         /* [rows] nodes and what is around them, in running order */
+    int rows;
+    double profiled, flop; /* seconds of a step with every node timed; FLOP of a step, all ranks */
+    dl_exec_span *loop;    /* steps and their inputs, for the trace: name is the slot below */
+    int loops, loop_capacity;
+} dl_bench;
+enum { DL_BENCH_STEP, DL_BENCH_INPUT };
+
+/* Collective. A zeroed bench with session and options is measured; close it in any case. */
+dl_status dl_bench_run(dl_bench *bench);
+void dl_bench_close(dl_bench *bench);
+
+/* Median, least and most of `count` values, which it sorts. */
+typedef struct dl_spread {
+    double median, least, most;
+} dl_spread;
+dl_spread dl_spread_of(const double *value, int count);
+
+/* Rows with the same op (or layer) together, the longest first; out[bench->rows]. */
+int dl_bench_group(const dl_bench *bench, bool by_op, dl_bench_row *out);
+/* Of the ranks' parts: the mean. */
+dl_bench_rank dl_bench_mean(const dl_bench *bench);
+
+dl_status dl_bench_print(const dl_bench *bench);
+dl_status dl_bench_write_json(const dl_bench *bench, const char *path);
+dl_status dl_bench_write_trace(dl_bench *bench, const char *path); /* collective; rank 0 writes */
+
+#endif

@@ -1,0 +1,147 @@
+/* The benchmark as text, and the figures that text and JSON share. See bench.h. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "launcher/bench.h"
+#include "ops/dnnl.h"
+#include "ops/peak.h"
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+dl_spread dl_spread_of(const double *value, int count) {
+    double *sorted = dl_alloc(sizeof *sorted * (size_t)count);
+    if (!sorted || count < 1) {
+        dl_free(sorted);
+        return (dl_spread){0, 0, 0};
+    }
+    memcpy(sorted, value, sizeof *sorted * (size_t)count);
+    qsort(sorted, (size_t)count, sizeof *sorted, ascending);
+    dl_spread spread = {(sorted[(count - 1) / 2] + sorted[count / 2]) / 2, sorted[0],
+                        sorted[count - 1]};
+    dl_free(sorted);
+    return spread;
+}
+
+static int longest_first(const void *a, const void *b) {
+    double x = ((const dl_bench_row *)a)->seconds, y = ((const dl_bench_row *)b)->seconds;
+    return x > y ? -1 : x < y;
+}
+
+int dl_bench_group(const dl_bench *bench, bool by_op, dl_bench_row *out) {
+    int groups = 0;
+    for (int i = 0; i < bench->rows; i++) {
+        const dl_bench_row *row = &bench->row[i];
+        int g = 0;
+        while (g < groups &&
+               strcmp(by_op ? out[g].op : out[g].name, by_op ? row->op : row->name) != 0)
+            g++;
+        if (g == groups)
+            out[groups++] = (dl_bench_row){.op = row->op, .name = row->name};
+        out[g].seconds += row->seconds;
+        out[g].calls += row->calls;
+        out[g].flop += row->flop;
+        out[g].bytes += row->bytes;
+    }
+    qsort(out, (size_t)groups, sizeof *out, longest_first);
+    return groups;
+}
+
+dl_bench_rank dl_bench_mean(const dl_bench *bench) {
+    dl_bench_rank mean = {.step = 0};
+    int size = bench->session->comm->size;
+    for (int r = 0; r < size; r++) {
+        const dl_bench_rank *rank = &bench->rank[r];
+        mean.step += rank->step / size;
+        mean.input += rank->input / size;
+        mean.other += rank->other / size;
+        for (int p = 0; p < DL_RUN_PARTS; p++)
+            mean.part[p] += rank->part[p] / size;
+        mean.peak += rank->peak; /* of all together */
+        mean.memory = rank->memory > mean.memory ? rank->memory : mean.memory;
+        mean.start = rank->start > mean.start ? rank->start : mean.start;
+    }
+    return mean;
+}
+
+static void print_part(const char *name, double seconds, double step, const char *what) {
+    printf("  %-15s%10.4f%8.1f %%%s%s\n", name, 1e3 * seconds, 100 * seconds / step,
+           *what ? "   " : "", what);
+}
+
+static void print_parts(const dl_bench *b, const dl_bench_rank *mean) {
+    bool alone = b->session->comm->size == 1;
+    printf("\nStep            ms          share   parts timed, mean%s\n",
+           alone ? "" : " over the ranks");
+    print_part("input", mean->input, mean->step, "waiting for the batch");
+    print_part("compute", mean->part[DL_RUN_COMPUTE], mean->step, "forward and backward");
+    print_part("communication", mean->part[DL_RUN_COMMUNICATION], mean->step,
+               alone ? "sums over pieces of the batch" : "none of it hidden behind compute");
+    print_part("update", mean->part[DL_RUN_UPDATE], mean->step, "");
+    print_part("waiting", mean->part[DL_RUN_WAITING], mean->step, "for the last rank");
+    print_part("other", mean->other, mean->step, "");
+    print_part("sum", mean->step, mean->step, "");
+}
+
+static void print_group(const dl_bench *b, bool by_op, dl_bench_row *group) {
+    int size = b->session->comm->size, groups = dl_bench_group(b, by_op, group);
+    double all = 0;
+    for (int i = 0; i < groups; i++)
+        all += group[i].seconds;
+    printf("\n%-32s%12s%10s%10s%10s%12s%10s\n", by_op ? "By row" : "By layer", "ms a step", "share",
+           "calls", "GFLOP", "GFLOP/s", "GB/s");
+    for (int i = 0; i < groups; i++) {
+        const dl_bench_row *row = &group[i];
+        double seconds = row->seconds > 0 ? row->seconds : 1e-12;
+        printf("%-32s%12.4f%8.1f %%%10.4g",
+               *(by_op ? row->op : row->name) ? by_op ? row->op : row->name : "(step)",
+               1e3 * row->seconds, 100 * row->seconds / all, row->calls / size);
+        if (row->flop > 0)
+            printf("%10.3f%12.1f", 1e-9 * row->flop, 1e-9 * row->flop / seconds);
+        else
+            printf("%10s%12s", "", "");
+        printf("%10.2f\n", 1e-9 * row->bytes / seconds);
+    }
+}
+
+dl_status dl_bench_print(const dl_bench *b) {
+    const dl_session *s = b->session;
+    int ranks = s->comm->size;
+    dl_bench_rank mean = dl_bench_mean(b);
+    dl_spread rate = dl_spread_of(b->rate, b->options->repeat);
+    dl_spread step = dl_spread_of(b->step, b->options->repeat);
+    dl_bench_row *group = dl_alloc(sizeof *group * (size_t)(b->rows + 1));
+    if (!group)
+        return dl_fail_memory(sizeof *group * (size_t)b->rows);
+    printf("%s: batch %" PRId64 " on %d rank%s x %d thread%s (%s), %" PRId64
+           " parameters, %s, oneDNN %s\n",
+           dl_text(s->job, "name"), b->batches.options.batch, ranks, ranks == 1 ? "" : "s",
+           s->threads, s->threads == 1 ? "" : "s", s->comm->table->name,
+           dl_network_parameter_count(s->network, false), dl_text(s->job, "precision"),
+           dl_dnnl_version());
+    printf("%d repetition%s of %" PRId64 " steps after %" PRId64 " to warm up\n\n",
+           b->options->repeat, b->options->repeat == 1 ? "" : "s", b->steps, b->warmup);
+    printf("  samples/s      %10.0f   median; %.0f to %.0f\n", rate.median, rate.least, rate.most);
+    printf("  ms a step      %10.4f   median; %.4f to %.4f (%.4f with parts timed, %.4f with every "
+           "node timed)\n",
+           1e3 * step.median, 1e3 * step.least, 1e3 * step.most, 1e3 * mean.step,
+           1e3 * b->profiled);
+    printf(
+        "  GFLOP/s        %10.1f   %.1f %% of %.1f, the best of oneDNN's %dx%d products on these "
+        "threads\n",
+        1e-9 * b->flop / step.median, 100 * b->flop / step.median / mean.peak, 1e-9 * mean.peak,
+        DL_PEAK_SIZE, DL_PEAK_SIZE);
+    printf(
+        "  start          %10.2f   s from the process's beginning to the end of its first step\n",
+        mean.start);
+    printf("  memory         %10.1f   MiB at most%s\n", mean.memory / (1 << 20),
+           ranks == 1 ? "" : ", of the largest rank");
+    print_parts(b, &mean);
+    print_group(b, true, group);
+    print_group(b, false, group);
+    dl_free(group);
+    return DL_OK;
+}
