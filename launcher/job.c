@@ -209,6 +209,8 @@ static dl_status read_all(dl_job *job, const char *text, size_t length, const ch
         job->root = dl_job_check(job, root);
     if (!job->out_of_memory && job->errors == 0)
         dl_job_rules(job);
+    if (!job->out_of_memory && dl_job_root(job))
+        dl_job_expand(job, job->root);
     if (!job->out_of_memory && dl_job_root(job) && dl_job_text(job) &&
         !dl_node_reads_back(job->root, job->text))
         dl_job_error_at(job, job->root,

@@ -5,8 +5,8 @@
  * variables that the file names and the vocabulary, so that every rank reads the same job for
  * itself; only rank 0 prints. The way through: job_yaml.c (text to raw tree), job_check.c (raw tree
  * to checked tree, with job_types.c for single values), job_paths.c (--set), job_rules.c (keys that
- * depend on each other), job_resolved.c (back to text). launcher/keys.c has the rows of the top
- * level. */
+ * depend on each other), job_expand.c (networks by name), job_resolved.c (back to text).
+ * launcher/keys.c has the rows of the top level. */
 #ifndef DL_LAUNCHER_JOB_H
 #define DL_LAUNCHER_JOB_H
 
@@ -24,6 +24,9 @@ typedef struct dl_vocabulary {
     int table_count;
     const dl_family *const *families; /* what "item F" names */
     int family_count;
+    /* Writes the list of layers that an item stands for, in the language of a job; false: the item
+     * stands for itself. NULL: all do. */
+    bool (*write)(const dl_node *item, FILE *out);
 } dl_vocabulary;
 
 /* DL_INTERNAL, naming the row, if a type text does not parse, names an unknown family or table, a

@@ -148,6 +148,9 @@ void dl_job_set(dl_job *job, dl_node *root, const char *set);
 /* job_rules.c: what one row cannot say. */
 void dl_job_rules(dl_job *job);
 
+/* job_expand.c: fills `list` of items that stand for lists of layers. */
+void dl_job_expand(dl_job *job, dl_node *node);
+
 /* job_resolved.c */
 const char *dl_node_print(dl_job *job, const dl_node *root);
 /* Whether the text is within the bounds of a job file, so that a run can be resumed from it. */

@@ -4,6 +4,7 @@
 #include "launcher/keys.h"
 #include "launcher/verbs.h"
 #include "models/keys.h"
+#include "models/zoo.h"
 #include "runtime/base/memory.h"
 #include "runtime/data/keys.h"
 
@@ -19,7 +20,8 @@ const dl_vocabulary *dl_job_vocabulary(void) {
                                       .tables = tables,
                                       .table_count = DL_COUNT(tables),
                                       .families = families,
-                                      .family_count = DL_COUNT(families)};
+                                      .family_count = DL_COUNT(families),
+                                      .write = dl_zoo_write};
     return &all;
 }
 

@@ -4,6 +4,8 @@
 #ifndef DL_MODELS_LAYER_H
 #define DL_MODELS_LAYER_H
 
+#include <stdio.h>
+
 #include "models/activations.h"
 #include "runtime/base/schema.h"
 #include "runtime/graph/graph.h"
@@ -66,6 +68,8 @@ typedef struct dl_layer_row {
     dl_layer_fn build;
     const char *keras;          /* class name; NULL: Keras has none */
     int min_inputs, max_inputs; /* max -1: any number */
+    /* of a network by name (zoo.h), in place of build: writes its layers */
+    void (*write)(const dl_node *item, FILE *out);
 } dl_layer_row;
 
 /* The weight LAYER/NAME of canonical `type`; keras_order as in dl_variable (NULL: the same order).

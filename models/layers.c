@@ -3,6 +3,7 @@
 #include "models/keys.h"
 #include "models/layer.h"
 #include "models/wiring.h"
+#include "models/zoo.h"
 #include "runtime/base/memory.h"
 
 #define INITIALIZER(key, value, help) \
@@ -122,6 +123,25 @@ static const dl_key call_keys[] = {
 static const dl_key copy_keys[] = {
     {"of", "name", NULL, "an entry of models, with weights of its own"}};
 
+#define ZOO                                                                             \
+    {"include_top", "bool", "true", "the classifier too"},                              \
+        {"classes", "int 1..1000000000", "1000", "outputs of the classifier"},          \
+        {"pooling", "word none|avg|max", "none",                                        \
+         "without the classifier: what becomes of the last feature maps"},              \
+    {                                                                                   \
+        "weights", "word none", "none", "first values; none: those of the initializers" \
+    }
+static const dl_key vgg16_keys[] = {ZOO};
+static const dl_key resnet50_keys[] = {
+    ZOO,
+    {"variant", "word v1|v1.5", "v1",
+     "v1.5: strides in the 3x3, no biases beside normalisation, torchvision's constants"}};
+
+/* Networks by name (zoo.c): word, keys, help. */
+#define ZOO_LIST(X)                                                                         \
+    X(vgg16, DL_KEYS(vgg16_keys), "VGG16 (Simonyan and Zisserman 2015) with Keras's names") \
+    X(resnet50, DL_KEYS(resnet50_keys), "ResNet-50 (He et al. 2016) with Keras's names")
+
 /* word, main argument, keys, Keras's class, least and most inputs, help */
 #define LAYER_LIST(X)                                                                              \
     X(input, "shape", DL_KEYS(input_keys), "InputLayer", 1, 1, "a field of the data")              \
@@ -173,17 +193,24 @@ static const dl_key copy_keys[] = {
     X(lambda, "expr", DL_KEYS(lambda_keys), NULL, 1, -1, "an expression over its inputs")
 
 #define X(word, main, keys, class, least, most, help) \
-    static const dl_layer_row word##_row = {dl_build_##word, class, least, most};
+    static const dl_layer_row word##_row = {dl_build_##word, class, least, most, NULL};
 LAYER_LIST(X)
 #undef X
-const dl_layer_row dl_call_row = {NULL, NULL, 1, -1}, dl_copy_row = {NULL, NULL, 1, -1};
+#define X(word, keys, help) \
+    static const dl_layer_row word##_row = {NULL, NULL, 1, 1, dl_zoo_##word};
+ZOO_LIST(X)
+#undef X
+const dl_layer_row dl_call_row = {NULL, NULL, 1, -1, NULL}, dl_copy_row = {NULL, NULL, 1, -1, NULL};
 
 static const dl_word words[] = {
 #define X(word, main, keys, class, least, most, help) {#word, main, keys, help, &word##_row},
     LAYER_LIST(X)
 #undef X
-        {"call", "of", DL_KEYS(call_keys), "a layer or model again, with the same weights",
-         &dl_call_row},
+#define X(word, keys, help) {#word, NULL, keys, help, &word##_row},
+        ZOO_LIST(X)
+#undef X
+            {"call", "of", DL_KEYS(call_keys), "a layer or model again, with the same weights",
+             &dl_call_row},
     {"copy", "of", DL_KEYS(copy_keys), "a model with weights of its own", &dl_copy_row},
 };
 

@@ -196,19 +196,23 @@ static dl_status find_inputs(level *scope, const dl_node *item, int previous, in
     return *count ? DL_OK : dl_fail_at(inputs, DL_BAD_JOB, "inputs names nothing");
 }
 
-static dl_status add_layer(level *scope, const dl_layer *like, const dl_node *at, int *index) {
-    dl_wiring *wiring = scope->wiring;
-    const dl_layer_row *row = like->row;
-    const char *word = like->node->word->name;
-    if (like->sources < row->min_inputs)
+static dl_status check_inputs(const dl_node *at, const dl_layer_row *row, const char *word,
+                              int sources) {
+    if (sources < row->min_inputs)
         return dl_fail_at(at, DL_BAD_JOB,
                           "%s needs at least %d inputs and has %d; name them: inputs: [a, b]", word,
-                          row->min_inputs, like->sources);
-    if (row->max_inputs >= 0 && like->sources > row->max_inputs)
+                          row->min_inputs, sources);
+    if (row->max_inputs >= 0 && sources > row->max_inputs)
         return dl_fail_at(at, DL_BAD_JOB,
                           "%s takes %d input%s and is given %d; join them first, for example with "
                           "concatenate",
-                          word, row->max_inputs, row->max_inputs == 1 ? "" : "s", like->sources);
+                          word, row->max_inputs, row->max_inputs == 1 ? "" : "s", sources);
+    return DL_OK;
+}
+
+static dl_status add_layer(level *scope, const dl_layer *like, const dl_node *at, int *index) {
+    dl_wiring *wiring = scope->wiring;
+    DL_TRY(check_inputs(at, like->row, like->node->word->name, like->sources));
     if (wiring->layers == wiring->capacity) {
         int capacity = wiring->capacity ? 2 * wiring->capacity : 32;
         dl_layer *grown = DL_NEW_N(scope->arena, dl_layer, capacity);
@@ -309,6 +313,16 @@ static dl_status expand_call(level *scope, const dl_node *item, const char *name
     return remember(scope, name, *result, NULL, NULL);
 }
 
+/* A network by name: a model whose layers are the item's list, with weights of its own. */
+static dl_status expand_network(level *scope, const dl_node *item, const char *name, int *source,
+                                int sources, int *result) {
+    const char *weights = dl_arena_format(scope->arena, "%s%s.", scope->weights, name);
+    DL_TRY(check_inputs(item, item->word->impl, item->word->name, sources));
+    DL_TRY(expand_model(scope, item, item->list, name, weights, source, sources,
+                        mode_of(scope, item), result));
+    return remember(scope, name, *result, item->list, weights);
+}
+
 static dl_status expand_item(level *scope, const dl_node *item, int *previous) {
     int source[MAX_INPUTS], sources;
     DL_TRY(find_inputs(scope, item, *previous, source, &sources));
@@ -328,6 +342,8 @@ static dl_status expand_item(level *scope, const dl_node *item, int *previous) {
                               name, look_up(scope, name) ? "a layer above" : "a field");
         if (call) {
             DL_TRY(expand_call(scope, item, name, source, sources, previous));
+        } else if (item->list) {
+            DL_TRY(expand_network(scope, item, name, source, sources, previous));
         } else {
             dl_layer layer = {.name = dl_arena_format(scope->arena, "%s%s", scope->place, name),
                               .weights =

@@ -112,6 +112,7 @@ typedef struct dl_node {
     const dl_word *word;
     const dl_key *row; /* that describes this key; NULL in lists and in maps of any names */
     struct dl_node *args, *beside;
+    struct dl_node *list; /* items that this item stands for (a network by name); NULL: itself */
     struct dl_node *first, *next; /* children of list and map, in order */
     int count;                    /* number of children */
 } dl_node;

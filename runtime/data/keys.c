@@ -41,7 +41,8 @@ static const dl_key synthetic_keys[] = {
      "digits are drawn, 28 x 28, with MNIST's fields"},
     {"samples", "int 1..2147483647", NULL, "how many"},
     {"fields", "map of any", "",
-     "{shape: [...]}, {classes: N} or {vocabulary: N, length: N} for each; x and y unless given"},
+     "{shape: [...], dtype: float32|uint8}, {classes: N} or {vocabulary: N, length: N} for each; x "
+     "and y unless given"},
 };
 
 static const dl_word sources[] = {

@@ -61,11 +61,13 @@ static void fill_vector(const wish *w, uint64_t seed, uint32_t stream, int64_t s
         out[i] = draw_signed(&center) + draw_normal(&noise);
 }
 
-/* Images in 0 .. 1: each class has a few soft spots of its own in each channel; they move and
- * change strength, and there is noise. */
+/* Images in 0 .. 1 (bytes: 0 .. 255): each class has a few soft spots of its own in each channel;
+ * they move and change strength, and there is noise. */
 static void fill_image(const wish *w, uint64_t seed, uint32_t stream, int64_t sample, int32_t class,
-                       float *out) {
+                       void *out) {
     enum { SPOTS = 4 };
+    float *floats = w->type.dtype == DL_F32 ? out : NULL;
+    uint8_t *bytes = out;
     int64_t height = w->type.dim[0], width = w->type.dim[1];
     int64_t channels = w->type.rank > 2 ? w->type.dim[2] : 1;
     draws own = {.seed = seed, .stream = stream, .step = 1, .sample = (uint32_t) class};
@@ -92,7 +94,11 @@ static void fill_image(const wish *w, uint64_t seed, uint32_t stream, int64_t sa
                         value += 0.4f * spot[s][3] * (1 - r) * (1 - r);
                 }
                 value += 0.15f * draw_signed(&noise);
-                out[(y * width + x) * channels + c] = value < 0 ? 0 : value > 1 ? 1 : value;
+                value = value < 0 ? 0 : value > 1 ? 1 : value;
+                if (floats)
+                    floats[(y * width + x) * channels + c] = value;
+                else
+                    bytes[(y * width + x) * channels + c] = (uint8_t)(255 * value + 0.5f);
             }
     }
 }
@@ -156,7 +162,8 @@ static dl_status make_field(dl_set *set, const wish *w, const wish *label, int64
         else if (digits)
             dl_digit_draw((uint8_t *)values + i * count, class, set->seed, (uint32_t)i);
         else if (strcmp(w->kind, "images") == 0 && w->type.rank >= 2)
-            fill_image(w, set->seed, stream, i, class, (float *)values + i * count);
+            fill_image(w, set->seed, stream, i, class,
+                       (char *)values + (size_t)(i * count) * dl_dtype_bytes(w->type.dtype));
         else if (strcmp(w->kind, "series") == 0 && w->type.rank >= 1)
             fill_series(w, set->seed, stream, i, class, (float *)values + i * count);
         else
@@ -191,8 +198,16 @@ static dl_status read_count(const dl_node *node, const char *what, int64_t most,
     return DL_OK;
 }
 
+static dl_status read_dtype(const dl_node *node, wish *w) {
+    bool bytes = node->text && strcmp(node->text, "uint8") == 0;
+    if (!bytes && !(node->text && strcmp(node->text, "float32") == 0))
+        return dl_fail_at(node, DL_BAD_JOB, "dtype is float32 or uint8");
+    w->type.dtype = bytes ? DL_U8 : DL_F32;
+    return DL_OK;
+}
+
 static dl_status read_wish(const dl_node *node, wish *w) {
-    static const char *const known[] = {"shape", "classes", "vocabulary", "length"};
+    static const char *const known[] = {"shape", "dtype", "classes", "vocabulary", "length"};
     int64_t length = 0;
     if (node->kind != DL_NODE_MAP)
         return dl_fail_at(node, DL_BAD_JOB,
@@ -201,6 +216,8 @@ static dl_status read_wish(const dl_node *node, wish *w) {
     for (DL_EACH(key, node)) {
         if (strcmp(key->key, "shape") == 0) {
             DL_TRY(read_shape(key, &w->type));
+        } else if (strcmp(key->key, "dtype") == 0) {
+            DL_TRY(read_dtype(key, w));
         } else if (strcmp(key->key, "classes") == 0) {
             DL_TRY(read_count(key, "classes", 1 << 20, &w->classes));
         } else if (strcmp(key->key, "vocabulary") == 0) {
@@ -209,10 +226,10 @@ static dl_status read_wish(const dl_node *node, wish *w) {
             DL_TRY(read_count(key, "length", 1 << 30, &length));
         } else {
             const char *near = dl_nearest(key->key, known, DL_COUNT(known));
-            return dl_fail_at(key, DL_BAD_JOB, "'%s' is not known of a synthetic field; %s%s%s",
-                              key->key,
-                              near ? "did you mean '" : "use shape, classes, vocabulary and length",
-                              near ? near : "", near ? "'?" : "");
+            return dl_fail_at(
+                key, DL_BAD_JOB, "'%s' is not known of a synthetic field; %s%s%s", key->key,
+                near ? "did you mean '" : "use shape, dtype, classes, vocabulary and length",
+                near ? near : "", near ? "'?" : "");
         }
     }
     bool tokens = w->vocabulary > 0, shape = dl_get(node, "shape") != NULL;
@@ -220,6 +237,8 @@ static dl_status read_wish(const dl_node *node, wish *w) {
         return dl_fail_at(node, DL_BAD_JOB,
                           "a field is {shape: [...]}, {classes: N} or {vocabulary: N, "
                           "length: N}");
+    if (w->type.dtype == DL_U8 && (strcmp(w->kind, "images") != 0 || w->type.rank < 2))
+        return dl_fail_at(node, DL_BAD_JOB, "dtype: uint8 is for images; leave it out");
     if (tokens)
         w->type = DL_TYPE(DL_I32, length);
     if (w->classes)

@@ -63,19 +63,24 @@ static void add_moments(void *argument, const float *values, int64_t samples) {
     }
 }
 
-/* Numbers given in the job, one for all elements or one each. */
-static dl_status given_numbers(const dl_node *node, int64_t elements, double *out) {
+/* Numbers given in the job: one for all elements, one for each channel (the last dimension) or one
+ * for each element. */
+static dl_status given_numbers(const dl_node *node, int64_t elements, int64_t channels,
+                               double *out) {
     if (node->kind != DL_NODE_LIST) {
         for (int64_t i = 0; i < elements; i++)
             out[i] = node->number;
         return DL_OK;
     }
-    if (node->count != elements)
-        return dl_fail_at(node, DL_BAD_JOB, "%s has %d numbers, but a sample has %" PRId64,
-                          node->key, node->count, elements);
+    if (node->count != elements && node->count != channels)
+        return dl_fail_at(node, DL_BAD_JOB,
+                          "%s has %d numbers, but a sample has %" PRId64 " in %" PRId64 " channels",
+                          node->key, node->count, elements, channels);
     int64_t i = 0;
     for (DL_EACH(child, node))
         out[i++] = child->number;
+    for (; i < elements; i++)
+        out[i] = out[i - node->count];
     return DL_OK;
 }
 
@@ -116,8 +121,10 @@ static dl_status learn(dl_data *data, const dl_node *node, const dl_chain *chain
         return dl_fail_at(mean ? mean : std, DL_BAD_JOB,
                           "mean and std are given together or not at all");
     if (mean) {
-        DL_TRY(given_numbers(mean, m->elements, m->mean));
-        DL_TRY(given_numbers(std, m->elements, m->squares));
+        const dl_type *sample = &chain->field.type;
+        int64_t channels = sample->rank ? sample->dim[sample->rank - 1] : 1;
+        DL_TRY(given_numbers(mean, m->elements, channels, m->mean));
+        DL_TRY(given_numbers(std, m->elements, channels, m->squares));
         return DL_OK;
     }
     DL_TRY(dl_chain_fit(data, node, chain, add_moments, m, &samples));

@@ -35,7 +35,7 @@ static inline void fuzz_job(const char *text, size_t length) {
     static const dl_table root = {"job", DL_KEYS(keys), 0};
     static const dl_table *const tables[] = {&dl_data_table, &dl_cut_table};
     static const dl_family *const families[] = {&dl_source_family, &dl_step_family};
-    static const dl_vocabulary words = {&root, tables, 2, families, 2};
+    static const dl_vocabulary words = {&root, tables, 2, families, 2, NULL};
     dl_job *job = NULL;
     dl_data *data = NULL;
     dl_status status = dl_job_read_text(&job, "job.yaml", text, length, &words, NULL, 0);

@@ -18,8 +18,8 @@ static const dl_key data_job_keys[] = {{"data", "keys data", 0, "the data"}};
 static const dl_table data_job_root = {"job", DL_KEYS(data_job_keys), 0};
 static const dl_table *const data_job_tables[] = {&dl_data_table, &dl_cut_table};
 static const dl_family *const data_job_families[] = {&dl_source_family, &dl_step_family};
-static const dl_vocabulary data_job_vocabulary = {&data_job_root, data_job_tables, 2,
-                                                  data_job_families, 2};
+static const dl_vocabulary data_job_vocabulary = {
+    &data_job_root, data_job_tables, 2, data_job_families, 2, NULL};
 
 typedef struct data_job {
     dl_job *job;

@@ -214,6 +214,6 @@ static const dl_family *const t_families[] = {
     &t_layer_family,    &t_loss_family,        &t_metric_family,      &t_optimizer_family,
     &t_schedule_family, &t_initializer_family, &t_regularizer_family, &t_activation_family,
     &t_source_family,   &t_step_family,        &t_callback_family};
-static const dl_vocabulary test_vocabulary = {&dl_root_table, t_tables, 6, t_families, 11};
+static const dl_vocabulary test_vocabulary = {&dl_root_table, t_tables, 6, t_families, 11, NULL};
 
 #endif

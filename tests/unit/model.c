@@ -5,6 +5,7 @@
 
 #include "comm/single.h"
 #include "models/keys.h"
+#include "models/zoo.h"
 #include "ops/ops.h"
 
 /* The part of the language that models read. */
@@ -26,8 +27,8 @@ static const dl_family *const families[] = {
     &dl_layer_family,       &dl_loss_family,       &dl_metric_family,
     &dl_optimizer_family,   &dl_schedule_family,   &dl_initializer_family,
     &dl_regularizer_family, &dl_activation_family, &dl_callback_family};
-static const dl_vocabulary vocabulary = {&root, NULL, 0, families,
-                                         (int)(sizeof families / sizeof families[0])};
+static const dl_vocabulary vocabulary = {
+    &root, NULL, 0, families, (int)(sizeof families / sizeof families[0]), dl_zoo_write};
 
 dl_status model_try(model *m, const char *yaml, const dl_field *fields, int count,
                     const char *set) {

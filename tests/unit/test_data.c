@@ -386,6 +386,40 @@ static void test_synthetic(void) {
                DL_BAD_JOB, "did you mean 'shape'?");
 }
 
+/* Bytes are the same pictures, rounded to 255ths; constants of standardize may be one a channel. */
+static void test_synthetic_bytes(void) {
+    static const char form[] = "  train: {synthetic: {kind: images, samples: 3, fields: {x: "
+                               "{shape: [8, 6, 3], dtype: %s}, "
+                               "y: {classes: 4}}}}\n"
+                               "  prepare: [%s]\n";
+    float x[2][144];
+    char text[512];
+    data_job d;
+    snprintf(text, sizeof text, form, "float32", "{scale: 1}");
+    CHECK_OK(data_job_open(&d, text));
+    dl_data_read(d.data, DL_PART_TRAIN, 0, NULL, 2, 1, x[0]);
+    data_job_close(&d);
+    snprintf(text, sizeof text, form, "uint8",
+             "{standardize: {mean: [10, 20, 30], std: [1, 2, 4]}}");
+    CHECK_OK(data_job_open(&d, text));
+    dl_data_read(d.data, DL_PART_TRAIN, 0, NULL, 2, 1, x[1]);
+    data_job_close(&d);
+    for (int i = 0; i < 144; i++) {
+        float byte = x[1][i] * (float)(1 << i % 3) + (float)(10 * (i % 3 + 1));
+        CU_ASSERT(fabsf(byte - 255 * x[0][i]) < 0.501f);
+        CU_ASSERT(byte == floorf(byte));
+    }
+    DATA_FAILS("  train: {synthetic: {kind: vectors, samples: 2, fields: {x: {shape: [2], dtype: "
+               "uint8}}}}\n",
+               DL_BAD_JOB, "dtype: uint8 is for images");
+    DATA_FAILS("  train: {synthetic: {kind: images, samples: 2, fields: {x: {shape: [9], dtype: "
+               "uint8}}}}\n",
+               DL_BAD_JOB, "dtype: uint8 is for images");
+    DATA_FAILS("  train: {synthetic: {kind: images, samples: 2}}\n"
+               "  prepare: [{standardize: {mean: [1, 2], std: 1}}]\n",
+               DL_BAD_JOB, "mean has 2 numbers, but a sample has 3072 in 3 channels");
+}
+
 static void test_mnist(void) {
     const char *folder = data_job_real("real MNIST");
     if (!folder)
@@ -456,6 +490,7 @@ void suite_data(void) {
     CU_add_test(suite, "steps", test_steps);
     CU_add_test(suite, "drawn digits", test_digits);
     CU_add_test(suite, "other synthetic data", test_synthetic);
+    CU_add_test(suite, "synthetic pictures of bytes", test_synthetic_bytes);
     CU_add_test(suite, "MNIST", test_mnist);
     CU_add_test(suite, "no memory", test_no_memory);
 }

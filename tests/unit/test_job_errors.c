@@ -393,7 +393,7 @@ static void wrong_rows(void) {
     };
     for (int i = 0; i < DL_COUNT(list); i++) {
         dl_table root = {"job", &list[i].key, 1, 0};
-        dl_vocabulary v = {&root, NULL, 0, NULL, 0};
+        dl_vocabulary v = {.root = &root};
         CHECK_FAILS(dl_vocabulary_check(&v), DL_INTERNAL, list[i].part);
     }
 }
