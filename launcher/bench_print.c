@@ -103,7 +103,9 @@ static void print_group(const dl_bench *b, bool by_op, dl_bench_row *group) {
             printf("%10.3f%12.1f", 1e-9 * row->flop, 1e-9 * row->flop / seconds);
         else
             printf("%10s%12s", "", "");
-        printf("%10.2f\n", 1e-9 * row->bytes / seconds);
+        if (row->bytes > 0)
+            printf("%10.2f", 1e-9 * row->bytes / seconds);
+        putchar('\n');
     }
 }
 

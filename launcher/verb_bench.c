@@ -6,6 +6,7 @@
 
 #include "launcher/bench.h"
 #include "launcher/verbs.h"
+#include "runtime/store/file.h"
 
 enum { FIELDS_TEXT = 4096 };
 
@@ -60,11 +61,23 @@ static dl_status measure(const dl_job *job, const dl_options *options, dl_comm *
     return status;
 }
 
+/* What would be for nothing is refused before it is begun. */
+static dl_status check_files(const dl_options *options, dl_comm *comm) {
+    dl_status status = DL_OK;
+    if (comm->rank == 0 && options->json)
+        status = dl_file_may_replace(options->json);
+    if (comm->rank == 0 && options->trace && status == DL_OK)
+        status = dl_file_may_replace(options->trace);
+    return dl_comm_agree(comm, status);
+}
+
 dl_status dl_verb_bench(const dl_options *options, dl_comm *comm, int threads) {
     dl_job *job = NULL;
     dl_comm *own = comm;
-    dl_status status = options->synthetic ? open_synthetic(&job, options, comm)
-                                          : dl_open_job(&job, options->argument[0], options, comm);
+    dl_status status = check_files(options, comm);
+    if (status == DL_OK)
+        status = options->synthetic ? open_synthetic(&job, options, comm)
+                                    : dl_open_job(&job, options->argument[0], options, comm);
     if (status == DL_OK)
         status = dl_open_backend(dl_job_root(job), comm, &own);
     if (status == DL_OK)

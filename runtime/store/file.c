@@ -131,6 +131,12 @@ static dl_status parent_of(const char *path, char parent[DL_PATH_MAX]) {
     return DL_OK;
 }
 
+dl_status dl_file_may_replace(const char *path) {
+    char parent[DL_PATH_MAX];
+    DL_TRY(parent_of(path, parent));
+    return access(parent, W_OK | X_OK) != 0 ? cannot("write", path) : DL_OK;
+}
+
 dl_status dl_file_replace(const char *path, mode_t mode, const void *bytes, size_t count) {
     char parent[DL_PATH_MAX], aside[DL_PATH_MAX];
     DL_TRY(parent_of(path, parent));

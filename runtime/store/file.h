@@ -40,6 +40,9 @@ dl_status dl_file_remove(const char *path); /* a file; absent is fine */
 
 /* The whole of a small file, atomically: readers see the old bytes or the new ones. */
 dl_status dl_file_replace(const char *path, mode_t mode, const void *bytes, size_t count);
+/* Whether that could work, asked before the work for it begins: DL_NO_WRITE if its folder is absent
+ * or not ours to write in. */
+dl_status dl_file_may_replace(const char *path);
 
 /* The folder and those above it; flushes the names that a rename or a creation changed; removes a
  * folder and the files in it (not folders inside: nothing of ours has them). */

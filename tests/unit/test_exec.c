@@ -6,6 +6,7 @@
 
 #include "comm/single.h"
 #include "ops/ops.h"
+#include "runtime/base/clock.h"
 #include "runtime/exec/exec.h"
 #include "tests/unit/check.h"
 
@@ -99,7 +100,48 @@ typedef struct outcome {
     int64_t count;
     float loss[STEPS];
     uint64_t allocations; /* of all steps but the first */
+    /* measured */
+    double seconds, parts, nodes, flop; /* of all steps; of threads: nodes */
+    int64_t products, spans;            /* matrix products run; spans kept */
+    int loose;                          /* spans that lie neither in nor beside an earlier one */
 } outcome;
+
+/* Spans come in the order of their ends; of those before, each lies within or ends before it
+ * begins. */
+static int count_loose(const dl_exec_span *span, int count) {
+    int loose = 0;
+    for (int i = 1; i < count; i++) {
+        double end = span[i].start + span[i].seconds;
+        for (int k = 0; k < i; k++) {
+            double before = span[k].start + span[k].seconds;
+            bool within = span[k].start >= span[i].start && before <= end + 1e-9;
+            loose += !within && before > span[i].start + 1e-9;
+        }
+        loose += !(span[i].seconds >= 0);
+    }
+    return loose;
+}
+
+static void take_measures(const dl_exec *exec, outcome *out) {
+    for (int i = 0; i < dl_exec_slot_count(exec); i++) {
+        dl_exec_slot slot;
+        dl_exec_slot_at(exec, i, &slot);
+        CU_ASSERT_PTR_NOT_NULL(slot.op);
+        CU_ASSERT_PTR_NOT_NULL(slot.name);
+        if (slot.part)
+            out->parts += slot.seconds;
+        else
+            out->nodes += slot.seconds;
+        out->flop += slot.flop;
+        out->products += strcmp(slot.op, "matmul") == 0 ? slot.calls : 0;
+    }
+    for (int lane = 0; lane < dl_exec_lanes(exec); lane++) {
+        int count;
+        const dl_exec_span *span = dl_exec_spans(exec, lane, &count);
+        out->spans += count;
+        out->loose += count_loose(span, count);
+    }
+}
 
 static void fill_batch(float *x, int32_t *y, float *samples) {
     for (uint32_t i = 0; i < BATCH * FEATURES; i++)
@@ -109,7 +151,7 @@ static void fill_batch(float *x, int32_t *y, float *samples) {
     *samples = BATCH;
 }
 
-static void run_setting(const setting *s, outcome *out) {
+static void run_measured(const setting *s, dl_measure level, int spans, outcome *out) {
     static float x[BATCH * FEATURES], samples;
     static int32_t y[BATCH];
     memset(out, 0, sizeof *out);
@@ -137,15 +179,20 @@ static void run_setting(const setting *s, outcome *out) {
     dl_exec_bind_input(exec, dl_exec_input(exec, "x"), x);
     dl_exec_bind_input(exec, dl_exec_input(exec, "y"), y);
     dl_exec_bind_input(exec, dl_exec_input(exec, "samples"), &samples);
+    CHECK_OK(dl_exec_measure(exec, level, spans));
     uint64_t before = 0;
     for (uint32_t step = 0; step < STEPS; step++) {
         if (step == 1)
             before = dl_alloc_count();
         dl_random random = {.seed = 11, .step = step};
+        double start = dl_seconds();
         CHECK_OK(dl_exec_run(exec, BATCH, &random));
+        out->seconds += dl_seconds() - start;
         out->loss[step] = dl_exec_result(exec, dl_exec_output(exec, "loss"))[0];
     }
     out->allocations = dl_alloc_count() - before;
+    if (level != DL_MEASURE_OFF)
+        take_measures(exec, out);
     out->count = m.variables.length[DL_SLAB_PARAMETER];
     CU_ASSERT_FATAL(out->count <= (int64_t)DL_COUNT(out->weights));
     memcpy(out->weights, m.variables.slab[DL_SLAB_PARAMETER], sizeof(float) * (size_t)out->count);
@@ -153,6 +200,10 @@ static void run_setting(const setting *s, outcome *out) {
     dl_comm_close(comm);
     dl_team_close(team);
     dl_variables_fini(&m.variables);
+}
+
+static void run_setting(const setting *s, outcome *out) {
+    run_measured(s, DL_MEASURE_OFF, 0, out);
 }
 
 static void compare(const setting *a, const setting *b) {
@@ -208,6 +259,46 @@ static void test_no_allocation(void) {
         run_setting(&s, &out);
         CU_ASSERT_EQUAL(out.allocations, 0);
     }
+}
+
+/* Measured, a program has the same bits and allocates nothing; its parts add up to the run; the
+ * nodes are counted exactly. */
+static void test_measure(void) {
+    /* forward, and gradients of both weights and of the hidden values */
+    const double flop = 2.0 * BATCH * HIDDEN * (2 * FEATURES + 3 * CLASSES) * STEPS;
+    for (int form = 0; form < 2; form++)
+        for (int global = 0; global < 2; global++) {
+            setting plain = {form ? DL_TEAM_SIDE : DL_TEAM_LONE, 2, 4, DL_MEMORY_PLANNED, global};
+            outcome want, got;
+            run_setting(&plain, &want);
+            run_measured(&plain, DL_MEASURE_PARTS, 0, &got);
+            CHECK_BITS(got.weights, want.weights, want.count);
+            CU_ASSERT_EQUAL(got.allocations, 0);
+            CU_ASSERT_EQUAL(got.spans, 0);
+            CU_ASSERT_EQUAL(got.nodes, 0);
+            /* Between our clock and theirs lie a call and a return, and whoever takes the
+             * processor just there. */
+            double missing = got.seconds;
+            for (int attempt = 0; attempt < 20 && !(missing < 0.05 * got.seconds); attempt++) {
+                run_measured(&plain, DL_MEASURE_PARTS, 0, &got);
+                missing = got.seconds - got.parts;
+                CU_ASSERT(missing >= 0);
+            }
+            CU_ASSERT(missing < 0.05 * got.seconds);
+            run_measured(&plain, DL_MEASURE_NODES, 4096, &got);
+            CHECK_BITS(got.weights, want.weights, want.count);
+            CU_ASSERT_EQUAL(got.allocations, 0);
+            CU_ASSERT_EQUAL(got.flop, flop);
+            CU_ASSERT_EQUAL(got.products, 5 * 4 * STEPS);
+            CU_ASSERT(got.nodes > 0);
+            CU_ASSERT(got.nodes <= 2 * got.parts); /* threads */
+            CU_ASSERT_EQUAL(got.loose, 0);
+            CU_ASSERT(got.spans > got.products);
+            run_measured(&plain, DL_MEASURE_NODES, 3, &got); /* then they are left out */
+            CHECK_BITS(got.weights, want.weights, want.count);
+            CU_ASSERT_EQUAL(got.spans, form ? 6 : 3);
+            CU_ASSERT_EQUAL(got.flop, flop);
+        }
 }
 
 static dl_status build_doubling(void *argument, dl_graph *g) {
@@ -275,5 +366,6 @@ void suite_exec(void) {
     CU_add_test(suite, "side by side and one after another: same bits", test_side_team);
     CU_add_test(suite, "leaves add up to the whole batch", test_leaves_add_up);
     CU_add_test(suite, "a step allocates nothing", test_no_allocation);
+    CU_add_test(suite, "measured: same bits, parts add up, nodes are counted", test_measure);
     CU_add_test(suite, "outputs a shard, notices, refusals", test_outputs_and_refusal);
 }
