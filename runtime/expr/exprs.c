@@ -2,6 +2,7 @@
  * in the arena the set was opened on. Next: parse.c, derive.c, program.c. */
 #include <string.h>
 
+#include "runtime/expr/formulas.h"
 #include "runtime/expr/internal.h"
 #include "runtime/expr/math.h"
 
@@ -28,72 +29,25 @@ dl_exprs *dl_exprs_open(dl_arena *arena) {
     return set->table ? set : NULL;
 }
 
-float dl_expr_apply(dl_expr_kind kind, float a, float b, float c) {
+float dl_expr_apply(dl_expr_kind kind, float A, float B, float C) {
     switch (kind) {
-    case DL_EXPR_ADD:
-        return dl_m_canonical(a + b);
-    case DL_EXPR_SUB:
-        return dl_m_canonical(a - b);
-    case DL_EXPR_MUL:
-        return dl_m_canonical(a * b);
-    case DL_EXPR_DIV:
-        return dl_m_canonical(a / b);
-    case DL_EXPR_FMA:
-        return dl_m_canonical(fmaf(a, b, c));
-    case DL_EXPR_NEG:
-        return dl_m_canonical(-a);
-    case DL_EXPR_POW:
-        return dl_m_canonical(dl_m_pow(a, b));
-    case DL_EXPR_MIN:
-        return dl_m_canonical(dl_m_min(a, b));
-    case DL_EXPR_MAX:
-        return dl_m_canonical(dl_m_max(a, b));
-    case DL_EXPR_LESS:
-        return a < b ? 1.0f : 0.0f;
-    case DL_EXPR_LESS_EQUAL:
-        return a <= b ? 1.0f : 0.0f;
-    case DL_EXPR_EQUAL:
-        return a == b ? 1.0f : 0.0f;
-    case DL_EXPR_AND:
-        return a != 0.0f && b != 0.0f ? 1.0f : 0.0f;
-    case DL_EXPR_OR:
-        return a != 0.0f || b != 0.0f ? 1.0f : 0.0f;
-    case DL_EXPR_NOT:
-        return a != 0.0f ? 0.0f : 1.0f;
-    case DL_EXPR_WHERE:
-        return dl_m_canonical(a != 0.0f ? b : c);
-    case DL_EXPR_ABS:
-        return dl_m_canonical(dl_m_abs(a));
-    case DL_EXPR_SIGN:
-        return dl_m_canonical(dl_m_sign(a));
-    case DL_EXPR_ROUND:
-        return dl_m_canonical(dl_m_round(a));
-    case DL_EXPR_SQRT:
-        return dl_m_canonical(sqrtf(a));
-    case DL_EXPR_EXP:
-        return dl_m_canonical(dl_m_exp(a));
-    case DL_EXPR_LOG:
-        return dl_m_canonical(dl_m_log(a));
-    case DL_EXPR_LOG1P:
-        return dl_m_canonical(dl_m_log1p(a));
-    case DL_EXPR_TANH:
-        return dl_m_canonical(dl_m_tanh(a));
-    case DL_EXPR_SIGMOID:
-        return dl_m_canonical(dl_m_sigmoid(a));
-    case DL_EXPR_ERF:
-        return dl_m_canonical(dl_m_erf(a));
-    case DL_EXPR_SIN:
-        return dl_m_canonical(dl_m_sin(a));
-    case DL_EXPR_COS:
-        return dl_m_canonical(dl_m_cos(a));
+#define X(name, formula) \
+    case DL_EXPR_##name: \
+        return dl_m_canonical(formula);
+        DL_EXPR_FORMULA_LIST(X)
+#undef X
+#define X(name, function) \
+    case DL_EXPR_##name:  \
+        return dl_m_canonical(function(A));
+        DL_EXPR_ANGLE_LIST(X)
+#undef X
     case DL_EXPR_CONST:
-    case DL_EXPR_INPUT:
     case DL_EXPR_UNIFORM:
     case DL_EXPR_NORMAL:
     case DL_EXPR_KINDS:
         break;
     }
-    return dl_m_float(DL_NAN_BITS); /* leaves have no operation */
+    return dl_m_float(DL_NAN_BITS); /* these leaves have no operation */
 }
 
 static uint32_t hash_of(const dl_expr *e) {

@@ -1,8 +1,8 @@
 /* The scalar operations of expressions as float32 code without branches, in the common part of C11
- * and CUDA C: the CPU programs (lanes.inc), constant folding (exprs.c) and later the emitted device
- * code compile this same text, so that every path gives the same bits. No contraction: what is
- * fused says fmaf. Denormals are kept. A NaN stays a NaN; which NaN is not defined here, programs
- * store all as 0x7fc00000.
+ * and CUDA C: the CPU programs (lanes.inc), constant folding (exprs.c) and emitted text (emit.c,
+ * which carries this file with it) compile it as it stands, so that every path gives the same bits.
+ * No contraction: what is fused says fmaf. Denormals are kept. A NaN stays a NaN; which NaN is not
+ * defined here, programs store all as 0x7fc00000.
  *
  * Largest error in units of the last place, measured by tests/unit/test_expr_math.c:
  *
@@ -14,7 +14,15 @@
 #define DL_EXPR_MATH_H
 
 #ifdef __CUDACC__
-#define DL_MATH      static __device__ __forceinline__
+#ifdef __CUDACC_RTC__ /* comes without headers */
+typedef int int32_t;
+typedef unsigned uint32_t;
+typedef long long int64_t;
+typedef unsigned long long uint64_t;
+#else
+#include <stdint.h>
+#endif
+#define DL_MATH      __device__ __forceinline__ /* not static: unused ones are no warning */
 #define DL_BITS(x)   __float_as_uint(x)
 #define DL_FLOAT(u)  __uint_as_float(u)
 #define DL_BITS64(x) ((uint64_t)__double_as_longlong(x))

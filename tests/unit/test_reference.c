@@ -25,6 +25,7 @@
 #include "runtime/exec/exec.h"
 #include "tests/unit/check.h"
 #include "tests/unit/reference.h"
+#include "tests/unit/runs.h"
 
 enum { STEPS = 10, MAX_FIELDS = 8, MAX_METRICS = 16 };
 static const double tolerance = 1e-5;
@@ -347,6 +348,11 @@ static const char *const stems[] = {REFERENCES "keras", REFERENCES "torch"};
 static const manner one_thread = {"one thread", DL_TEAM_LONE, 1, 1},
                     two_threads = {"two threads", DL_TEAM_LONE, 2, 1},
                     in_pieces = {"in pieces", DL_TEAM_SIDE, 2, 3};
+
+void reference_run_each(void) {
+    run_file(stems[0], &one_thread);
+    run_file(stems[1], &one_thread);
+}
 
 static void test_keras(void) {
     run_file(stems[0], &one_thread);

@@ -17,6 +17,7 @@
 #include "launcher/verbs.h"
 #include "runtime/base/memory.h"
 #include "tests/unit/check.h"
+#include "tests/unit/runs.h"
 
 /* ---- what watches ---- */
 
@@ -94,17 +95,43 @@ static dl_status run_read(dl_job *job, const char *output, dl_run_result *result
     return status;
 }
 
+/* Files as CIFAR-10's, of a few images: a label and 3 x 32 x 32 bytes each. */
+static void write_cifar(const char *folder) {
+    static const char *const names[] = {"data_batch_1", "data_batch_2", "data_batch_3",
+                                        "data_batch_4", "data_batch_5", "test_batch"};
+    enum { IMAGES = 20, IMAGE = 1 + 3 * 32 * 32 };
+    for (int n = 0; n < DL_COUNT(names); n++) {
+        char path[128];
+        unsigned char image[IMAGE];
+        snprintf(path, sizeof path, "%s/%s.bin", folder, names[n]);
+        FILE *file = fopen(path, "wb");
+        CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+        for (int i = 0; i < IMAGES; i++) {
+            for (int k = 1; k < IMAGE; k++)
+                image[k] = (unsigned char)((k * (i + 3) + n * 77) >> 4);
+            image[0] = (unsigned char)(i % 10);
+            fwrite(image, sizeof image, 1, file);
+        }
+        fclose(file);
+    }
+}
+
 /* Runs the job in a scratch folder. `text` is its content, or NULL to read the file. */
 static dl_status run(const char *file, const char *text, const char *const *sets, int count,
                      dl_memory_mode memory, dl_run_result *result) {
     enum { SETS = 32 };
-    char scratch[] = "/tmp/dltrain-jobs-XXXXXX", output[64], command[64];
-    const char *all[SETS + 1] = {output};
+    char scratch[] = "/tmp/dltrain-jobs-XXXXXX", output[64], command[64], root[64];
+    const char *all[SETS + 2] = {output};
     if (!mkdtemp(scratch))
         return dl_fail(DL_NO_WRITE, "no scratch folder");
     snprintf(output, sizeof output, "output=%s", scratch);
     for (int i = 0; i < count && i < SETS; i++)
         all[i + 1] = sets[i];
+    if (strstr(file, "/cifar")) {
+        write_cifar(scratch);
+        snprintf(root, sizeof root, "data.root=%s", scratch);
+        all[++count] = root;
+    }
     memset(&watch, 0, sizeof watch);
     watch.memory = memory;
     dl_job *job = NULL;
@@ -183,10 +210,13 @@ static const small smalls[] = {
     {"mnist-optimizers", {"data.train.first=13", "data.validation.first=7"}},
     {"mnist-init", {"data.train.first=13", "data.validation=none"}},
     {"mnist-batch-size", {"data.train.first=13", "steps=none"}},
+    {"cifar-animal-vehicle", {"data.train.first=13", "data.validation.first=7"}},
+    {"cifar-deep", {"data.train.first=13", "data.validation.first=7"}},
+    {"cifar-shallow", {"data.train.first=13", "data.validation.first=7"}},
     {"alien-perceptrons", {untrained}},
 };
 
-/* -1: there is nothing to train. */
+/* 0: as it stands; there is nothing to train. */
 static int set_for(const char *job, const char **sets) {
     static const char *const common[] = {"epochs=1", "batch_size=6", "repeat=1",
                                          "evaluate={parts: [train]}"};
@@ -201,7 +231,7 @@ static int set_for(const char *job, const char **sets) {
     for (int k = 0; k < DL_COUNT(found->sets); k++)
         if (found->sets[k])
             sets[count++] = found->sets[k];
-    return found->sets[0] == untrained ? -1 : count;
+    return found->sets[0] == untrained ? 0 : count;
 }
 
 static bool same(const dl_run_result *a, const dl_run_result *b) {
@@ -209,54 +239,77 @@ static bool same(const dl_run_result *a, const dl_run_result *b) {
            memcmp(a->mean.value, b->mean.value, sizeof(double) * (size_t)a->mean.count) == 0;
 }
 
-/* Whether the job ran; it does not where its data is absent. */
-static bool prove(const char *job) {
-    static const char *const modes[] = {"planned", "off", "poisoned"};
+typedef struct tally {
+    int ran, absent; /* absent: the data */
+    char why[512];   /* of the last of them */
+} tally;
+
+/* Runs a job made small; whether it ran. */
+static bool run_small(const char *job, tally *tour, dl_run_result *result) {
     const char *sets[16], *require = getenv("DLTRAIN_REQUIRE");
     char file[DL_PATH_MAX];
     int count = set_for(job, sets);
-    dl_run_result want, got;
-    if (count < 0)
-        return false;
     snprintf(file, sizeof file, "%s/jobs/%s.yaml", DL_SOURCE_DIR, job);
-    dl_status status = run(file, NULL, sets, count, DL_MEMORY_PLANNED, &want);
-    /* CIFAR-10's binary files are not among the data that may be required. */
-    bool required = require && strcmp(require, "data") == 0 && strncmp(job, "cifar-", 6) != 0;
-    if (status == DL_NO_INPUT && !required) {
-        char test[128];
-        snprintf(test, sizeof test, "memory plan of %s", job);
-        check_skip(test, dl_message());
+    dl_status status = run(file, NULL, sets, count, DL_MEMORY_PLANNED, result);
+    if (status == DL_NO_INPUT && !(require && strcmp(require, "data") == 0)) {
+        tour->absent++;
+        snprintf(tour->why, sizeof tour->why, "%s", dl_message());
         return false;
     }
-    if (!CHECK_OK(status))
-        return true;
-    CU_ASSERT(watch.programs >= 2 && want.steps >= 2 && want.mean.count >= 2);
-    for (int i = 0; i < want.mean.count; i++)
-        CU_ASSERT(isfinite(want.mean.value[i]));
-    for (int mode = DL_MEMORY_OFF; mode <= DL_MEMORY_POISONED; mode++) {
-        if (!CHECK_OK(run(file, NULL, sets, count, (dl_memory_mode)mode, &got)))
-            return true;
-        if (!same(&got, &want))
-            printf("\n    %s: other bits with the memory plan %s\n", job, modes[mode]);
-        CU_ASSERT(same(&got, &want));
-    }
-    return true;
+    tour->ran += status == DL_OK;
+    return CHECK_OK(status);
 }
 
-static void test_memory_plan(void) {
+static void prove(const char *job, const dl_run_result *want) {
+    static const char *const modes[] = {"planned", "off", "poisoned"};
+    const char *sets[16];
+    char file[DL_PATH_MAX];
+    int count = set_for(job, sets);
+    dl_run_result got;
+    snprintf(file, sizeof file, "%s/jobs/%s.yaml", DL_SOURCE_DIR, job);
+    CU_ASSERT(want->mean.count >= 2);
+    CU_ASSERT(count == 0 || (watch.programs >= 2 && want->steps >= 2));
+    for (int i = 0; i < want->mean.count; i++)
+        CU_ASSERT(isfinite(want->mean.value[i]));
+    for (int mode = DL_MEMORY_OFF; mode <= DL_MEMORY_POISONED; mode++) {
+        if (!CHECK_OK(run(file, NULL, sets, count, (dl_memory_mode)mode, &got)))
+            return;
+        if (!same(&got, want))
+            printf("\n    %s: other bits with the memory plan %s\n", job, modes[mode]);
+        CU_ASSERT(same(&got, want));
+    }
+}
+
+/* Runs every job, and `after` where it ran; returns how many did. */
+static int each_job(const char *test, void (*after)(const char *job, const dl_run_result *result)) {
     DIR *dir = opendir(DL_SOURCE_DIR "/jobs");
     CU_ASSERT_PTR_NOT_NULL_FATAL(dir);
-    int ran = 0;
+    tally tour = {0, 0, ""};
     for (struct dirent *entry; (entry = readdir(dir));) {
         size_t length = strlen(entry->d_name);
         if (length < 6 || strcmp(entry->d_name + length - 5, ".yaml") != 0)
             continue;
         char job[256];
+        dl_run_result result;
         snprintf(job, sizeof job, "%.*s", (int)length - 5, entry->d_name);
-        ran += prove(job);
+        if (run_small(job, &tour, &result) && after)
+            after(job, &result);
     }
     closedir(dir);
-    CU_ASSERT(ran >= 3);
+    if (tour.absent) {
+        char line[128];
+        snprintf(line, sizeof line, "%s of %d job(s)", test, tour.absent);
+        check_skip(line, tour.why);
+    }
+    return tour.ran;
+}
+
+int small_jobs_run_each(const char *test) {
+    return each_job(test, NULL);
+}
+
+static void test_memory_plan(void) {
+    CU_ASSERT(each_job("memory plan", prove) >= 3);
 }
 
 void suite_whole_jobs(void) {

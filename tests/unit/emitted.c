@@ -1,0 +1,281 @@
+/* See emitted.h. */
+#include "tests/unit/emitted.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/expr/program.h"
+
+enum { CAPACITY = 8192, ELEMENTS = 3000, MOST = 1 << 14 };
+
+typedef struct taken {
+    dl_expr_program *program;
+    dl_expr_access access[DL_EXPR_MAX_INPUTS];
+    int64_t count, sample_elements;
+    char name[DL_EXPR_ENTRY];
+    bool own; /* the text is new: else the program is only known by its address while it lives */
+} taken;
+
+static struct {
+    pthread_mutex_t lock;
+    bool watching;
+    dl_expr_source *source;
+    taken *list;
+    int count, distinct;
+} all = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void __real_dl_expr_run(const dl_expr_program *program, const float *const *in,
+                        const dl_expr_access *access, float *const *out, int64_t count,
+                        int64_t first, int64_t last, const dl_random *random,
+                        int64_t sample_elements);
+void __real_dl_expr_program_free(dl_expr_program *program);
+void __wrap_dl_expr_run(const dl_expr_program *program, const float *const *in,
+                        const dl_expr_access *access, float *const *out, int64_t count,
+                        int64_t first, int64_t last, const dl_random *random,
+                        int64_t sample_elements);
+void __wrap_dl_expr_program_free(dl_expr_program *program);
+
+static taken *find(const dl_expr_program *program) {
+    for (int i = all.count - 1; i >= 0; i--)
+        if (all.list[i].program == program)
+            return &all.list[i];
+    return NULL;
+}
+
+static void note(dl_expr_program *program, const dl_expr_access *access, int64_t count,
+                 int64_t sample_elements) {
+    int before = dl_expr_source_entries(all.source);
+    CU_ASSERT_FATAL(all.count < CAPACITY);
+    taken *t = &all.list[all.count++];
+    *t = (taken){.program = program, .count = count, .sample_elements = sample_elements};
+    for (int s = 0; s < program->inputs; s++)
+        t->access[program->input[s]] = access[program->input[s]];
+    CHECK_OK(dl_expr_source_add(all.source, program, t->access, count, sample_elements, t->name));
+    t->own = dl_expr_source_entries(all.source) > before;
+    all.distinct += t->own;
+}
+
+void __wrap_dl_expr_run(const dl_expr_program *program, const float *const *in,
+                        const dl_expr_access *access, float *const *out, int64_t count,
+                        int64_t first, int64_t last, const dl_random *random,
+                        int64_t sample_elements) {
+    if (all.watching) {
+        pthread_mutex_lock(&all.lock);
+        if (!find(program))
+            note((dl_expr_program *)(uintptr_t)program, access, count, sample_elements);
+        pthread_mutex_unlock(&all.lock);
+    }
+    __real_dl_expr_run(program, in, access, out, count, first, last, random, sample_elements);
+}
+
+/* A program with a text of its own stays for the comparison. */
+void __wrap_dl_expr_program_free(dl_expr_program *program) {
+    if (all.list) {
+        pthread_mutex_lock(&all.lock);
+        taken *t = program ? find(program) : NULL;
+        bool keep = t && t->own;
+        if (t && !t->own)
+            *t = all.list[--all.count];
+        pthread_mutex_unlock(&all.lock);
+        if (keep)
+            return;
+    }
+    __real_dl_expr_program_free(program);
+}
+
+bool emitted_watch(void) {
+    emitted_close();
+    all.list = calloc(CAPACITY, sizeof *all.list);
+    if (!all.list || !CHECK_OK(dl_expr_source_open(&all.source)))
+        return false;
+    all.watching = true;
+    return true;
+}
+
+void emitted_unwatch(void) {
+    all.watching = false;
+}
+
+void emitted_take(dl_expr_program *program, const dl_expr_access *access, int64_t count,
+                  int64_t sample_elements) {
+    note(program, access, count, sample_elements);
+    if (!all.list[all.count - 1].own) {
+        all.count--;
+        __real_dl_expr_program_free(program);
+    }
+}
+
+int emitted_count(void) {
+    return all.distinct;
+}
+
+const char *emitted_text(void) {
+    return all.source ? dl_expr_source_text(all.source) : NULL;
+}
+
+void emitted_close(void) {
+    all.watching = false;
+    for (int i = 0; i < all.count; i++)
+        if (all.list[i].own)
+            __real_dl_expr_program_free(all.list[i].program);
+    free(all.list);
+    dl_expr_source_close(all.source);
+    all.list = NULL;
+    all.source = NULL;
+    all.count = all.distinct = 0;
+}
+
+/* ---- compiling ---- */
+
+static void *compile(void) {
+    char folder[] = "/tmp/dltrain-emitted-XXXXXX", path[64], command[512];
+    void *library = NULL;
+    if (!mkdtemp(folder))
+        return NULL;
+    snprintf(path, sizeof path, "%s/text.c", folder);
+    FILE *file = fopen(path, "w");
+    if (file) {
+        fputs(emitted_text(), file);
+        fclose(file);
+    }
+    snprintf(command, sizeof command,
+             "%s -std=c11 -O2 -ffp-contract=off -fno-math-errno -Wall -Wextra -Werror -fPIC "
+             "-shared -o %s/text.so %s -lm && rm %s",
+             DL_CC, folder, path, path);
+    if (system(command) == 0) {
+        snprintf(path, sizeof path, "%s/text.so", folder);
+        library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        unlink(path);
+        rmdir(folder);
+    } else
+        printf("\n    the text does not compile: %s", command);
+    return library;
+}
+
+/* ---- comparing ---- */
+
+static uint32_t next_word(void) {
+    static uint32_t state = 777;
+    state = state * 1664525u + 1013904223u;
+    return state ^ (state >> 15);
+}
+
+/* Ordinary numbers, any bits, special values, denormals, edges of what functions know. */
+static void fill(float *at, int64_t count) {
+    static const uint32_t special[] = {
+        0u,          0x80000000u, 0x7f800000u, 0xff800000u, 0x7fc00000u, 0xffc12345u, 0x7f812345u,
+        1u,          0x80000001u, 0x007fffffu, 0x00800000u, 0x3f800000u, 0xbf800000u, 0x7f7fffffu,
+        0xff7fffffu, 0x4b000001u, 0x42b17218u, 0xc2cff1b5u, 0x47000000u, 0x47000001u, 0x3f200000u,
+        0x3f700000u, 0x40800000u, 0x4b800000u, 0x3f000000u, 0x42b20000u, 0xc2d00000u};
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t word = next_word(), choice = (next_word() >> 8) % 8;
+        if (choice == 0)
+            word = special[word % DL_COUNT(special)];
+        else if (choice == 1)
+            word &= 0x807fffffu;
+        memcpy(&at[i], &word, sizeof word);
+        if (choice >= 3)
+            at[i] = (float)(int32_t)word * (choice == 3 ? 0x1p-24f : 0x1p-29f);
+        if (choice == 4)
+            at[i] = (float)(word & 1u);
+    }
+}
+
+typedef struct trial {
+    const taken *t;
+    void (*entry)(dl_kernel_call call);
+    float *in[DL_EXPR_MAX_INPUTS], *again[DL_EXPR_MAX_INPUTS];
+    float *out[DL_EXPR_MAX_OUTPUTS], *emitted[DL_EXPR_MAX_OUTPUTS];
+    int64_t elements;
+    int output; /* that is written over an input; -1: none */
+} trial;
+
+/* Elements of input i that the first `elements` of the output read. */
+static int64_t extent(const trial *r, int input) {
+    dl_expr_access access = r->t->access[input];
+    int64_t reached = (r->elements - 1) / access.div + 1;
+    return reached < access.mod ? reached : access.mod;
+}
+
+static bool compare_once(trial *r, uint32_t round) {
+    const dl_expr_program *p = r->t->program;
+    const dl_random random = {0x123456789abcdef0u + round, 17 + round, 1000};
+    const float *in[DL_EXPR_MAX_INPUTS] = {NULL};
+    dl_kernel_call call = {.count = r->elements, .random = (const void *)&random};
+    for (int s = 0; s < p->inputs; s++) {
+        int i = p->input[s];
+        int64_t size = extent(r, i);
+        fill(r->in[i], size);
+        memcpy(r->again[i], r->in[i], sizeof(float) * (size_t)size);
+        in[i] = r->in[i];
+        call.in[i] = r->again[i];
+    }
+    float *out[DL_EXPR_MAX_OUTPUTS];
+    for (int o = 0; o < p->outputs; o++) {
+        out[o] = r->out[o];
+        call.out[o] = r->emitted[o];
+    }
+    for (int s = 0; s < p->inputs && round % 2 == 1; s++)
+        if (r->t->access[p->input[s]].div == 1 && r->t->access[p->input[s]].mod >= r->t->count) {
+            out[s % p->outputs] = r->in[p->input[s]];
+            call.out[s % p->outputs] = r->again[p->input[s]];
+            break;
+        }
+    __real_dl_expr_run(p, in, r->t->access, out, r->t->count, 0, r->elements, &random,
+                       r->t->sample_elements);
+    r->entry(call);
+    for (int o = 0; o < p->outputs; o++) {
+        char text[CHECK_TEXT];
+        if (!check_bits(call.out[o], out[o], r->elements, text)) {
+            printf("\n    %s, output %d: %s", r->t->name, o, text);
+            CU_FAIL("bits of the emitted text");
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A program with few elements runs often. */
+static void compare(const taken *t, void *library) {
+    trial r = {.t = t, .elements = t->count < MOST ? t->count : MOST};
+    void *symbol = dlsym(library, t->name);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(symbol);
+    memcpy(&r.entry, &symbol, sizeof symbol);
+    if (r.elements > ELEMENTS)
+        r.elements = ELEMENTS + t->count % 16;
+    size_t bytes = sizeof(float) * (size_t)(r.elements + 1);
+    for (int i = 0; i < DL_EXPR_MAX_INPUTS; i++) {
+        r.in[i] = malloc(bytes);
+        r.again[i] = malloc(bytes);
+        r.out[i] = malloc(bytes);
+        r.emitted[i] = malloc(bytes);
+    }
+    int64_t done = 0;
+    for (uint32_t round = 0; round < 200 && (round < 2 || done < ELEMENTS); round++) {
+        done += compare_once(&r, round) ? r.elements : ELEMENTS;
+    }
+    for (int i = 0; i < DL_EXPR_MAX_INPUTS; i++) {
+        free(r.in[i]);
+        free(r.again[i]);
+        free(r.out[i]);
+        free(r.emitted[i]);
+    }
+}
+
+bool emitted_check(void) {
+    emitted_unwatch();
+    void *library = compile();
+    if (!library) {
+        CU_FAIL("the emitted text compiles");
+        return false;
+    }
+    for (int i = 0; i < all.count; i++)
+        if (all.list[i].own)
+            compare(&all.list[i], library);
+    dlclose(library);
+    return true;
+}

@@ -1,0 +1,171 @@
+/* Emitted text against CPU programs, bit for bit: every operation and random programs under every
+ * access; whatever the reference cases run (every activation, loss, metric, optimizer, dropout, and
+ * their gradients) and every job. The same text through NVRTC. */
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/device/nvrtc.h"
+#include "tests/unit/emitted.h"
+#include "tests/unit/runs.h"
+
+enum { INPUTS = 5 };
+
+static dl_arena arena;
+static dl_exprs *set;
+
+static uint32_t next_word(void) {
+    static uint32_t state = 4711;
+    state = state * 1664525u + 1013904223u;
+    return state ^ (state >> 15);
+}
+
+static void take(const dl_expr *const *outputs, int count, const dl_expr_access *access,
+                 int64_t elements, int64_t sample_elements) {
+    dl_expr_program *program;
+    if (CHECK_OK(dl_expr_compile(outputs, count, INPUTS, &program)))
+        emitted_take(program, access, elements, sample_elements);
+}
+
+static void take_operations(void) {
+    const dl_expr *x[3];
+    dl_expr_access access[INPUTS];
+    for (int i = 0; i < INPUTS; i++)
+        access[i] = (dl_expr_access){1, 100000};
+    for (int i = 0; i < 3; i++)
+        x[i] = dl_expr_input(set, i);
+    for (int kind = DL_EXPR_INPUT; kind < DL_EXPR_KINDS; kind++) {
+        bool random = kind == DL_EXPR_UNIFORM || kind == DL_EXPR_NORMAL;
+        const dl_expr *e = kind == DL_EXPR_INPUT ? x[0]
+                           : random              ? dl_expr_random(set, (dl_expr_kind)kind, 99)
+                                    : dl_expr_make(set, (dl_expr_kind)kind, x[0], x[1], x[2]);
+        take(&e, 1, access, 100000, 100);
+        if (random)
+            take(&e, 1, access, 100000, 7);
+    }
+    const dl_expr *leaves[4] = {dl_expr_const(set, -0.0f), dl_expr_const(set, 1e-42f), x[1], x[1]};
+    take(leaves, 4, access, 100000, 1);
+}
+
+/* Expressions of every shape: shared parts, constants of all kinds, several outputs, and operands
+ * that run along the elements, repeat, stay for a sample, or are one number. */
+static void take_random_programs(void) {
+    enum { PROGRAMS = 60, NODES = 40, SAMPLE = 8 * 9 };
+    static const float constants[] = {0.5f, -3.0f, 1e-38f, 3e38f, 0.0f};
+    for (int n = 0; n < PROGRAMS; n++) {
+        const dl_expr *node[NODES];
+        dl_expr_access access[INPUTS];
+        int used = 0;
+        /* More elements than 32 bits number: only the first are compared. */
+        int64_t samples = n % 4 == 0 ? (int64_t)1 << 30 : 42, count = SAMPLE * samples;
+        const dl_expr_access kinds[] = {{1, count}, {1, SAMPLE}, {SAMPLE, samples}, {9, 8}, {1, 1}};
+        for (int i = 0; i < INPUTS; i++) {
+            access[i] = kinds[next_word() % DL_COUNT(kinds)];
+            node[used++] = dl_expr_input(set, i);
+        }
+        node[used++] = dl_expr_const(set, constants[next_word() % DL_COUNT(constants)]);
+        node[used++] =
+            dl_expr_random(set, next_word() % 2 ? DL_EXPR_UNIFORM : DL_EXPR_NORMAL, next_word());
+        while (used < NODES) {
+            dl_expr_kind kind =
+                (dl_expr_kind)(DL_EXPR_ADD + next_word() % (DL_EXPR_KINDS - DL_EXPR_ADD));
+            node[used] = dl_expr_make(set, kind, node[next_word() % (uint32_t)used],
+                                      node[next_word() % (uint32_t)used],
+                                      node[next_word() % (uint32_t)used]);
+            CU_ASSERT_PTR_NOT_NULL_FATAL(node[used]);
+            used++;
+        }
+        take(node + NODES - 3, 3, access, count, n % 3 ? SAMPLE : count);
+    }
+}
+
+static void test_operations(void) {
+    if (!emitted_watch())
+        return;
+    set = dl_exprs_open(&arena);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(set);
+    take_operations();
+    take_random_programs();
+    CU_ASSERT(emitted_count() >= DL_EXPR_KINDS + 60);
+    emitted_check();
+    emitted_close();
+    dl_arena_free(&arena);
+}
+
+static void test_words_and_jobs(void) {
+    if (!emitted_watch())
+        return;
+    reference_run_each();
+    int words = emitted_count();
+    int jobs = small_jobs_run_each("emitted text");
+    printf("[%d texts of words, %d more of %d jobs] ", words, emitted_count() - words, jobs);
+    CU_ASSERT(words > 200 && jobs >= 3);
+    emitted_check();
+}
+
+/* An add that finds no memory leaves the source as it was. */
+static void test_no_memory(void) {
+    dl_expr_source *source = NULL;
+    dl_expr_program *program = NULL;
+    char name[DL_EXPR_ENTRY], want[DL_EXPR_ENTRY];
+    set = dl_exprs_open(&arena);
+    const dl_expr *x = dl_expr_input(set, 0), *e = dl_expr_make(set, DL_EXPR_EXP, x, NULL, NULL);
+    static const dl_expr_access access = {1, 10};
+    dl_status status = DL_NO_MEMORY;
+    if (!CHECK_OK(dl_expr_compile(&e, 1, 1, &program)))
+        return;
+    for (uint64_t n = 1; status == DL_NO_MEMORY && n < 20; n++) {
+        dl_alloc_fail_after(n);
+        status = dl_expr_source_open(&source);
+        dl_alloc_fail_after(0);
+    }
+    CU_ASSERT_EQUAL_FATAL(status, DL_OK);
+    size_t before = strlen(dl_expr_source_text(source));
+    uint64_t n = 0;
+    do {
+        CU_ASSERT(strlen(dl_expr_source_text(source)) == before);
+        CU_ASSERT_EQUAL(dl_expr_source_entries(source), 0);
+        dl_alloc_fail_after(++n);
+        status = dl_expr_source_add(source, program, &access, 10, 1, name);
+        dl_alloc_fail_after(0);
+    } while (status == DL_NO_MEMORY && n < 50);
+    CU_ASSERT(status == DL_OK && n > 3);
+    size_t after = strlen(dl_expr_source_text(source));
+    CHECK_OK(dl_expr_source_add(source, program, &access, 10, 1, want));
+    CU_ASSERT_STRING_EQUAL(name, want); /* and is there once */
+    CU_ASSERT(strlen(dl_expr_source_text(source)) == after && after > before);
+    CU_ASSERT_PTR_NOT_NULL(strstr(dl_expr_source_text(source), name));
+    dl_expr_source_close(source);
+    dl_expr_program_free(program);
+    dl_arena_free(&arena);
+}
+
+/* Needs no GPU. Where the compiler is too old for an architecture it makes PTX of one before. */
+static void test_nvrtc(void) {
+    static const int architectures[] = {75, 80, 90, 100};
+    dl_nvrtc *nvrtc;
+    if (!emitted_text())
+        return;
+    if (dl_nvrtc_open(&nvrtc) != DL_OK) {
+        check_skip("emitted text through NVRTC", dl_message());
+        return;
+    }
+    for (int i = 0; i < DL_COUNT(architectures); i++) {
+        dl_nvrtc_code code;
+        if (!CHECK_OK(
+                dl_nvrtc_compile(nvrtc, "emitted.cu", emitted_text(), architectures[i], &code)))
+            continue;
+        CU_ASSERT(code.size > 0 && (code.ptx || memcmp(code.bytes, "\177ELF", 4) == 0));
+        CU_ASSERT_STRING_EQUAL(code.log, ""); /* nor warnings */
+        dl_nvrtc_code_free(&code);
+    }
+    dl_nvrtc_close(nvrtc);
+    emitted_close();
+}
+
+void suite_emit(void) {
+    CU_pSuite suite = CU_add_suite("emitted text", NULL, NULL);
+    CU_add_test(suite, "operations", test_operations);
+    CU_add_test(suite, "every word and job", test_words_and_jobs);
+    CU_add_test(suite, "NVRTC", test_nvrtc);
+    CU_add_test(suite, "no memory", test_no_memory);
+}
