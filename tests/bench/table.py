@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Tables from the benchmark's JSON.
+
+  tests/bench/table.py FILE             as the benchmark prints them
+  tests/bench/table.py FILE --readme    puts them into README.md, between the lines that mark their place"""
+import json
+import os
+import sys
+
+BEGIN, END = "<!-- benchmark: written by tests/bench/table.py -->", "<!-- end of benchmark -->"
+TITLES = {"mlp": "MNIST MLP, 128", "convnet": "MNIST convnet, 64", "cifar": "CIFAR CNN, 64",
+          "resnet50-bf16": "ResNet-50 bf16, 8", "resnet50": "ResNet-50, 8", "vgg16-bf16": "VGG16 bf16, 8",
+          "vgg16": "VGG16, 8"}
+
+
+def short(value):
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def ratio(spread):
+    return f"{spread['median']:.2f} ({spread['min']:.2f}-{spread['max']:.2f})" if spread else "-"
+
+
+def place(part):
+    return f"{part['ranks']} x {part['threads']}"
+
+
+def parts(results, first):
+    return [(name, part) for name, part in results["parts"].items() if name.split()[0] == first]
+
+
+def steps_table(results):
+    rows = [["job, batch", "ranks x threads", "samples/s", "ms a step", "floor / dltrain", "PyTorch / dltrain",
+             "compiled / dltrain"]]
+    for name, part in parts(results, "steps"):
+        ms, ratios = part["ms"], part["ratio"]
+        rows.append([TITLES[name.split()[1]], place(part), short(part["batch"] / ms["dltrain"]["median"] * 1e3),
+                     short(ms["dltrain"]["median"]), ratio(ratios.get("floor")), ratio(ratios.get("torch")),
+                     ratio(ratios.get("torch_compile"))])
+    note = ("Ratios of times, medians (least-most) over pairs. floor / dltrain: 1 is as fast as the bare kernels. "
+            "PyTorch / dltrain: above 1 is faster than PyTorch.")
+    return "Steps", note, rows
+
+
+def start_table(results):
+    rows = [["MLP, from the process's beginning", "dltrain", "PyTorch", "PyTorch / dltrain"]]
+    for _, part in parts(results, "start"):
+        for key, title, scale in (("start_to_first_step", "first step done, s", 1),
+                                  ("peak_memory", "peak memory, MiB", 1 / (1 << 20))):
+            both = part[key]
+            theirs = both.get("torch")
+            rows.append([title, short(both["dltrain"]["median"] * scale),
+                         short(theirs["median"] * scale) if theirs else "-", f"{both['ratio']:.2f}" if theirs else "-"])
+    return "Start", "", rows
+
+
+def allreduce_table(results):
+    rows = [["sum over 2 ranks", "dltrain, ms", "MPI, ms", "gloo, ms", "MPI / dltrain", "gloo / dltrain"]]
+    for _, part in parts(results, "allreduce"):
+        for row in part["sizes"]:
+            mpi = min(row["mpi_ms"]["median"], row["mpi_in_place_ms"]["median"])
+            gloo = row.get("gloo_ms")
+            rows.append([f"{row['megabytes']} MB", short(row["dltrain_ms"]["median"]), short(mpi),
+                         short(gloo["median"]) if gloo else "-", f"{row['ratio']['mpi']:.2f}",
+                         f"{row['ratio']['gloo']:.2f}" if gloo else "-"])
+    return "All-reduce", "MPI: the faster of from buffer to buffer and in place.", rows
+
+
+def any_ranks_table(results):
+    rows = [["any_ranks", "ranks x threads", "run, ms a step", "4 shards / run", "8 shards / run"]]
+    for name, part in parts(results, "any_ranks"):
+        rows.append([TITLES[name.split()[1]], place(part), short(part["ms"]["dltrain"]["median"]),
+                     ratio(part["ratio"].get("4 shards")), ratio(part["ratio"].get("8 shards"))])
+    return "Reproducible on any ranks", "", rows
+
+
+def communication_table(results):
+    rows = [["2 ranks", "communication, share of the step", "waiting for the other rank"]]
+    for name, part in parts(results, "steps"):
+        if part["ranks"] > 1:
+            split = part["dltrain_parts"]
+            rows.append([TITLES[name.split()[1]]] + [f"{100 * split[key] / split['step']:.1f} %"
+                                                     for key in ("communication", "waiting")])
+    return "Communication", "", rows
+
+
+def weak_table(results):
+    rows = [["weak scaling, a thread a rank", "1 rank, samples/s", "2 ranks, samples/s", "efficiency"]]
+    for name, part in parts(results, "weak"):
+        rate = part["samples_per_second"]
+        rows.append([TITLES[name.split()[1]] + " a rank", short(rate["1"]["median"]), short(rate["2"]["median"]),
+                     ratio(part["efficiency"])])
+    return "Weak scaling", "", rows
+
+
+def loaders_table(results):
+    rows = [["loader", "plain read, GB/s", "samples/s", "share of a plain read", "shuffled, samples/s", "share"]]
+    for _, part in parts(results, "loaders"):
+        for row in part["rows"]:
+            rows.append([row["form"], short(row["plain_bytes_per_second"]["median"] / 1e9)] +
+                        [cell for way in ("file_order", "shuffled")
+                         for cell in (short(row[way]["samples_per_second"]["median"]), ratio(row[way]["share_of_plain"]))])
+    return "Loaders", "Against a plain read of the same files, from the page cache.", rows
+
+
+TABLES = {"steps": (steps_table, communication_table), "start": (start_table,), "allreduce": (allreduce_table,),
+          "any_ranks": (any_ranks_table,), "weak": (weak_table,), "loaders": (loaders_table,)}
+
+
+def aligned(rows):
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
+                      for i, (cell, width) in enumerate(zip(row, widths))) for row in rows]
+
+
+def all_tables(results):
+    for makers in TABLES.values():
+        for make in makers:
+            title, note, rows = make(results)
+            if len(rows) > 1:
+                yield title, note, rows
+
+
+def lines_of(name, part):
+    """What one part found, for the terminal, while the benchmark runs."""
+    results = {"parts": {name: part}}
+    lines = [line for make in TABLES[name.split()[0]] for rows in [make(results)[2]] if len(rows) > 1
+             for line in aligned(rows)]
+    missing = [f"without {side}: {why}" for side, why in part.get("missing", {}).items()]
+    settings = part.get("settings")
+    if settings:
+        words = [settings["environment"], settings["optimizer"], f"{settings['threads']} threads"]
+        words += ["channels_last"] if settings["channels_last"] else []
+        lines.append("PyTorch's best: " + ", ".join(words))
+    return lines + missing
+
+
+def setting(results):
+    machine = results["machine"]
+    versions = machine["versions"]
+    onednn = [line.split()[1] for line in versions["dltrain"] if line.split()[:1] == ["oneDNN"]]
+    return (f"{machine['processor']}, {machine['used']} of {machine['processors']} processors, "
+            f"{machine['memory_gib']} GiB, {machine['system']}; {', '.join(versions['dltrain'][:1])}, "
+            f"oneDNN {''.join(onednn)}, {''.join(versions['mpi'])}, PyTorch {versions['torch'] or 'absent'}; "
+            f"{results['when'][:10]}, commit {versions['commit']}")
+
+
+def terminal(results):
+    lines = [setting(results)]
+    for title, note, rows in all_tables(results):
+        lines += ["", title + (". " + note if note else "")] + aligned(rows)
+    for failure in results["failures"]:
+        lines += ["", f"FAILED {failure['part']}: {failure['why']}"]
+    return "\n".join(lines)
+
+
+def markdown(results):
+    lines = [BEGIN, "", f"`{results['command']}`: {setting(results)}."]
+    for _, note, rows in all_tables(results):
+        lines += [""] + ([note, ""] if note else [])
+        lines += ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
+        lines += ["| " + " | ".join(row) + " |" for row in rows[1:]]
+    missing = {f"{side} is missing in '{name}': {why}" for name, part in results["parts"].items()
+               for side, why in part.get("missing", {}).items()}
+    missing |= {f"'{failure['part']}' failed: {failure['why']}" for failure in results["failures"]}
+    lines += [""] + [f"- {line}" for line in sorted(missing)] if missing else []
+    return "\n".join(lines + ["", END])
+
+
+def main():
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    with open(sys.argv[1]) as file:
+        results = json.load(file)
+    if sys.argv[2:] != ["--readme"]:
+        print(terminal(results))
+        return
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../README.md")
+    with open(path) as file:
+        text = file.read()
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        sys.exit("README.md lacks the lines between which the tables stand")
+    before, rest = text.split(BEGIN)
+    with open(path, "w") as file:
+        file.write(before + markdown(results) + rest.split(END)[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""PyTorch's best settings for a job on some ranks, found by trying: layout, optimizer's form, threads, allocator,
+how threads wait. Every trial is timed; the fastest stays. What was tried goes into the results."""
+import time
+
+from sides import WAITING, Failure, Torch, allocators
+
+
+def measure(torch, seconds, timeout):
+    one = torch.step(1, timeout)
+    steps = max(1, min(2000, int(seconds * 1e3 / max(one, 1e-3))))
+    return torch.step(steps, timeout)
+
+
+class Tuning:
+    def __init__(self, start, seconds, deadline):
+        self.start, self.seconds, self.deadline = start, seconds, deadline
+        self.tried, self.best = [], None
+
+    def left(self):
+        return max(self.deadline - time.monotonic(), 0)
+
+    def try_setting(self, torch, environment, options):
+        self.parameters = torch.setup(options, 60 + self.left())["parameters"]
+        ms = measure(torch, self.seconds, 60 + self.left())
+        self.tried.append({"environment": environment, **options, "ms": ms})
+        if self.best is None or ms < self.best[0]:
+            self.best = (ms, environment, options)
+
+    def try_environment(self, name, env, option_list):
+        torch = self.start(env)
+        try:
+            for options in option_list:
+                if self.best is None or self.left() > 0:
+                    self.try_setting(torch, name, options)
+        finally:
+            torch.close()
+
+
+def tune(python, job, ranks, threads, cores, big, seconds, budget):
+    """The processes in their best setting, ready; and what was tried."""
+    def start(env):
+        return Torch(python, job, ranks, threads, cores, env, 120)
+    t = Tuning(start, seconds, time.monotonic() + budget)
+    ways = ["fused"] if job["optimizer"]["name"] == "sgd" else ["foreach", "each"]
+    layouts = [False] if job["model"] == "mlp" else [True, False]
+    counts = [threads] if threads == 1 or big else [threads, 1]
+    options = [{"channels_last": layout, "optimizer": way, "threads": count}
+               for way in ways for count in counts for layout in layouts]
+    memory = allocators()
+    first = "glibc" if not big else next(n for n in ("jemalloc", "tcmalloc", "glibc, told to keep memory") if n in memory)
+    t.try_environment(first, memory[first], options)
+    environments = {first: memory[first], **{n: e for n, e in memory.items() if n != first and (n == "glibc" or not big)}}
+    for name, env in list(environments.items())[1:]:
+        if t.left() > 0:
+            t.try_environment(name, env, [t.best[2]])
+    chosen = dict(environments[t.best[1]])
+    if threads > 1 and not big:
+        allocator = t.best[1]
+        for name, env in list(WAITING.items())[1:]:
+            if t.left() > 0:
+                both = f"{allocator}; {name}"
+                environments[both] = {**environments[allocator], **env}
+                t.try_environment(both, environments[both], [t.best[2]])
+        chosen = environments[t.best[1]]
+    torch = start(chosen)
+    try:
+        parameters = torch.setup(t.best[2], 120)["parameters"]
+    except Failure:
+        torch.close()
+        raise
+    return torch, {"environment": t.best[1], "variables": chosen, **t.best[2], "parameters": parameters,
+                   "tried": t.tried}
