@@ -1,5 +1,7 @@
-/* Counted allocation and arenas. A block of dl_alloc carries its size in a header of 64 bytes in
- * front of it, which keeps the block aligned and lets dl_realloc copy. See memory.h. */
+/* Counted allocation and arenas. A block of dl_alloc carries a header of 64 bytes in front of it,
+ * which keeps the block aligned and lets dl_realloc copy. Large blocks come from calloc, which has
+ * zeroed pages from the system: clearing them again would touch what may never be used. See
+ * memory.h. */
 #include "runtime/base/memory.h"
 
 #include <stdarg.h>
@@ -7,8 +9,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-enum { ALIGNMENT = 64, BLOCK_BYTES = 16384, ARENA_ALIGNMENT = 16 };
+enum {
+    ALIGNMENT = 64,
+    C_ALIGNMENT = 16, /* of what calloc gives */
+    LARGE_FROM = 1 << 20,
+    HUGE_FROM = 4 << 20,
+    BLOCK_BYTES = 16384,
+    ARENA_ALIGNMENT = 16
+};
 
 static _Atomic uint64_t allocations;
 static _Atomic uint64_t failing; /* allocations until the one that fails; 0: none will */
@@ -22,34 +32,55 @@ static bool must_fail(void) {
     return false;
 }
 
-static void *block_new(size_t bytes) {
+typedef struct header {
+    size_t bytes;
+    void *memory; /* from the C library */
+} header;
+
+/* Fewer, larger pages where the host has them on request; refusal costs only speed. */
+static void advise_huge(void *memory, size_t bytes) {
+    uintptr_t page = 4096, first = ((uintptr_t)memory + page - 1) / page * page;
+    uintptr_t last = ((uintptr_t)memory + bytes) / page * page;
+    madvise((void *)first, last - first, MADV_HUGEPAGE);
+}
+
+static void *block_new(size_t bytes, bool zeroed) {
     atomic_fetch_add_explicit(&allocations, 1, memory_order_relaxed);
     if (must_fail() || bytes > SIZE_MAX / 2)
         return NULL;
-    void *header; /* not rounded up, so that a sanitizer sees the first byte past the end */
-    if (posix_memalign(&header, ALIGNMENT, ALIGNMENT + bytes) != 0)
+    void *memory; /* not rounded up, so that a sanitizer sees the first byte past the end */
+    size_t slack = 0;
+    if (zeroed && bytes >= LARGE_FROM) {
+        memory = calloc(1, ALIGNMENT - C_ALIGNMENT + ALIGNMENT + bytes);
+        if (memory && bytes >= HUGE_FROM)
+            advise_huge(memory, bytes);
+        slack = memory ? (ALIGNMENT - (uintptr_t)memory % ALIGNMENT) % ALIGNMENT : 0;
+    } else if (posix_memalign(&memory, ALIGNMENT, ALIGNMENT + bytes) != 0) {
+        memory = NULL;
+    }
+    if (!memory)
         return NULL;
-    memcpy(header, &bytes, sizeof bytes);
-    return (char *)header + ALIGNMENT;
-}
-
-static size_t block_bytes(const void *block) {
-    size_t bytes;
-    memcpy(&bytes, (const char *)block - ALIGNMENT, sizeof bytes);
-    return bytes;
-}
-
-void *dl_alloc(size_t bytes) {
-    void *block = block_new(bytes);
-    if (block)
+    char *block = (char *)memory + slack + ALIGNMENT;
+    memcpy(block - ALIGNMENT, &(header){bytes, memory}, sizeof(header));
+    if (zeroed && bytes < LARGE_FROM)
         memset(block, 0, bytes);
     return block;
 }
 
+static header header_of(const void *block) {
+    header found;
+    memcpy(&found, (const char *)block - ALIGNMENT, sizeof found);
+    return found;
+}
+
+void *dl_alloc(size_t bytes) {
+    return block_new(bytes, true);
+}
+
 void *dl_realloc(void *block, size_t bytes) {
-    void *grown = block_new(bytes);
+    void *grown = block_new(bytes, false);
     if (grown && block) {
-        size_t old = block_bytes(block);
+        size_t old = header_of(block).bytes;
         memcpy(grown, block, old < bytes ? old : bytes);
         dl_free(block);
     }
@@ -58,7 +89,7 @@ void *dl_realloc(void *block, size_t bytes) {
 
 void dl_free(void *block) {
     if (block)
-        free((char *)block - ALIGNMENT);
+        free(header_of(block).memory);
 }
 
 uint64_t dl_alloc_count(void) {

@@ -42,6 +42,11 @@ void dl_bytes_close(dl_bytes *bytes) {
     *bytes = (dl_bytes){0};
 }
 
+void dl_bytes_rest(const dl_bytes *bytes) {
+    if (bytes->mapped) /* refusal costs only memory */
+        madvise((void *)(uintptr_t)bytes->at, bytes->count, MADV_DONTNEED);
+}
+
 bool dl_is_gzip(const uint8_t *at, size_t count) {
     return count >= 2 && at[0] == 0x1f && at[1] == 0x8b;
 }

@@ -18,6 +18,8 @@ typedef struct dl_bytes {
 /* DL_NO_INPUT with the path and the reason. Errors say `name` for the file. */
 dl_status dl_bytes_open(dl_bytes *bytes, const char *path, const char *name);
 void dl_bytes_close(dl_bytes *bytes); /* a zeroed one is allowed */
+/* They will hardly be read again: those of a mapped file need no memory until they are. */
+void dl_bytes_rest(const dl_bytes *bytes);
 
 bool dl_is_gzip(const uint8_t *at, size_t count);
 

@@ -116,6 +116,7 @@ dl_status dl_set_text(dl_set *set, const dl_node *path, dl_bytes *bytes) {
     if (!block)
         return dl_fail_memory(sizeof *block);
     DL_TRY(dl_gunzip_all(bytes->at, bytes->count, &out, &count, path->text));
+    dl_bytes_rest(bytes);
     *bytes = block->bytes = (dl_bytes){.at = out, .count = count};
     return DL_OK;
 }

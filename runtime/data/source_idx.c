@@ -73,8 +73,8 @@ static dl_status unpack(dl_set *set, dl_bytes *bytes, dl_idx *idx, const char *n
     DL_TRY(dl_gunzip(bytes->at, bytes->count, out, size, &produced, &more, name));
     if (produced != size || more)
         return wrong_size(idx, produced, more, name);
-    bytes->at = out;
-    bytes->count = size;
+    dl_bytes_rest(bytes);
+    *bytes = (dl_bytes){.at = out, .count = size};
     return DL_OK;
 }
 

@@ -55,6 +55,23 @@ static void test_alloc(void) {
     CU_ASSERT_EQUAL(dl_alloc_count(), before + 3);
     dl_free(block);
     dl_free(NULL);
+    /* Large ones come in another way; used memory that is given back must not come out again. */
+    for (size_t bytes = 1 << 19; bytes <= (size_t)1 << 23; bytes = 2 * bytes + 1)
+        for (int again = 0; again < 2; again++) {
+            unsigned char *large = dl_alloc(bytes);
+            CU_ASSERT_PTR_NOT_NULL_FATAL(large);
+            CU_ASSERT_EQUAL((uintptr_t)large % 64, 0);
+            size_t used = 0;
+            for (size_t i = 0; i < bytes; i++)
+                used += large[i] != 0;
+            CU_ASSERT_EQUAL(used, 0);
+            memset(large, 7, bytes);
+            large = dl_realloc(large, bytes + bytes / 2);
+            CU_ASSERT_PTR_NOT_NULL_FATAL(large);
+            CU_ASSERT_EQUAL((uintptr_t)large % 64, 0);
+            CU_ASSERT(large[0] == 7 && large[bytes - 1] == 7);
+            dl_free(large);
+        }
     void *none = dl_alloc(0);
     CU_ASSERT_PTR_NOT_NULL(none);
     dl_free(none);
