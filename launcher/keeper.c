@@ -13,24 +13,22 @@
 
 /* ---- what a checkpoint holds ---- */
 
-static const char *const slot_names[] = {"slot0", "slot1", "slot2", "slot3"};
-
 /* Visits every tensor of a checkpoint by the name it has there, rank by rank the same: variables,
  * their optimizer slots, loose scalars. */
 typedef dl_status (*tensor_fn)(void *argument, const char *name, const dl_type *type, float *data);
 
-static dl_status each_tensor(const dl_variables *v, bool weights_alone, tensor_fn fn,
+static dl_status each_tensor(dl_network *network, bool weights_alone, tensor_fn fn,
                              void *argument) {
+    const dl_variables *v = dl_network_variables(network);
     char name[512];
     for (int i = 0; i < v->count; i++) {
         const dl_variable *variable = v->list[i];
         DL_TRY(fn(argument, variable->name, &variable->type, dl_variable_data(v, variable)));
         if (variable->slab != DL_SLAB_PARAMETER || weights_alone)
             continue;
-        for (int s = 0; s < DL_COUNT(slot_names); s++) {
-            if (v->length[DL_SLAB_SLOT0 + s] == 0)
-                continue;
-            snprintf(name, sizeof name, "%s/%s", slot_names[s], variable->name);
+        const char *slot;
+        for (int s = 0; (slot = dl_network_slot_name(network, s)); s++) {
+            snprintf(name, sizeof name, "optimizer/%s/%s", slot, variable->name);
             DL_TRY(
                 fn(argument, name, &variable->type, v->slab[DL_SLAB_SLOT0 + s] + variable->offset));
         }
@@ -55,13 +53,16 @@ typedef dl_status (*number_fn)(void *argument, const char *name, double *value);
 
 static dl_status each_number(dl_progress *p, number_fn fn, void *argument) {
     char name[64];
-    double finished = p->finished, best_epoch = (double)p->best_epoch, last = p->last_count;
+    double finished = p->finished, restores = p->restores, best_epoch = (double)p->best_epoch,
+           last = p->last_count;
     DL_TRY(fn(argument, "samples", &p->samples));
     DL_TRY(fn(argument, "learning_rate", &p->learning_rate));
     DL_TRY(fn(argument, "finished", &finished));
+    DL_TRY(fn(argument, "restores", &restores));
     DL_TRY(fn(argument, "best", &p->best));
     DL_TRY(fn(argument, "best_epoch", &best_epoch));
     p->finished = finished != 0;
+    p->restores = restores != 0;
     p->best_epoch = (int64_t)best_epoch;
     DL_TRY(fn(argument, "last_count", &last));
     p->last_count = last >= 0 && last <= DL_MAX_LAST ? (int)last : 0;
@@ -96,8 +97,7 @@ static dl_status write_checkpoint(dl_keeper *k, bool best) {
     dl_progress *p = k->progress;
     dl_checkpoint_writer *writer;
     DL_TRY(dl_checkpoint_begin(&writer, k->checkpoints, p->step));
-    dl_status status =
-        each_tensor(dl_network_variables(k->session->network), false, save_tensor, writer);
+    dl_status status = each_tensor(k->session->network, false, save_tensor, writer);
     if (status == DL_OK)
         status = dl_checkpoint_int(writer, "step", p->step);
     if (status == DL_OK)
@@ -147,8 +147,7 @@ static dl_status save(dl_keeper *k, bool best) {
 /* ---- restoring: rank 0 reads, all get the same bytes ---- */
 
 static dl_status read_checkpoint(dl_checkpoint *c, dl_session *session, dl_progress *p) {
-    dl_variables *v = dl_network_variables(session->network);
-    DL_TRY(each_tensor(v, p == NULL, load_tensor, c));
+    DL_TRY(each_tensor(session->network, p == NULL, load_tensor, c));
     if (!p)
         return DL_OK;
     DL_TRY(dl_checkpoint_get_int(c, "step", &p->step));
@@ -200,11 +199,37 @@ static dl_status restore(dl_session *session, const char *folder, find_fn find, 
     return there ? spread(session, p) : DL_OK;
 }
 
+/* checkpoint.best: a logged value whose best epoch is the result. */
+static bool names_best(const dl_node *job) {
+    const char *best = dl_text(dl_get(job, "checkpoint"), "best");
+    return best && strcmp(best, "none") != 0;
+}
+
+/* Whether early stopping ended the run and its best weights are the result. */
+static dl_status latest_restores(dl_session *session, const char *folder, bool *restores) {
+    dl_checkpoint *c = NULL;
+    dl_status status = DL_OK;
+    double number = 0;
+    if (session->comm->rank == 0) {
+        status = dl_checkpoint_latest(folder, &c, warn, NULL);
+        if (status == DL_OK && c)
+            status = dl_checkpoint_get_number(c, "restores", &number);
+        dl_checkpoint_close(c);
+    }
+    DL_TRY(dl_comm_agree(session->comm, status));
+    DL_TRY(dl_comm_broadcast(session->comm, &number, sizeof number, 0));
+    *restores = number != 0;
+    return DL_OK;
+}
+
 dl_status dl_keeper_restore_weights(dl_session *session, const char *folder) {
     char path[DL_PATH_MAX];
     bool found = false;
     DL_TRY(dl_path_join(path, folder, "checkpoints"));
-    if (dl_keeper_wants_best(session->job))
+    bool best = names_best(session->job);
+    if (!best)
+        DL_TRY(latest_restores(session, path, &best));
+    if (best)
         DL_TRY(restore(session, path, dl_checkpoint_best, NULL, &found));
     if (!found)
         DL_TRY(restore(session, path, dl_checkpoint_latest, NULL, &found));
@@ -215,8 +240,7 @@ dl_status dl_keeper_restore_weights(dl_session *session, const char *folder) {
 /* ---- when ---- */
 
 bool dl_keeper_wants_best(const dl_node *job) {
-    const char *best = dl_text(dl_get(job, "checkpoint"), "best");
-    if (best && strcmp(best, "none") != 0)
+    if (names_best(job))
         return true;
     for (DL_EACH(item, dl_get(job, "callbacks")))
         if (item->word->impl == dl_early_stopping_row && dl_bool(item, "restore_best_weights"))
@@ -312,7 +336,9 @@ dl_status dl_keeper_last(dl_keeper *k) {
     /* One of the last step may be from before its epoch was closed. */
     if (k->saved_step != k->progress->step || k->saved_epoch != k->progress->epoch)
         DL_TRY(save(k, false));
-    if (!dl_keeper_wants_best(k->session->job))
+    /* As Keras 2.4: the best weights come back where early stopping stopped, not at the end of the
+     * last epoch. */
+    if (!names_best(k->session->job) && !k->progress->restores)
         return DL_OK;
     DL_TRY(restore(k->session, k->checkpoints, dl_checkpoint_best, NULL, &found));
     if (found)

@@ -9,7 +9,7 @@ static const dl_key root_keys[] = {
     {"output", "path", "runs", "where run folders go"},
     {"seed", "int 0..", "0", "initial weights, order, dropout and random steps (data: data.seed)"},
     {"repeat", "keys repeat", "1", "train with seed, seed + 1, ...; mean and standard error"},
-    {"constants", "map of number", "{}", "named numbers for the expressions of lambda layers"},
+    {"constants", "map of number", "{}", "named numbers for expressions"},
     {"device", "word auto|cpu", "auto", "where to compute"},
     {"precision", "word fp32", "fp32", "number format of activations and gradients"},
     {"accumulate", "int 1.. or word auto", "auto", "micro-batches of a rank in a step"},

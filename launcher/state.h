@@ -23,7 +23,8 @@ typedef struct dl_progress {
                                  again */
     int last_count;
     double learning_rate; /* before the schedule; a plateau may have lowered it */
-    bool finished;        /* early stopping has ended the training */
+    bool finished;        /* a callback has ended the training */
+    bool restores;        /* ... and was early stopping with restore_best_weights */
     dl_callback_state callback[DL_MAX_CALLBACKS]; /* of the job's callbacks, in order */
     double best;                                  /* of checkpoint.best; NaN: none yet */
     int64_t best_epoch;

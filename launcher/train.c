@@ -102,14 +102,7 @@ static dl_status train_epoch(trainer *t) {
 /* Names of what an epoch logs, with the values of the last one, which a run that is finished has
  * from its checkpoint. */
 static void recall_epoch(trainer *t) {
-    const dl_network *network = t->session->network;
-    const char *const prefix[] = {"", "val_"};
-    int prefixes = dl_data_samples(t->session->data, DL_PART_VALIDATION) > 0 ? 2 : 1;
-    t->values.count = 0;
-    for (int p = 0; p < prefixes; p++)
-        for (int i = 0; i < dl_network_metric_count(network); i++)
-            dl_values_set(&t->values, prefix[p], dl_network_metric_name(network, i), NAN);
-    dl_values_set(&t->values, "", "lr", NAN);
+    dl_watch_names(t->session, &t->values);
     if (t->values.count == t->progress.last_count)
         memcpy(t->values.value, t->progress.last, sizeof t->progress.last);
     else
@@ -138,7 +131,7 @@ static dl_status value_epoch(trainer *t) {
 /* Moves on to the next epoch; the checkpoint that follows begins there. */
 static dl_status close_epoch(trainer *t) {
     dl_progress *p = &t->progress;
-    dl_watch_epoch(t->session->job, &t->values, p);
+    DL_TRY(dl_watch_epoch(t->session->job, &t->values, p));
     DL_TRY(dl_keeper_epoch(t->keeper, &t->values));
     p->epoch++;
     p->step_in_epoch = 0;

@@ -10,7 +10,9 @@
 /* Every monitored value (callbacks', checkpoint.best) will be logged; else DL_BAD_JOB saying which
  * are. */
 dl_status dl_watch_check(const dl_session *session);
+/* Names of what an epoch logs, values NaN. */
+void dl_watch_names(const dl_session *session, dl_values *values);
 /* May lower progress->learning_rate or set progress->finished. */
-void dl_watch_epoch(const dl_node *job, const dl_values *values, dl_progress *progress);
+dl_status dl_watch_epoch(const dl_node *job, const dl_values *values, dl_progress *progress);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "models/expression.h"
 #include "models/formula.h"
 #include "models/keys.h"
 #include "ops/ops.h"
@@ -16,7 +17,8 @@ typedef struct activation {
 
 static const dl_key alpha_elu[] = {{"alpha", "number", "1", "slope far below zero"}};
 static const dl_key alpha_leaky[] = {{"alpha", "number", "0.3", "slope below zero"}};
-static const dl_key expr_keys[] = {{"expr", "expr", NULL, "expression over x"}};
+static const dl_key expr_keys[] = {
+    {"expr", "expr", NULL, "expression over x; for example \"max(x, 0.1 * x)\""}};
 
 /*        name  main  keys  expression  derivative  help */
 #define ACTIVATION_LIST(X)                                                                     \
@@ -63,6 +65,25 @@ bool dl_activation_is(const dl_node *item, const char *word) {
     return item && item->word && strcmp(item->word->name, word) == 0;
 }
 
+static dl_status find_x(void *argument, int index, dl_operand *out) {
+    (void)index;
+    out->value = *(dl_value *)argument;
+    return DL_OK;
+}
+
+static dl_value express(dl_graph *graph, const dl_node *item, dl_value x) {
+    static const char *const name[] = {"x"};
+    dl_expression_names names = {.kind = DL_ELEMENTWISE,
+                                 .name = name,
+                                 .count = 1,
+                                 .find = find_x,
+                                 .argument = &x,
+                                 .no_random = "random numbers have no place in an activation; a "
+                                              "lambda layer can draw them"};
+    return x < 0 ? -1
+                 : dl_expression_formula(graph, dl_get(item, "expr"), "the activation", &names);
+}
+
 dl_value dl_activate(dl_graph *graph, const dl_node *item, dl_value x, dl_logits *logits) {
     const activation *row = item->word->impl;
     dl_logits none;
@@ -80,6 +101,7 @@ dl_value dl_activate(dl_graph *graph, const dl_node *item, dl_value x, dl_logits
     int count = 1;
     if (dl_get(item, "alpha"))
         symbols[count++] = dl_symbol_number("alpha", dl_number(item, "alpha"));
-    const char *text = row == &expr_row ? dl_text(item, "expr") : row->text;
-    return dl_formula(graph, text, row->derivative, symbols, count);
+    if (row == &expr_row)
+        return express(graph, item, x);
+    return dl_formula(graph, row->text, row->derivative, symbols, count);
 }

@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "models/keys.h"
+#include "runtime/expr/expr.h"
 
 const char dl_early_stopping_row[] = "early_stopping";
 const char dl_reduce_on_plateau_row[] = "reduce_lr_on_plateau";
+const char dl_stop_when_row[] = "stop_when";
 
 static const dl_key stopping_keys[] = {
     {"monitor", "text", "val_loss", "logged value that is watched"},
@@ -25,11 +27,18 @@ static const dl_key plateau_keys[] = {
     {"cooldown", "int 0..", "0", "epochs after a reduction that do not count"},
     {"min_lr", "number 0..", "0", "the learning rate does not fall below it"}};
 
+static const dl_key stop_keys[] = {
+    {"expr", "expr", NULL,
+     "over what an epoch logs, epoch (finished ones), step and constants; training ends where it "
+     "holds; for example \"val_loss < 0.1 or epoch >= 20\""}};
+
 static const dl_word words[] = {
     {"early_stopping", NULL, DL_KEYS(stopping_keys), "stops when a value gets no better",
      dl_early_stopping_row},
     {"reduce_lr_on_plateau", NULL, DL_KEYS(plateau_keys),
      "lowers the learning rate when a value gets no better", dl_reduce_on_plateau_row},
+    {"stop_when", "expr", DL_KEYS(stop_keys),
+     "stops at the end of an epoch where a condition holds", dl_stop_when_row},
 };
 
 const dl_family dl_callback_family = {
@@ -92,4 +101,33 @@ double dl_reduce_on_plateau(const dl_node *item, dl_callback_state *state, int64
     state->cooldown = dl_number(item, "cooldown");
     state->wait = 0;
     return fmax(rate * dl_number(item, "factor"), least);
+}
+
+dl_status dl_stop_when(const dl_node *item, const dl_node *constants, const char *const *names,
+                       const double *values, int count, bool *stop) {
+    dl_arena arena = {0};
+    dl_exprs *set = dl_exprs_open(&arena);
+    const dl_node *text = dl_get(item, "expr");
+    int all = count + (constants ? constants->count : 0);
+    dl_expr_name *name = DL_NEW_N(&arena, dl_expr_name, all + 1);
+    const dl_expr *condition;
+    dl_status status = set && name ? DL_OK : dl_fail_memory(sizeof *name);
+    if (status == DL_OK) {
+        for (int i = 0; i < count; i++)
+            name[i] = (dl_expr_name){names[i], dl_expr_input(set, i)};
+        int at = count;
+        for (DL_EACH(constant, constants))
+            name[at++] = (dl_expr_name){constant->key, dl_expr_const(set, (float)constant->number)};
+        dl_expr_scope scope = {.names = name,
+                               .count = all,
+                               .kinds = "never logged",
+                               .no_random = "random numbers have no place in a condition"};
+        status = dl_expr_parse_in(set, text->text, &scope, &condition);
+        if (status == DL_BAD_JOB)
+            dl_fail_at(text, status, "expression of stop_when, %s", dl_message());
+        else if (status == DL_OK && stop)
+            *stop = dl_expr_value(condition, values) != 0;
+    }
+    dl_arena_free(&arena);
+    return status;
 }

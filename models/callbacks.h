@@ -27,6 +27,12 @@ bool dl_early_stopping(const dl_node *item, dl_callback_state *state, int64_t ep
 double dl_reduce_on_plateau(const dl_node *item, dl_callback_state *state, int64_t epoch,
                             double value, double rate);
 
-extern const char dl_early_stopping_row[], dl_reduce_on_plateau_row[]; /* impl of their words */
+/* Whether a condition over so many named values holds. stop NULL: only whether it can be read; else
+ * DL_BAD_JOB with its place. */
+dl_status dl_stop_when(const dl_node *item, const dl_node *constants, const char *const *names,
+                       const double *values, int count, bool *stop);
+
+/* impl of their words */
+extern const char dl_early_stopping_row[], dl_reduce_on_plateau_row[], dl_stop_when_row[];
 
 #endif

@@ -13,8 +13,7 @@ dl_value dl_mean_but_samples(dl_graph *graph, dl_value x) {
     return rank < 2 ? x : dl_reduce(graph, x, DL_REDUCE_MEAN, (1u << rank) - 2, false);
 }
 
-/* Equal but for dimensions of 1. */
-static bool same_but_ones(const dl_type *a, const dl_type *b) {
+bool dl_same_but_ones(const dl_type *a, const dl_type *b) {
     int i = 0, j = 0;
     for (;;) {
         while (i < a->rank && a->dim[i] == 1)
@@ -52,7 +51,7 @@ dl_value dl_target_like_prediction(dl_compare *compare) {
     if (dl_same_shape(&have, &wanted))
         return target;
     /* The sample dimension itself may be 1. */
-    if (have.rank > 0 && have.dim[0] == wanted.dim[0] && same_but_ones(&have, &wanted))
+    if (have.rank > 0 && have.dim[0] == wanted.dim[0] && dl_same_but_ones(&have, &wanted))
         return dl_reshape(graph, target, wanted);
     if (compare->classes > 0 && wanted.dim[wanted.rank - 1] > 1)
         return do_not_meet(compare, "turn the labels into rows with the step one_hot, or use a "
@@ -89,9 +88,14 @@ dl_value dl_target_labels(dl_compare *compare) {
     }
     if (dl_same_shape(&have, &wanted))
         return compare->target;
-    if (have.rank > 0 && have.dim[0] == wanted.dim[0] && same_but_ones(&have, &wanted))
+    if (have.rank > 0 && have.dim[0] == wanted.dim[0] && dl_same_but_ones(&have, &wanted))
         return dl_reshape(graph, compare->target, wanted);
     return do_not_meet(compare, "labels need the same shape without the last dimension");
+}
+
+dl_value dl_compare_expression(dl_compare *compare) {
+    return dl_expression_samples(compare->graph, dl_get(compare->node, "expr"), compare->title,
+                                 compare->names);
 }
 
 dl_value dl_compare_samples(dl_compare *compare, const dl_compare_row *row) {

@@ -3,6 +3,7 @@
 #define DL_MODELS_COMPARE_H
 
 #include "models/activations.h"
+#include "models/expression.h"
 #include "runtime/graph/graph.h"
 
 #define DL_KERAS_EPSILON 1e-7 /* Keras's fuzz factor */
@@ -17,7 +18,9 @@ typedef struct dl_compare {
     dl_value probabilities; /* of a softmax, where a crossentropy has them already; else -1 */
     dl_value target;        /* as the data has it: int32 or float32; -1: target_number */
     double target_number;
-    int classes; /* of the target field; 0: not labels */
+    int classes;                      /* of the target field; 0: not labels */
+    const char *title;                /* "loss 'kl'": of an expression, in messages */
+    const dl_expression_names *names; /* what an expression sees; NULL where none can stand */
 } dl_compare;
 
 typedef dl_value (*dl_compare_fn)(dl_compare *compare);
@@ -34,6 +37,11 @@ typedef struct dl_compare_row {
 
 dl_value dl_compare_samples(dl_compare *compare, const dl_compare_row *row);
 
+/* The loss or metric `expr`. */
+dl_value dl_compare_expression(dl_compare *compare);
+
+/* Shapes that are equal but for dimensions of 1. */
+bool dl_same_but_ones(const dl_type *a, const dl_type *b);
 /* The target as float32 in the prediction's shape; as int32 labels in that shape without the last
  * axis. */
 dl_value dl_target_like_prediction(dl_compare *compare);

@@ -13,8 +13,7 @@ dl_value dl_program_samples(dl_program *program) {
     return program->samples;
 }
 
-/* A field as the data has it. */
-static dl_value field_of(dl_program *program, int index) {
+dl_value dl_program_field(dl_program *program, int index) {
     const dl_field *field = &program->network->wiring.field[index];
     dl_type type = {.dtype = field->type.dtype, .rank = field->type.rank + 1};
     type.dim[0] = program->graph->samples;
@@ -27,7 +26,7 @@ static dl_value field_of(dl_program *program, int index) {
 dl_value dl_program_input(dl_program *program, int source) {
     if (source >= 0)
         return program->output[source];
-    dl_value value = field_of(program, -1 - source);
+    dl_value value = dl_program_field(program, -1 - source);
     if (value < 0)
         return -1;
     dl_type type = *dl_type_of(program->graph, value);
@@ -167,24 +166,33 @@ static void compare_with(dl_program *program, const dl_term *term, dl_compare *c
     const dl_wiring *wiring = &network->wiring;
     *compare = (dl_compare){.graph = program->graph,
                             .output_name = term->output_name,
-                            .prediction = dl_program_input(program, term->output),
-                            .logits = logits_of(program, term->output),
+                            .prediction = -1,
+                            .logits = {DL_SQUASH_NONE, -1},
                             .probabilities = -1,
                             .target = -1,
                             .target_number = term->target_number};
+    if (term->output != DL_NO_OUTPUT) {
+        compare->prediction = dl_program_input(program, term->output);
+        compare->logits = logits_of(program, term->output);
+    }
     compare->output_node = term->output >= 0 ? wiring->layer[term->output].node : NULL;
     if (term->target >= 0) {
-        compare->target = field_of(program, term->target);
+        compare->target = dl_program_field(program, term->target);
         compare->target_name = wiring->field[term->target].name;
         compare->classes = wiring->field[term->target].classes;
     }
 }
 
-static void set_item(dl_compare *compare, const dl_node *item) {
+/* An expression's random numbers are those of the name under which it is logged. */
+static void set_item(dl_compare *compare, const dl_node *item, const char *kind, const char *name) {
     compare->node = item;
     compare->word = item->word->name;
     compare->graph->place = item;
-    compare->graph->scope = item->word->name;
+    compare->graph->scope = dl_get(item, "expr") ? name : item->word->name;
+    if (strcmp(kind, name) != 0) /* a lone loss has no name */
+        compare->title = dl_arena_format(&compare->graph->arena, "%s '%s'", kind, name);
+    if (strcmp(kind, name) == 0 || !compare->title)
+        compare->title = kind;
 }
 
 /* Losses and metrics: their sums over the shard, and the objective, the weighted losses over all
@@ -197,7 +205,9 @@ dl_status dl_program_objective(dl_program *program) {
         const dl_term *term = &objective->term[i];
         dl_compare compare;
         compare_with(program, term, &compare);
-        set_item(&compare, term->node);
+        dl_term_names seen;
+        dl_program_names(&seen, program, term, &compare);
+        set_item(&compare, term->node, "loss", term->name);
         if (graph->status == DL_OK)
             warn_logits(program, term);
         dl_value each = dl_compare_samples(&compare, term->node->word->impl);
@@ -215,7 +225,7 @@ dl_status dl_program_objective(dl_program *program) {
             dl_measure *measure = &objective->measure[j];
             if (measure->term != i)
                 continue;
-            set_item(&compare, measure->node);
+            set_item(&compare, measure->node, "metric", measure->name);
             measure->row = dl_metric_row(&compare);
             program->measured[j] = sum_samples(graph, dl_compare_samples(&compare, measure->row));
         }

@@ -117,7 +117,8 @@ static const dl_key layer_norm_keys[] = {
 static const dl_key concatenate_keys[] = {{"axis", "int", "-1", "dimension joined along"}};
 static const dl_key lambda_keys[] = {
     {"expr", "expr", NULL,
-     "over its inputs by name (x if one), constants, normal() and uniform()"}};
+     "over its inputs by name (x if one), constants, normal() and uniform(); for example "
+     "\"mean + exp(log_var / 2) * normal()\""}};
 static const dl_key call_keys[] = {
     {"of", "name", NULL, "a layer above or an entry of models, with the same weights"}};
 static const dl_key copy_keys[] = {

@@ -3,9 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "models/formula.h"
+#include "models/expression.h"
 #include "models/layer.h"
 #include "ops/ops.h"
+
+enum { LAMBDA_NAMES = DL_EXPR_MAX_INPUTS + 1 };
 
 /* Shapes are equal, or one has a single cell where the other has several (Keras's broadcasting). */
 static bool shapes_meet(dl_layer_build *build) {
@@ -85,59 +87,26 @@ dl_value dl_build_concatenate(dl_layer_build *build) {
     return dl_concatenate(build->graph, build->input, build->inputs, (int)axis);
 }
 
-enum { LAMBDA_NAMES = DL_EXPR_MAX_INPUTS + 32 };
-
-static bool is_named(const dl_symbol *symbols, int count, const char *name) {
-    for (int i = 0; i < count; i++)
-        if (strcmp(symbols[i].name, name) == 0)
-            return true;
-    return false;
-}
-
-/* What an expression of lambda sees: its inputs, x if there is one, the job's constants. -1 after
- * an error. */
-static int name_symbols(dl_layer_build *build, dl_symbol symbols[LAMBDA_NAMES]) {
-    int count = 0;
-    if (build->inputs >= DL_EXPR_MAX_INPUTS)
-        return (int)dl_layer_fail(build, "lambda takes at most %d inputs", DL_EXPR_MAX_INPUTS - 1);
-    for (int i = 0; i < build->inputs; i++)
-        symbols[count++] = dl_symbol_value(build->input_name[i], build->input[i]);
-    if (build->inputs == 1 && strcmp(build->input_name[0], "x") != 0)
-        symbols[count++] = dl_symbol_value("x", build->input[0]);
-    for (DL_EACH(constant, build->constants)) {
-        if (is_named(symbols, count, constant->key))
-            return (int)dl_layer_fail(
-                build, "'%s' is a constant and an input of lambda '%s'; give one another name",
-                constant->key, build->layer->name);
-        if (count == LAMBDA_NAMES)
-            return (int)dl_layer_fail(build, "the job has too many constants");
-        symbols[count++] = dl_symbol_number(constant->key, constant->number);
-    }
-    return count;
+/* The inputs by name; a lone one is also x. */
+static dl_status find_input(void *argument, int index, dl_operand *out) {
+    const dl_layer_build *build = argument;
+    out->value = build->input[index < build->inputs ? index : 0];
+    return DL_OK;
 }
 
 dl_value dl_build_lambda(dl_layer_build *build) {
-    dl_symbol symbols[LAMBDA_NAMES];
-    int count = name_symbols(build, symbols);
-    if (count < 0)
-        return -1;
-    dl_graph *graph = build->graph;
-    const dl_node *text = dl_get(build->node, "expr"), *place = graph->place;
-    graph->place = text;
-    dl_value y = -1;
-    dl_arena arena = {0};
-    dl_exprs *trial = dl_exprs_open(&arena); /* for a message that names the layer */
-    dl_expr_name names[LAMBDA_NAMES];
-    const dl_expr *parsed;
-    for (int i = 0; trial && i < count; i++)
-        names[i] = (dl_expr_name){
-            symbols[i].name, symbols[i].is_number ? dl_expr_const(trial, (float)symbols[i].number)
-                                                  : dl_expr_input(trial, i)};
-    if (trial && dl_expr_parse(trial, text->text, names, count, "", &parsed) != DL_OK)
-        dl_layer_fail(build, "expression of layer '%s', %s", build->layer->name, dl_message());
-    else
-        y = dl_formula(graph, text->text, NULL, symbols, count);
-    dl_arena_free(&arena);
-    graph->place = place;
-    return y;
+    const char *name[LAMBDA_NAMES];
+    char owner[160];
+    if (build->inputs > DL_EXPR_MAX_INPUTS)
+        return dl_layer_fail(build, "lambda takes at most %d inputs", DL_EXPR_MAX_INPUTS);
+    memcpy(name, build->input_name, sizeof *name * (size_t)build->inputs);
+    name[build->inputs] = "x";
+    dl_expression_names names = {.kind = DL_ELEMENTWISE,
+                                 .name = name,
+                                 .count = build->inputs + (build->inputs == 1),
+                                 .find = find_input,
+                                 .argument = build,
+                                 .constants = build->constants};
+    snprintf(owner, sizeof owner, "layer '%.100s'", build->layer->name);
+    return dl_expression_formula(build->graph, dl_get(build->node, "expr"), owner, &names);
 }

@@ -131,6 +131,14 @@ static const dl_key huber_keys[] = {
 static const dl_key crossentropy_keys[] = {FROM_LOGITS, LABEL_SMOOTHING, COMMON};
 static const dl_key sparse_keys[] = {FROM_LOGITS, COMMON};
 
+static const dl_key expr_keys[] = {
+    {"expr", "expr", NULL,
+     "one number a sample over layers, fields, constants, y_true and y_pred, with mean and sum "
+     "over "
+     "all but samples, channel(a, k), crop(a, border), dx, dy, size, the losses as "
+     "mse(target, prediction); for example \"mean(square(y_true - y_pred))\""},
+    COMMON};
+
 /* word, keys, sum over the last axis instead of the mean, text or NULL, function or NULL, help */
 #define LOSS_LIST(X)                                                                               \
     X(mse, NULL, common_keys, 0, "square(p - t)", NULL, "mean squared error")                      \
@@ -161,7 +169,10 @@ static const dl_key sparse_keys[] = {FROM_LOGITS, COMMON};
     X(categorical_crossentropy, NULL, crossentropy_keys, 0, NULL, categorical,                     \
       "for one class of many, targets as rows (softmax)")                                          \
     X(sparse_categorical_crossentropy, NULL, sparse_keys, 0, NULL, sparse_categorical,             \
-      "for one class of many, targets as numbers (softmax)")
+      "for one class of many, targets as numbers (softmax)")                                       \
+    X(expr, "expr", expr_keys, 0, NULL,                                                            \
+      dl_compare_expression, /* the last: see expression_words.c */                                \
+      "an expression of your own")
 
 #define X(word, main, keys, sum, text, function, help) \
     static const dl_compare_row word##_row = {text, sum, function, false, false};

@@ -31,6 +31,10 @@ static dl_value sparse(dl_compare *compare) {
     }
 static const dl_key k_keys[] = {{"k", "int 1..1000000000", "5", "right if among so many best"}};
 
+static const dl_key expr_keys[] = {
+    {"expr", "expr", NULL,
+     "one number a sample, as in the loss expr; for example \"mean(abs(y_true - y_pred))\""}};
+
 /* word, main, keys, text, function, root of the mean, the greater the better, help */
 #define METRIC_LIST(X)                                                                         \
     X(accuracy, NULL, DL_NO_KEYS, NULL, NULL, false, true,                                     \
@@ -50,7 +54,9 @@ static const dl_key k_keys[] = {{"k", "int 1..1000000000", "5", "right if among 
     X(mape, NULL, DL_NO_KEYS, "100 * abs((t - p) / max(abs(t), epsilon))", NULL, false, false, \
       "mean absolute error in percent of the target")                                          \
     X(root_mean_squared_error, NULL, DL_NO_KEYS, "square(p - t)", NULL, true, false,           \
-      "square root of the mean squared error")
+      "square root of the mean squared error")                                                 \
+    X(expr, "expr", DL_KEYS(expr_keys), NULL, dl_compare_expression, false, false,             \
+      "the mean of an expression of your own")
 
 #define X(word, main, keys, text, function, root, high, help) \
     static const dl_compare_row word##_row = {text, false, function, root, high};

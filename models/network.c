@@ -9,7 +9,6 @@
 
 #include "models/initializers.h"
 #include "models/network_inner.h"
-#include "models/optimizers.h"
 #include "models/regularizers.h"
 
 void dl_network_warn(dl_network *network, const dl_node *at, const char *format, ...) {
@@ -113,6 +112,20 @@ static dl_status discover(dl_network *network) {
     return DL_OK;
 }
 
+/* Lays the variables out with the optimizer's state. */
+static dl_status open_optimizer(dl_network *network) {
+    dl_update_form form = {.expression = NULL};
+    if (network->optimizer) {
+        DL_TRY(dl_optimizer_check(network->optimizer));
+        DL_TRY(dl_schedule_open(&network->schedule, &network->arena,
+                                dl_given(network->optimizer, "schedule"),
+                                dl_given(network->job, "constants")));
+        form = dl_optimizer_form(network->optimizer);
+    }
+    dl_variables_layout(&network->variables, dl_update_slots(&form), dl_update_states(&form));
+    return DL_OK;
+}
+
 dl_status dl_network_open(dl_network **out, const dl_node *job, const dl_field *fields,
                           int field_count, const dl_op_table *ops) {
     dl_status status;
@@ -138,9 +151,7 @@ dl_status dl_network_open(dl_network **out, const dl_node *job, const dl_field *
     DL_GOTO(fail, dl_objective_open(&network->objective, &network->arena, job, &network->wiring));
     DL_GOTO(fail, read_class_weight(network));
     DL_GOTO(fail, discover(network));
-    const dl_update_form *form = network->optimizer ? dl_optimizer_form(network->optimizer) : NULL;
-    dl_variables_layout(&network->variables, form ? dl_update_slots(form) : 0,
-                        form ? dl_update_states(form) : 0);
+    DL_GOTO(fail, open_optimizer(network));
     *out = network;
     return DL_OK;
 fail:
@@ -257,8 +268,14 @@ double dl_network_learning_rate(const dl_network *network, int64_t step, int64_t
                                 double base) {
     if (!network->optimizer)
         return base;
-    return dl_schedule_rate(dl_given(network->optimizer, "schedule"), step, total_steps,
-                            network->steps_per_epoch, base);
+    return dl_schedule_rate(&network->schedule, step, total_steps, network->steps_per_epoch, base);
+}
+
+const char *dl_network_slot_name(const dl_network *network, int slot) {
+    dl_update_form form = {.expression = NULL};
+    if (network->optimizer)
+        form = dl_optimizer_form(network->optimizer);
+    return slot < dl_update_slots(&form) ? form.slots[slot] : NULL;
 }
 
 double dl_network_base_learning_rate(const dl_network *network) {

@@ -60,6 +60,8 @@ void dl_network_metric_values(const dl_network *network, const double *sums, dou
  * steps of one, set beforehand. */
 double dl_network_learning_rate(const dl_network *network, int64_t step, int64_t total_steps,
                                 double base);
+/* The optimizer's name for what it keeps of each weight in this slot ("velocity"); NULL: none. */
+const char *dl_network_slot_name(const dl_network *network, int slot);
 double dl_network_base_learning_rate(const dl_network *network);
 void dl_network_set_steps_per_epoch(dl_network *network, int64_t steps);
 

@@ -4,6 +4,7 @@
 
 #include "models/network.h"
 #include "models/objective.h"
+#include "models/optimizers.h"
 #include "models/wiring.h"
 
 enum { DL_MAX_WARNINGS = 64 };
@@ -16,6 +17,7 @@ struct dl_network {
     dl_objective objective;
     dl_variables variables;
     const dl_node *optimizer; /* item; NULL: none */
+    dl_schedule schedule;     /* of its learning rate */
     dl_statistics statistics;
     dl_variable *class_weight; /* [classes, 1] of training; NULL: none */
     float *class_weights;

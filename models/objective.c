@@ -86,6 +86,13 @@ static dl_status find_target(const dl_wiring *wiring, dl_arena *arena, dl_term *
                       list_fields(wiring, arena));
 }
 
+/* Whether an item compares output and target. All losses and metrics do, but an expression may
+ * speak of layers and fields alone. */
+static bool uses(const dl_node *item, const char *name) {
+    const dl_node *expr = dl_get(item, "expr");
+    return !expr || dl_expression_mentions(expr->text, name);
+}
+
 static dl_status add_term(dl_objective *objective, dl_arena *arena, const dl_wiring *wiring,
                           const dl_node *item, const char *key, const dl_node *weights) {
     dl_term *term = &objective->term[objective->terms++];
@@ -94,9 +101,23 @@ static dl_status add_term(dl_objective *objective, dl_arena *arena, const dl_wir
     term->logged = key ? dl_arena_format(arena, "%s_loss", key) : term->name;
     if (!term->logged)
         return dl_fail_memory(64);
-    DL_TRY(find_output(wiring, arena, dl_given(item, "output"), item, key, &term->output,
-                       &term->output_name));
-    DL_TRY(find_target(wiring, arena, term, key));
+    const dl_node *output = dl_given(item, "output");
+    dl_status status =
+        find_output(wiring, arena, output, item, key, &term->output, &term->output_name);
+    if (status != DL_OK) {
+        if (output || uses(item, "y_pred"))
+            return status;
+        term->output = DL_NO_OUTPUT;
+        term->output_name = "";
+    }
+    status = find_target(wiring, arena, term, key);
+    if (status != DL_OK) {
+        if (dl_given(item, "target") || uses(item, "y_true"))
+            return status;
+        term->target = DL_NO_TARGET;
+    }
+    term->compares = term->output != DL_NO_OUTPUT && term->target != DL_NO_TARGET &&
+                     (!key || uses(item, "y_pred") || uses(item, "y_true"));
     const dl_node *weight = dl_given(item, "sample_weight");
     if (weight) {
         term->sample_weight = dl_wiring_field(wiring, weight->text);
@@ -137,11 +158,17 @@ static dl_status add_measures(dl_objective *objective, dl_arena *arena, const dl
     const char *text;
     if (output)
         DL_TRY(find_output(wiring, arena, output, item, NULL, &wanted, &text));
+    bool compares = uses(item, "y_true") || uses(item, "y_pred");
+    int comparing = 0;
+    for (int i = 0; i < objective->terms; i++)
+        comparing += objective->term[i].compares;
     for (int i = 0; i < objective->terms; i++) {
         const dl_term *term = &objective->term[i];
-        if (output && term->output != wanted)
+        if (compares && (!term->compares || (output && term->output != wanted)))
             continue;
-        bool alone = objective->terms == 1 || (output && name);
+        if (!compares && i > 0)
+            break; /* once, whatever the terms */
+        bool alone = !compares || comparing == 1 || (output && name);
         dl_measure *measure = &objective->measure[objective->measures++];
         *measure = (dl_measure){
             .name = alone ? own : dl_arena_format(arena, "%s_%s", term->output_name, own),

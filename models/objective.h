@@ -3,19 +3,25 @@
 #ifndef DL_MODELS_OBJECTIVE_H
 #define DL_MODELS_OBJECTIVE_H
 
+#include <limits.h>
+
 #include "models/compare.h"
 #include "models/wiring.h"
+
+/* An expression may do without y_pred, and without y_true. */
+enum { DL_NO_OUTPUT = INT_MIN, DL_NO_TARGET = -2 };
 
 typedef struct dl_term {
     const char *name;    /* "loss" if it is the only one */
     const char *logged;  /* "NAME_loss" */
     const dl_node *node; /* item of the loss */
-    int output;          /* layer; -1 - i field */
+    int output;          /* layer; -1 - i field; DL_NO_OUTPUT */
     const char *output_name;
-    int target; /* field; -1: target_number */
+    int target; /* field; -1: target_number; DL_NO_TARGET */
     double target_number;
     int sample_weight; /* field; -1: none */
     double weight;     /* in the total */
+    bool compares;     /* y_true with y_pred: what metrics measure too */
 } dl_term;
 
 typedef struct dl_measure {

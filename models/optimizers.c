@@ -4,6 +4,8 @@
  * them to a step. */
 #include "models/optimizers.h"
 
+#include <string.h>
+
 #include "models/keys.h"
 
 static const dl_update_form sgd_plain = {.lines = {"w = w - learning_rate * g"}};
@@ -161,6 +163,22 @@ static const dl_key nadam_keys[] = {
     {"schedule_decay", "number 0..", "0.004", "how fast the momentum warms up"},
     COMMON("")};
 
+static const dl_key expr_keys[] = {
+    RATE("0.01"),
+    {"update", "expr", NULL,
+     "the next w, over w, g, learning_rate, step (from 1), constants and the state, with mean and "
+     "sum over the tensor; for example \"w + velocity\""},
+    {"state", "map of expr", "{}",
+     "what lives on, zeros at first: in order, the next value of each, before update; for example "
+     "{velocity: \"0.9 * velocity - learning_rate * g\"}"},
+    COMMON("")};
+
+static const dl_update_form expression_form = {.expression = NULL}; /* dl_optimizer_form */
+static const dl_update_form *expression(const dl_node *args) {
+    (void)args;
+    return &expression_form;
+}
+
 typedef struct optimizer {
     const dl_update_form *(*form)(const dl_node *args);
 } optimizer;
@@ -177,17 +195,46 @@ typedef struct optimizer {
 #define X(word, form, help) static const optimizer word##_row = {form};
 OPTIMIZER_LIST(X)
 #undef X
+static const optimizer expr_row = {expression};
 static const dl_word words[] = {
 #define X(word, form, help) {#word, "learning_rate", DL_KEYS(word##_keys), help, &word##_row},
     OPTIMIZER_LIST(X)
 #undef X
+        {"expr", "update", DL_KEYS(expr_keys), "an update of your own", &expr_row},
 };
 
 const dl_family dl_optimizer_family = {
     "optimizer", "optimizers", words, (int)(sizeof words / sizeof words[0]), NULL, 0};
 
-const dl_update_form *dl_optimizer_form(const dl_node *item) {
-    return ((const optimizer *)item->word->impl)->form(item);
+dl_update_form dl_optimizer_form(const dl_node *item) {
+    dl_update_form form = *((const optimizer *)item->word->impl)->form(item);
+    if (item->word->impl != &expr_row)
+        return form;
+    int slots = 0;
+    form.expression = item;
+    for (DL_EACH(state, dl_given(item, "state")))
+        if (slots < DL_OPTIMIZER_SLOTS)
+            form.slots[slots++] = state->key;
+    return form;
+}
+
+dl_status dl_optimizer_check(const dl_node *item) {
+    static const char *const taken[] = {"w", "g", "learning_rate", "step"};
+    int states = 0;
+    if (item->word->impl != &expr_row)
+        return DL_OK;
+    for (DL_EACH(state, dl_given(item, "state"))) {
+        if (++states > DL_OPTIMIZER_SLOTS)
+            return dl_fail_at(state, DL_BAD_JOB, "an optimizer has at most %d states",
+                              DL_OPTIMIZER_SLOTS);
+        for (int i = 0; i < DL_COUNT(taken); i++)
+            if (strcmp(state->key, taken[i]) == 0)
+                return dl_fail_at(state, DL_BAD_JOB,
+                                  "'%s' has a meaning of its own in an optimizer; give the state "
+                                  "another name",
+                                  state->key);
+    }
+    return DL_OK;
 }
 
 static int length(const char *const *list) {

@@ -19,10 +19,13 @@ typedef struct dl_update_form {
     const char *scalars[DL_OPTIMIZER_LINES + 1];
     const char *made[DL_OPTIMIZER_LINES + 1]; /* scalars that the lines read */
     const char *lines[DL_OPTIMIZER_LINES + 1];
+    const dl_node *expression; /* the job's own: its `state` and `update` in place of lines */
 } dl_update_form;
 
 /* The form that an item of dl_optimizer_family asks for. */
-const dl_update_form *dl_optimizer_form(const dl_node *item);
+dl_update_form dl_optimizer_form(const dl_node *item);
+/* What rows cannot say of an optimizer `expr`: number and names of its states. */
+dl_status dl_optimizer_check(const dl_node *item);
 int dl_update_slots(const dl_update_form *form);
 int dl_update_states(const dl_update_form *form);
 
@@ -32,17 +35,29 @@ typedef struct dl_gradient_range {
     dl_value gradient;
 } dl_gradient_range;
 
-/* Appends the update of all parameters that lie in the ranges (ascending offsets). */
-void dl_update_append(dl_graph *graph, const dl_node *optimizer, dl_value learning_rate,
-                      dl_value step, const dl_gradient_range *ranges, int count);
+/* Appends the update of all parameters that lie in the ranges (ascending offsets). constants: named
+ * numbers for expressions, or NULL. */
+void dl_update_append(dl_graph *graph, const dl_node *optimizer, const dl_node *constants,
+                      dl_value learning_rate, dl_value step, const dl_gradient_range *ranges,
+                      int count);
+/* update_expression.c: the next values of one tensor, w and then the states, where value[] holds w,
+ * g, learning_rate, step and the states. */
+void dl_update_expression(dl_graph *graph, const dl_update_form *form, const dl_node *constants,
+                          const dl_value *value, dl_value *next);
 /* Optimizer state at the beginning: slabs allocated. */
 void dl_update_begin(dl_variables *variables, const dl_node *optimizer);
 /* Whether exclude_from_weight_decay or a missing weight_decay spares it. */
 bool dl_decays(const dl_node *optimizer, const dl_variable *variable);
 
-/* schedules.c: the factor-carrying rate for `step` (0-based); steps_per_epoch for quantities in
- * epochs. */
-double dl_schedule_rate(const dl_node *schedule, int64_t step, int64_t total_steps,
+/* schedules.c: an item of dl_schedule_family, or NULL, ready to be asked. */
+typedef struct dl_schedule {
+    const dl_node *item;
+    const dl_expr *factor; /* of the schedule `expr` */
+} dl_schedule;
+dl_status dl_schedule_open(dl_schedule *schedule, dl_arena *arena, const dl_node *item,
+                           const dl_node *constants);
+/* The factor-carrying rate for `step` (0-based); steps_per_epoch for quantities in epochs. */
+double dl_schedule_rate(const dl_schedule *schedule, int64_t step, int64_t total_steps,
                         int64_t steps_per_epoch, double base);
 
 #endif

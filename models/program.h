@@ -15,6 +15,8 @@ typedef struct dl_program {
     dl_value samples;
     dl_value *loss, *measured; /* sums over the shard's samples, of each term and measure */
     dl_value objective;        /* what is differentiated */
+    const char **name;         /* that expressions of losses and metrics see */
+    int names;
 } dl_program;
 
 /* The layers, in order. */
@@ -25,6 +27,16 @@ dl_status dl_program_objective(dl_program *program);
 dl_value dl_program_sums(dl_program *program);
 /* The output "metrics" from those sums over all shards. */
 void dl_program_put_metrics(dl_program *program, dl_value sums);
+/* program_names.c: what expressions of this term and its metrics see. */
+typedef struct dl_term_names {
+    dl_program *program;
+    const dl_term *term;
+    dl_compare *compare;
+    dl_expression_names names;
+} dl_term_names;
+void dl_program_names(dl_term_names *seen, dl_program *program, const dl_term *term,
+                      dl_compare *compare);
+dl_value dl_program_field(dl_program *program, int index); /* as the data has it */
 /* Of a layer, or of field -1 - source as float32. */
 dl_value dl_program_input(dl_program *program, int source);
 dl_value dl_program_samples(dl_program *program); /* shared scalar */

@@ -165,7 +165,7 @@ dl_status dl_network_step(void *argument, dl_graph *graph) {
     DL_TRY(dl_graph_status(graph));
     dl_program_put_metrics(&program, dl_sum_part(graph, sum, first_extra));
     if (range_count > 0)
-        dl_update_append(graph, network->optimizer,
+        dl_update_append(graph, network->optimizer, dl_given(network->job, "constants"),
                          dl_graph_input(graph, "learning_rate", DL_SCALAR(DL_F32), true),
                          dl_graph_input(graph, "step", DL_SCALAR(DL_F32), true), ranges,
                          range_count);

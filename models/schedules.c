@@ -15,12 +15,13 @@ typedef struct schedule_call {
     const dl_node *args;
     double step, decay_steps; /* since the warm-up; decay_steps at least 1 */
     double steps_per_epoch, base;
+    const dl_expr *factor;
 } schedule_call;
 
 typedef double (*rate_fn)(const schedule_call *call);
-typedef struct schedule {
+typedef struct schedule_row {
     rate_fn rate;
-} schedule;
+} schedule_row;
 
 static double in_steps(const dl_node *quantity, double steps_per_epoch) {
     bool epochs = quantity->unit && strncmp(quantity->unit, "epoch", 5) == 0;
@@ -66,6 +67,14 @@ static double cosine(const schedule_call *call) {
     return call->base * ((1 - alpha) * 0.5 * (1 + cos(M_PI * done)) + alpha);
 }
 
+/* The names of a factor of the job's own, in this order. */
+static const char *const factor_names[] = {"step", "epoch", "steps"};
+
+static double expression(const schedule_call *call) {
+    double inputs[] = {call->step, floor(call->step / call->steps_per_epoch), call->decay_steps};
+    return call->base * dl_expr_value(call->factor, inputs);
+}
+
 #define DECAY_STEPS \
     { "decay_steps", "quantity steps|epochs", "", "length; to the end of training otherwise" }
 static const dl_key piecewise_keys[] = {
@@ -81,20 +90,25 @@ static const dl_key polynomial_keys[] = {
     DECAY_STEPS};
 static const dl_key cosine_keys[] = {{"alpha", "number 0..1", "0", "share of the rate at the end"},
                                      DECAY_STEPS};
+static const dl_key expr_keys[] = {
+    {"expr", "expr", NULL,
+     "factor of the learning rate over step and epoch, both from 0 (after the warm-up), steps (of "
+     "the training) and constants; for example \"0.5 ** (epoch / 10)\""}};
 
-#define SCHEDULE_LIST(X)                                                  \
-    X(constant, NULL, DL_NO_KEYS, constant, "the learning rate as it is") \
-    X(piecewise_constant_decay, NULL, DL_KEYS(piecewise_keys), piecewise, \
-      "a share of the rate between boundaries")                           \
-    X(exponential_decay, NULL, DL_KEYS(rate_keys), exponential,           \
-      "rate * decay_rate ^ (step / decay_steps)")                         \
-    X(inverse_time_decay, NULL, DL_KEYS(rate_keys), inverse_time,         \
-      "rate / (1 + decay_rate * step / decay_steps)")                     \
-    X(polynomial_decay, NULL, DL_KEYS(polynomial_keys), polynomial,       \
-      "to end_learning_rate with a power of the steps left")              \
-    X(cosine_decay, "alpha", DL_KEYS(cosine_keys), cosine, "half a cosine down to alpha")
+#define SCHEDULE_LIST(X)                                                                  \
+    X(constant, NULL, DL_NO_KEYS, constant, "the learning rate as it is")                 \
+    X(piecewise_constant_decay, NULL, DL_KEYS(piecewise_keys), piecewise,                 \
+      "a share of the rate between boundaries")                                           \
+    X(exponential_decay, NULL, DL_KEYS(rate_keys), exponential,                           \
+      "rate * decay_rate ^ (step / decay_steps)")                                         \
+    X(inverse_time_decay, NULL, DL_KEYS(rate_keys), inverse_time,                         \
+      "rate / (1 + decay_rate * step / decay_steps)")                                     \
+    X(polynomial_decay, NULL, DL_KEYS(polynomial_keys), polynomial,                       \
+      "to end_learning_rate with a power of the steps left")                              \
+    X(cosine_decay, "alpha", DL_KEYS(cosine_keys), cosine, "half a cosine down to alpha") \
+    X(expr, "expr", DL_KEYS(expr_keys), expression, "the learning rate times a factor of your own")
 
-#define X(word, main, keys, function, help) static const schedule word##_row = {function};
+#define X(word, main, keys, function, help) static const schedule_row word##_row = {function};
 SCHEDULE_LIST(X)
 #undef X
 static const dl_word words[] = {
@@ -110,8 +124,32 @@ static const dl_key siblings[] = {
 const dl_family dl_schedule_family = {"schedule", "schedules", words,
                                       (int)(sizeof words / sizeof words[0]), DL_KEYS(siblings)};
 
-double dl_schedule_rate(const dl_node *item, int64_t step, int64_t total_steps,
+dl_status dl_schedule_open(dl_schedule *schedule, dl_arena *arena, const dl_node *item,
+                           const dl_node *constants) {
+    *schedule = (dl_schedule){.item = item};
+    if (!item || item->word->impl != &expr_row)
+        return DL_OK;
+    dl_exprs *set = dl_exprs_open(arena);
+    int known = DL_COUNT(factor_names), count = 0;
+    dl_expr_name *name = DL_NEW_N(arena, dl_expr_name, known + (constants ? constants->count : 0));
+    if (!set || !name)
+        return dl_fail_memory(sizeof *name);
+    for (; count < known; count++)
+        name[count] = (dl_expr_name){factor_names[count], dl_expr_input(set, count)};
+    for (DL_EACH(constant, constants))
+        name[count++] = (dl_expr_name){constant->key, dl_expr_const(set, (float)constant->number)};
+    const dl_node *text = dl_get(item, "expr");
+    dl_expr_scope scope = {
+        .names = name, .count = count, .no_random = "random numbers have no place in a schedule"};
+    dl_status status = dl_expr_parse_in(set, text->text, &scope, &schedule->factor);
+    if (status == DL_BAD_JOB)
+        return dl_fail_at(text, status, "expression of the schedule, %s", dl_message());
+    return status;
+}
+
+double dl_schedule_rate(const dl_schedule *schedule, int64_t step, int64_t total_steps,
                         int64_t steps_per_epoch, double base) {
+    const dl_node *item = schedule->item;
     if (!item)
         return base;
     const dl_node *warmup = dl_given(item, "warmup");
@@ -123,10 +161,11 @@ double dl_schedule_rate(const dl_node *item, int64_t step, int64_t total_steps,
     schedule_call call = {.args = item,
                           .step = (double)step - rise,
                           .steps_per_epoch = (double)steps_per_epoch,
-                          .base = base};
+                          .base = base,
+                          .factor = schedule->factor};
     const dl_node *length = dl_get(item, "decay_steps") ? dl_given(item, "decay_steps") : NULL;
     call.decay_steps =
         length ? in_steps(length, (double)steps_per_epoch) : (double)total_steps - rise;
     call.decay_steps = fmax(call.decay_steps, 1);
-    return ((const schedule *)item->word->impl)->rate(&call);
+    return ((const schedule_row *)item->word->impl)->rate(&call);
 }

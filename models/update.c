@@ -11,7 +11,7 @@
 #include "ops/ops.h"
 
 typedef struct range {
-    int64_t offset, length; /* padded */
+    int64_t offset, length; /* padded, but for an expression */
     dl_penalty penalty;
     bool decays;
     dl_value w, g;
@@ -21,7 +21,8 @@ typedef struct updating {
     dl_graph *graph;
     const dl_node *optimizer;
     const dl_update_form *form;
-    dl_value learning_rate;
+    const dl_node *constants;
+    dl_value learning_rate, step;
     dl_symbol scalar[DL_OPTIMIZER_LINES + DL_EXPR_MAX_INPUTS];
     int scalars;
     range *segment;
@@ -49,7 +50,9 @@ static int64_t padded(const dl_variable *variable) {
 static bool find_segments(updating *update, const dl_gradient_range *ranges, int count) {
     dl_graph *graph = update->graph;
     const dl_variables *variables = graph->variables;
-    bool apart = dl_given(update->optimizer, "clipnorm") != NULL;
+    /* An expression may not send zeros to zeros, and its means are over the tensor alone. */
+    bool exact = update->form->expression != NULL;
+    bool apart = exact || dl_given(update->optimizer, "clipnorm") != NULL;
     update->segment = DL_NEW_N(&graph->arena, range, variables->count + 1);
     if (!update->segment)
         return dl_graph_fail(graph, DL_NO_MEMORY, "no memory for an update") >= 0;
@@ -62,7 +65,7 @@ static bool find_segments(updating *update, const dl_gradient_range *ranges, int
                 v->offset >= ranges[r].offset + ranges[r].length)
                 continue;
             range next = {.offset = v->offset,
-                          .length = padded(v),
+                          .length = exact ? dl_type_count(&v->type) : padded(v),
                           .penalty = dl_penalty_of(v->regularizer),
                           .decays = dl_decays(update->optimizer, v)};
             range *last = update->segments > first ? &update->segment[update->segments - 1] : NULL;
@@ -88,7 +91,7 @@ static void add_number(updating *update, const char *name, double number) {
 }
 
 /* Arguments by name, the rate, and what the form's scalar lines make. */
-static void make_scalars(updating *update, dl_value step) {
+static void make_scalars(updating *update) {
     dl_graph *graph = update->graph;
     const dl_update_form *form = update->form;
     static const char *const arguments[] = {
@@ -106,7 +109,7 @@ static void make_scalars(updating *update, dl_value step) {
     const char *result[2 * DL_OPTIMIZER_LINES];
     int count = update->scalars;
     memcpy(symbols, update->scalar, sizeof(dl_symbol) * (size_t)count);
-    symbols[count++] = dl_symbol_value("step", step);
+    symbols[count++] = dl_symbol_value("step", update->step);
     for (int i = 0; i < states; i++) {
         symbols[count++] = dl_symbol_value(
             form->state[i], dl_graph_window(graph, DL_SLAB_SCALAR, i, DL_SCALAR(DL_F32)));
@@ -189,6 +192,25 @@ static void clip_norms(updating *update) {
     }
 }
 
+/* The job's own formula, after what is done for all: the penalties, clipping and decay. */
+static void express_segment(updating *update, const range *at, const char **lines, int used,
+                            const dl_symbol *symbols, int count, const dl_value *target) {
+    dl_graph *graph = update->graph;
+    int slots = dl_update_slots(update->form);
+    dl_value value[4 + DL_OPTIMIZER_SLOTS] = {at->w, at->g, update->learning_rate, update->step};
+    dl_value next[1 + DL_OPTIMIZER_SLOTS];
+    const char *const results[] = {"w", "g"};
+    if (used) {
+        value[0] = dl_formula_lines(graph, lines, used, symbols, count, results, 2);
+        value[1] = value[0] + 1;
+    }
+    memcpy(value + 4, target + 1, sizeof *value * (size_t)slots);
+    if (graph->status == DL_OK)
+        dl_update_expression(graph, update->form, update->constants, value, next);
+    for (int i = 0; graph->status == DL_OK && i <= slots; i++)
+        dl_graph_assign(graph, target[i], next[i]);
+}
+
 static void update_segment(updating *update, const range *at, bool prepared) {
     dl_graph *graph = update->graph;
     const dl_update_form *form = update->form;
@@ -211,6 +233,10 @@ static void update_segment(updating *update, const range *at, bool prepared) {
     int used = prepared ? 0 : prepare_lines(update, at, lines, symbols, &count);
     if (at->decays)
         lines[used++] = "w = w - learning_rate * weight_decay * w";
+    if (form->expression) {
+        express_segment(update, at, lines, used, symbols, count, target);
+        return;
+    }
     for (int i = 0; form->lines[i]; i++)
         lines[used++] = form->lines[i];
     dl_value next = dl_formula_lines(graph, lines, used, symbols, count, results, 1 + slots);
@@ -218,16 +244,20 @@ static void update_segment(updating *update, const range *at, bool prepared) {
         dl_graph_assign(graph, target[i], next + i);
 }
 
-void dl_update_append(dl_graph *graph, const dl_node *optimizer, dl_value learning_rate,
-                      dl_value step, const dl_gradient_range *ranges, int count) {
+void dl_update_append(dl_graph *graph, const dl_node *optimizer, const dl_node *constants,
+                      dl_value learning_rate, dl_value step, const dl_gradient_range *ranges,
+                      int count) {
+    dl_update_form form = dl_optimizer_form(optimizer);
     updating update = {.graph = graph,
                        .optimizer = optimizer,
-                       .form = dl_optimizer_form(optimizer),
-                       .learning_rate = learning_rate};
+                       .form = &form,
+                       .constants = constants,
+                       .learning_rate = learning_rate,
+                       .step = step};
     const char *scope = graph->scope;
     graph->scope = "update";
     graph->place = optimizer;
-    make_scalars(&update, step);
+    make_scalars(&update);
     bool norms = dl_given(optimizer, "clipnorm") || dl_given(optimizer, "global_clipnorm");
     if (graph->status == DL_OK && find_segments(&update, ranges, count)) {
         clip_norms(&update);
@@ -238,7 +268,7 @@ void dl_update_append(dl_graph *graph, const dl_node *optimizer, dl_value learni
 }
 
 void dl_update_begin(dl_variables *variables, const dl_node *optimizer) {
-    const dl_update_form *form = dl_optimizer_form(optimizer);
+    dl_update_form made = dl_optimizer_form(optimizer), *form = &made;
     for (int slot = 0; slot < dl_update_slots(form); slot++)
         memset(variables->slab[DL_SLAB_SLOT0 + slot], 0,
                sizeof(float) * (size_t)variables->length[DL_SLAB_PARAMETER]);

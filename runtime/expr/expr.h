@@ -100,6 +100,29 @@ typedef struct dl_expr_name {
 dl_status dl_expr_parse(dl_exprs *set, const char *text, const dl_expr_name *names, int count,
                         const char *stream_name, const dl_expr **out);
 
+/* The same in a scope that brings functions of its own (reductions, losses: what is not
+ * elementwise), whose results are again expressions, mostly new inputs, and names that are looked
+ * up when a text first needs them. A DL_BAD_JOB of these goes on with the character in front. */
+typedef struct dl_expr_function {
+    const char *name;
+    int arity;
+} dl_expr_function;
+typedef struct dl_expr_scope {
+    const dl_expr_name *names; /* expr NULL: found by `find` */
+    int count;
+    const dl_expr_function *functions;
+    int function_count;
+    dl_status (*find)(void *argument, int name, const dl_expr **out);
+    dl_status (*call)(void *argument, int function, const dl_expr *const *arguments,
+                      const dl_expr **out);
+    void *argument;
+    const char *kinds;     /* of an unknown name: "neither a layer nor a field"; NULL: plain */
+    const char *no_random; /* message for uniform() and normal(); NULL: they may stand here */
+    const char *stream_name;
+} dl_expr_scope;
+dl_status dl_expr_parse_in(dl_exprs *set, const char *text, const dl_expr_scope *scope,
+                           const dl_expr **out);
+
 /* The derivative of y with respect to input `input`. relu-like kinks: max(a,b) sends all to a where
  * a > b, else to b ... (see derive.c for each kind). round, sign, comparisons: 0. */
 const dl_expr *dl_expr_derive(dl_exprs *set, const dl_expr *y, int input);

@@ -99,7 +99,7 @@ static dl_status build_update(void *argument, dl_graph *graph) {
     dl_gradient_range range = {0, length,
                                dl_graph_input(graph, "gradient", DL_TYPE(DL_F32, length), true)};
     const dl_node *optimizer = dl_get(dl_job_root(m->job), "optimizer");
-    dl_update_append(graph, optimizer,
+    dl_update_append(graph, optimizer, NULL,
                      dl_graph_input(graph, "learning_rate", DL_SCALAR(DL_F32), true),
                      dl_graph_input(graph, "step", DL_SCALAR(DL_F32), true), &range, 1);
     return dl_graph_status(graph);
