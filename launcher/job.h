@@ -65,9 +65,9 @@ void dl_job_print(dl_job *job, FILE *out);
 void dl_job_print_paths(dl_job *job, FILE *out);
 /* Hash of that text: equal on every rank of a run. */
 uint64_t dl_job_hash(dl_job *job);
-/* DL_OK if `now` is the job that `then` was but for what does not change results (description,
- * output, data.root); else DL_BAD_JOB: "KEY was 0.001, is 0.01 (job.yaml:12:30)", of the first that
- * differs. */
+/* DL_OK if `now` is the job that `then` was but for what does not change the training (description,
+ * output, comm, evaluate, when checkpoints are saved, data.root); else DL_BAD_JOB: "KEY was 0.001,
+ * is 0.01 (job.yaml:12:30)", of the first that differs. */
 dl_status dl_job_same(const dl_job *then, const dl_job *now);
 
 /* `dltrain help [WHAT]`: the top level; a family ("layers"), a word ("dense"), a key ("batch_size",

@@ -253,6 +253,20 @@ static dl_status differ(dl_job *memory, const place *at, const dl_node *then, co
     return status;
 }
 
+/* What changes no bit of the training: where files are, how ranks talk, what is said and saved. */
+static bool is_free(const place *at) {
+    static const char *const paths[][2] = {
+        {"description", NULL},   {"output", NULL},       {"comm", NULL},  {"evaluate", NULL},
+        {"checkpoint", "every"}, {"checkpoint", "keep"}, {"data", "root"}};
+    for (int i = 0; i < DL_COUNT(paths); i++) {
+        const place *top = paths[i][1] ? at->parent : at;
+        bool below = !paths[i][1] || strcmp(at->name, paths[i][1]) == 0;
+        if (top && !top->parent && below && strcmp(top->name, paths[i][0]) == 0)
+            return true;
+    }
+    return false;
+}
+
 static bool absent(const dl_node *node) {
     return !node || node->kind == DL_NODE_ABSENT;
 }
@@ -277,12 +291,14 @@ static dl_status same_children(dl_job *memory, const place *at, const dl_node *t
             DL_TRY(same(memory, &(place){at, a->key}, a, b));
     }
     for (DL_EACH(b, now))
-        if (!dl_get(then, b->key) && !absent(b))
+        if (!dl_get(then, b->key) && !absent(b) && !is_free(&(place){at, b->key}))
             return differ(memory, &(place){at, b->key}, NULL, b);
     return DL_OK;
 }
 
 static dl_status same(dl_job *memory, const place *at, const dl_node *then, const dl_node *now) {
+    if (is_free(at))
+        return DL_OK;
     if (absent(then) || absent(now) || then->kind != now->kind)
         return differ(memory, at, then, now);
     if (then->kind == DL_NODE_SCALAR) {
@@ -302,28 +318,14 @@ static dl_status same(dl_job *memory, const place *at, const dl_node *then, cons
 }
 
 dl_status dl_job_same(const dl_job *then, const dl_job *now) {
-    static const char *const free_keys[] = {"description", "output", "comm"};
     dl_job *memory = dl_alloc(sizeof *memory);
     dl_status status = DL_OK;
     if (!memory)
         return dl_fail_memory(sizeof *memory);
     for (const dl_node *a = then->root->first; a && status == DL_OK; a = a->next) {
         const dl_node *b = dl_get(now->root, a->key);
-        bool skip = absent(a) && absent(b);
-        for (int i = 0; i < DL_COUNT(free_keys); i++)
-            skip |= strcmp(a->key, free_keys[i]) == 0;
-        if (skip)
-            continue;
-        if (strcmp(a->key, "data") != 0 || absent(b) || a->kind != b->kind) {
+        if (!absent(a) || !absent(b))
             status = same(memory, &(place){NULL, a->key}, a, b);
-            continue;
-        }
-        for (const dl_node *c = a->first; c && status == DL_OK; c = c->next) {
-            const dl_node *d = dl_get(b, c->key);
-            place data = {NULL, "data"};
-            if (strcmp(c->key, "root") != 0 && (!absent(c) || !absent(d)))
-                status = same(memory, &(place){&data, c->key}, c, d);
-        }
     }
     dl_job_close(memory);
     return status;

@@ -55,6 +55,8 @@ static dl_status claim(dl_folder *f, dl_job *job, const dl_run_options *options)
     if (status == DL_OK)
         status = dl_run_folder_open(&f->folder, output, name, there ? there : text, options->fresh,
                                     warn, NULL);
+    if (status == DL_OK && there && strcmp(there, text) != 0) /* eval and predict read it */
+        status = dl_run_folder_rewrite(&f->folder, text);
     if (text)
         dl_free(there);
     if (status == DL_OK)

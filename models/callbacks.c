@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "models/expression.h"
 #include "models/keys.h"
-#include "runtime/expr/expr.h"
 
 const char dl_early_stopping_row[] = "early_stopping";
 const char dl_reduce_on_plateau_row[] = "reduce_lr_on_plateau";
@@ -106,28 +106,11 @@ double dl_reduce_on_plateau(const dl_node *item, dl_callback_state *state, int64
 dl_status dl_stop_when(const dl_node *item, const dl_node *constants, const char *const *names,
                        const double *values, int count, bool *stop) {
     dl_arena arena = {0};
-    dl_exprs *set = dl_exprs_open(&arena);
-    const dl_node *text = dl_get(item, "expr");
-    int all = count + (constants ? constants->count : 0);
-    dl_expr_name *name = DL_NEW_N(&arena, dl_expr_name, all + 1);
     const dl_expr *condition;
-    dl_status status = set && name ? DL_OK : dl_fail_memory(sizeof *name);
-    if (status == DL_OK) {
-        for (int i = 0; i < count; i++)
-            name[i] = (dl_expr_name){names[i], dl_expr_input(set, i)};
-        int at = count;
-        for (DL_EACH(constant, constants))
-            name[at++] = (dl_expr_name){constant->key, dl_expr_const(set, (float)constant->number)};
-        dl_expr_scope scope = {.names = name,
-                               .count = all,
-                               .kinds = "never logged",
-                               .no_random = "random numbers have no place in a condition"};
-        status = dl_expr_parse_in(set, text->text, &scope, &condition);
-        if (status == DL_BAD_JOB)
-            dl_fail_at(text, status, "expression of stop_when, %s", dl_message());
-        else if (status == DL_OK && stop)
-            *stop = dl_expr_value(condition, values) != 0;
-    }
+    dl_status status = dl_expression_number(&arena, dl_get(item, "expr"), "stop_when", names, count,
+                                            constants, "never logged", &condition);
+    if (status == DL_OK && stop)
+        *stop = dl_expr_value(condition, values) != 0;
     dl_arena_free(&arena);
     return status;
 }

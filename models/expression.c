@@ -32,6 +32,23 @@ static dl_status find_name(void *argument, int index, const dl_expr **out) {
     return DL_OK;
 }
 
+/* Behind the `count` names that are there. */
+static dl_status add_constants(dl_expr_name *name, int *count, const dl_node *constants,
+                               dl_exprs *set) {
+    int before = *count;
+    for (DL_EACH(constant, constants)) {
+        for (int i = 0; i < before; i++)
+            if (strcmp(name[i].name, constant->key) == 0)
+                return dl_fail_at(constant, DL_BAD_JOB,
+                                  "'%s' is a constant and also has another meaning in an "
+                                  "expression of this job; give the constant another name",
+                                  constant->key);
+        name[(*count)++] =
+            (dl_expr_name){constant->key, dl_expr_const(set, (float)constant->number)};
+    }
+    return DL_OK;
+}
+
 bool dl_expression_open(dl_expression *e, dl_graph *graph, const dl_expression_names *names) {
     *e = (dl_expression){.graph = graph, .names = names};
     int constants = names->constants ? names->constants->count : 0;
@@ -41,17 +58,10 @@ bool dl_expression_open(dl_expression *e, dl_graph *graph, const dl_expression_n
     e->scope.names = e->name;
     for (int i = 0; i < names->count; i++)
         e->name[e->scope.count++] = (dl_expr_name){names->name[i], NULL};
-    for (DL_EACH(constant, names->constants)) {
-        for (int i = 0; i < names->count; i++)
-            if (strcmp(names->name[i], constant->key) == 0) {
-                graph->place = constant;
-                return dl_graph_fail(graph, DL_BAD_JOB,
-                                     "'%s' is a constant and also has another meaning in "
-                                     "expressions; give the constant another name",
-                                     constant->key) >= 0;
-            }
-        e->name[e->scope.count++] =
-            (dl_expr_name){constant->key, dl_expr_const(graph->exprs, (float)constant->number)};
+    dl_status status = add_constants(e->name, &e->scope.count, names->constants, graph->exprs);
+    if (status != DL_OK) {
+        graph->place = NULL; /* the message has its own */
+        return dl_graph_fail(graph, status, "%s", dl_message()) >= 0;
     }
     e->scope.find = find_name;
     e->scope.call = dl_expression_call;
@@ -194,6 +204,27 @@ dl_value dl_expression_samples(dl_graph *graph, const dl_node *text, const char 
                              what, dl_shape_text(&type, true, shape), (int)strcspn(what, " "),
                              what);
     return type.rank == 1 ? value : dl_reshape(graph, value, one);
+}
+
+dl_status dl_expression_number(dl_arena *arena, const dl_node *text, const char *owner,
+                               const char *const *names, int count, const dl_node *constants,
+                               const char *kinds, const dl_expr **out) {
+    dl_exprs *set = dl_exprs_open(arena);
+    dl_expr_name *name =
+        DL_NEW_N(arena, dl_expr_name, count + (constants ? constants->count : 0) + 1);
+    if (!set || !name)
+        return dl_fail_memory(sizeof *name);
+    for (int i = 0; i < count; i++)
+        name[i] = (dl_expr_name){names[i], dl_expr_input(set, i)};
+    DL_TRY(add_constants(name, &count, constants, set));
+    dl_expr_scope scope = {.names = name,
+                           .count = count,
+                           .kinds = kinds,
+                           .no_random = "random numbers have no place here"};
+    dl_status status = dl_expr_parse_in(set, text->text, &scope, out);
+    return status != DL_BAD_JOB
+               ? status
+               : dl_fail_at(text, status, "expression of %s, %s", owner, dl_message());
 }
 
 bool dl_expression_mentions(const char *text, const char *name) {

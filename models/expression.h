@@ -69,6 +69,11 @@ dl_value dl_expression_formula(dl_graph *graph, const dl_node *text, const char 
 dl_value dl_expression_samples(dl_graph *graph, const dl_node *text, const char *what,
                                const dl_expression_names *names);
 
+/* A number that the host works out with dl_expr_value: names are inputs 0, 1, ... */
+dl_status dl_expression_number(dl_arena *arena, const dl_node *text, const char *owner,
+                               const char *const *names, int count, const dl_node *constants,
+                               const char *kinds, const dl_expr **out);
+
 /* Whether the text uses this name. */
 bool dl_expression_mentions(const char *text, const char *name);
 

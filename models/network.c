@@ -116,10 +116,10 @@ static dl_status discover(dl_network *network) {
 static dl_status open_optimizer(dl_network *network) {
     dl_update_form form = {.expression = NULL};
     if (network->optimizer) {
-        DL_TRY(dl_optimizer_check(network->optimizer));
+        const dl_node *constants = dl_given(network->job, "constants");
+        DL_TRY(dl_update_expression_check(network->optimizer, constants, network->ops));
         DL_TRY(dl_schedule_open(&network->schedule, &network->arena,
-                                dl_given(network->optimizer, "schedule"),
-                                dl_given(network->job, "constants")));
+                                dl_given(network->optimizer, "schedule"), constants));
         form = dl_optimizer_form(network->optimizer);
     }
     dl_variables_layout(&network->variables, dl_update_slots(&form), dl_update_states(&form));

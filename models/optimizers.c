@@ -4,8 +4,6 @@
  * them to a step. */
 #include "models/optimizers.h"
 
-#include <string.h>
-
 #include "models/keys.h"
 
 static const dl_update_form sgd_plain = {.lines = {"w = w - learning_rate * g"}};
@@ -216,25 +214,6 @@ dl_update_form dl_optimizer_form(const dl_node *item) {
         if (slots < DL_OPTIMIZER_SLOTS)
             form.slots[slots++] = state->key;
     return form;
-}
-
-dl_status dl_optimizer_check(const dl_node *item) {
-    static const char *const taken[] = {"w", "g", "learning_rate", "step"};
-    int states = 0;
-    if (item->word->impl != &expr_row)
-        return DL_OK;
-    for (DL_EACH(state, dl_given(item, "state"))) {
-        if (++states > DL_OPTIMIZER_SLOTS)
-            return dl_fail_at(state, DL_BAD_JOB, "an optimizer has at most %d states",
-                              DL_OPTIMIZER_SLOTS);
-        for (int i = 0; i < DL_COUNT(taken); i++)
-            if (strcmp(state->key, taken[i]) == 0)
-                return dl_fail_at(state, DL_BAD_JOB,
-                                  "'%s' has a meaning of its own in an optimizer; give the state "
-                                  "another name",
-                                  state->key);
-    }
-    return DL_OK;
 }
 
 static int length(const char *const *list) {

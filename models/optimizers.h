@@ -24,8 +24,6 @@ typedef struct dl_update_form {
 
 /* The form that an item of dl_optimizer_family asks for. */
 dl_update_form dl_optimizer_form(const dl_node *item);
-/* What rows cannot say of an optimizer `expr`: number and names of its states. */
-dl_status dl_optimizer_check(const dl_node *item);
 int dl_update_slots(const dl_update_form *form);
 int dl_update_states(const dl_update_form *form);
 
@@ -40,7 +38,11 @@ typedef struct dl_gradient_range {
 void dl_update_append(dl_graph *graph, const dl_node *optimizer, const dl_node *constants,
                       dl_value learning_rate, dl_value step, const dl_gradient_range *ranges,
                       int count);
-/* update_expression.c: the next values of one tensor, w and then the states, where value[] holds w,
+/* update_expression.c: whether an optimizer `expr` can be built, before anything is; DL_OK for the
+ * others. */
+dl_status dl_update_expression_check(const dl_node *optimizer, const dl_node *constants,
+                                     const dl_op_table *ops);
+/* The next values of one tensor, w and then the states, where value[] holds w,
  * g, learning_rate, step and the states. */
 void dl_update_expression(dl_graph *graph, const dl_update_form *form, const dl_node *constants,
                           const dl_value *value, dl_value *next);

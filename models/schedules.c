@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "models/expression.h"
 #include "models/keys.h"
 #include "models/optimizers.h"
 
@@ -129,22 +130,8 @@ dl_status dl_schedule_open(dl_schedule *schedule, dl_arena *arena, const dl_node
     *schedule = (dl_schedule){.item = item};
     if (!item || item->word->impl != &expr_row)
         return DL_OK;
-    dl_exprs *set = dl_exprs_open(arena);
-    int known = DL_COUNT(factor_names), count = 0;
-    dl_expr_name *name = DL_NEW_N(arena, dl_expr_name, known + (constants ? constants->count : 0));
-    if (!set || !name)
-        return dl_fail_memory(sizeof *name);
-    for (; count < known; count++)
-        name[count] = (dl_expr_name){factor_names[count], dl_expr_input(set, count)};
-    for (DL_EACH(constant, constants))
-        name[count++] = (dl_expr_name){constant->key, dl_expr_const(set, (float)constant->number)};
-    const dl_node *text = dl_get(item, "expr");
-    dl_expr_scope scope = {
-        .names = name, .count = count, .no_random = "random numbers have no place in a schedule"};
-    dl_status status = dl_expr_parse_in(set, text->text, &scope, &schedule->factor);
-    if (status == DL_BAD_JOB)
-        return dl_fail_at(text, status, "expression of the schedule, %s", dl_message());
-    return status;
+    return dl_expression_number(arena, dl_get(item, "expr"), "the schedule", factor_names,
+                                DL_COUNT(factor_names), constants, NULL, &schedule->factor);
 }
 
 double dl_schedule_rate(const dl_schedule *schedule, int64_t step, int64_t total_steps,

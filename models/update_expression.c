@@ -8,6 +8,7 @@
 #include "ops/ops.h"
 
 enum { FIRST_STATE = 4 };
+static const char *const given_names[FIRST_STATE] = {"w", "g", "learning_rate", "step"};
 
 static dl_status find_value(void *argument, int index, dl_operand *out) {
     out->value = ((const dl_value *)argument)[index];
@@ -23,10 +24,11 @@ static dl_value whole_tensor(dl_graph *graph, dl_value value, dl_value w) {
 
 void dl_update_expression(dl_graph *graph, const dl_update_form *form, const dl_node *constants,
                           const dl_value *value, dl_value *next) {
-    const char *name[FIRST_STATE + DL_OPTIMIZER_SLOTS] = {"w", "g", "learning_rate", "step"};
+    const char *name[FIRST_STATE + DL_OPTIMIZER_SLOTS];
     const dl_expr *result[1 + DL_OPTIMIZER_SLOTS];
     dl_value given[FIRST_STATE + DL_OPTIMIZER_SLOTS];
     int states = dl_update_slots(form), at = 0;
+    memcpy(name, given_names, sizeof given_names);
     memcpy(name + FIRST_STATE, form->slots, sizeof *name * (size_t)states);
     memcpy(given, value, sizeof *given * (size_t)(FIRST_STATE + states));
     dl_expression_names names = {.kind = DL_OVER_TENSOR,
@@ -52,4 +54,42 @@ void dl_update_expression(dl_graph *graph, const dl_update_form *form, const dl_
     dl_value made = result[0] ? dl_expression_make(&e, result, 1 + states) : -1;
     for (int i = 0; i <= states && made >= 0; i++)
         next[i] = whole_tensor(graph, made + i, value[0]);
+}
+
+static dl_status check_states(const dl_node *optimizer) {
+    int states = 0;
+    for (DL_EACH(state, dl_given(optimizer, "state"))) {
+        if (++states > DL_OPTIMIZER_SLOTS)
+            return dl_fail_at(state, DL_BAD_JOB, "an optimizer has at most %d states",
+                              DL_OPTIMIZER_SLOTS);
+        for (int i = 0; i < FIRST_STATE; i++)
+            if (strcmp(state->key, given_names[i]) == 0)
+                return dl_fail_at(state, DL_BAD_JOB,
+                                  "'%s' has a meaning of its own in an optimizer; give the state "
+                                  "another name",
+                                  state->key);
+    }
+    return DL_OK;
+}
+
+dl_status dl_update_expression_check(const dl_node *optimizer, const dl_node *constants,
+                                     const dl_op_table *ops) {
+    dl_update_form form = dl_optimizer_form(optimizer);
+    dl_value value[FIRST_STATE + DL_OPTIMIZER_SLOTS], next[1 + DL_OPTIMIZER_SLOTS];
+    dl_graph graph;
+    if (!form.expression)
+        return DL_OK;
+    DL_TRY(check_states(optimizer));
+    dl_graph_init(&graph, ops, NULL, 1, true);
+    for (int i = 0; i < FIRST_STATE + dl_update_slots(&form); i++) {
+        bool scalar = i == 2 || i == 3;
+        const char *name = i < FIRST_STATE ? given_names[i] : form.slots[i - FIRST_STATE];
+        value[i] =
+            dl_graph_input(&graph, name, scalar ? DL_SCALAR(DL_F32) : DL_TYPE(DL_F32, 2), true);
+    }
+    graph.scope = "update";
+    dl_update_expression(&graph, &form, constants, value, next);
+    dl_status status = dl_graph_status(&graph);
+    dl_graph_fini(&graph);
+    return status;
 }

@@ -220,6 +220,12 @@ fail:
     return status;
 }
 
+dl_status dl_run_folder_rewrite(const dl_run_folder *folder, const char *job) {
+    char file[DL_PATH_MAX];
+    DL_TRY(dl_path_join(file, folder->path, "job.yaml"));
+    return dl_file_replace(file, 0666, job, strlen(job));
+}
+
 void dl_run_folder_close(dl_run_folder *folder) {
     unlock(&folder->lock);
 }

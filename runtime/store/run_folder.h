@@ -25,6 +25,8 @@ typedef struct dl_run_folder {
  * lies there `fresh` moves an old run aside first; a warning says where to. */
 dl_status dl_run_folder_open(dl_run_folder *folder, const char *output, const char *name,
                              const char *job, bool fresh, dl_warn_fn warn, void *arg);
+/* The same job, written otherwise: its job.yaml anew. */
+dl_status dl_run_folder_rewrite(const dl_run_folder *folder, const char *job);
 void dl_run_folder_close(dl_run_folder *folder); /* a zeroed or closed one is allowed */
 
 /* The text of OUTPUT/NAME/job.yaml, a block of dl_alloc; DL_NO_INPUT if there is none. Needs no

@@ -82,7 +82,20 @@ job "$digits" '- lambda: "x + z"
 job "$digits" '- lambda: "x +"
   - dense: 10';                                          fails "expression without an end" 2 "^bad.yaml:5:13: .*character 4"
 job "$digits" '- lambda: "x * y"
-  - dense: 10' "" "" "constants: {x: 3}";                fails "constant named like an input" 2 "'x' is a constant and an input"
+  - dense: 10' "" "" "constants: {x: 3}";                fails "constant named like an input" 2 "^bad.yaml:12:16: 'x' is a constant and also"
+job "$digits" '- dense: {units: 10, activation: {expr: "max(z, 0)"}}'
+fails "expression of an activation" 2 "^bad.yaml:5:43: expression of the activation, character 5: 'z'"
+job "$digits" "$dense" '{expr: "mean(square(dens))"}'
+fails "expression of a loss" 2 "^bad.yaml:6:14: .*character 13: 'dens' is neither a layer nor a field; did you mean 'dense'"
+job "$digits" "$dense" '{expr: "y_pred - y_true"}'
+fails "loss that is no number" 2 "loss has shape .None, 10., but a loss is one number a sample; wrap it in sum"
+job "$digits" "$dense" '{expr: "menn(y_pred)"}';         fails "unknown function" 2 "'menn' is not a function; did you mean 'mean'"
+job "$digits" "$dense" "" '{expr: "w - learning_rat * g"}'
+fails "expression of an optimizer" 2 "^bad.yaml:7:19: .*character 5: 'learning_rat' .*did you mean 'learning_rate'"
+job "$digits" "$dense" "" '{sgd: {schedule: {expr: "epochs / 2"}}}'
+fails "expression of a schedule" 2 "^bad.yaml:7:36: .*character 1: 'epochs' .*did you mean 'epoch'"
+job "$digits" "$dense" "" "" "callbacks: [{stop_when: \"acuracy > 0.9\"}]"
+fails "expression of stop_when" 2 "^bad.yaml:11:25: .*character 1: 'acuracy' is never logged; did you mean 'accuracy'"
 job "$digits" "$dense" "" "" "callbacks: [{early_stopping: {monitor: val_loss}}]"
 fails "monitor without validation" 2 "'val_loss' is never logged"
 job "$digits" "$dense" "" "" "callbacks: [{early_stopping: {monitor: acurracy}}]"

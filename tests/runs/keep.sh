@@ -95,6 +95,26 @@ early 1
 has "early stopping, again" "only evaluated again"
 is "early stopping, again" "$(status_of runs/early weights)" "$weights"
 
+# Keras 2.4: an end that early stopping did not bring keeps the weights of the last epoch.
+run "early stopping that does not stop" 2 --set name=late --set epochs=6 --set optimizer.sgd.learning_rate=2 \
+    --set evaluate.parts='[validation]' \
+    --set 'callbacks=[{early_stopping: {monitor: val_loss, patience: 50, restore_best_weights: true}}, {stop_when: "epoch >= 5"}]'
+is "stop_when stops" "$(column late val_loss | wc -l)" 5
+last=$(column late val_loss | tail -n 1)
+[ "$last" != "$(column late val_loss | sort -g | head -n 1)" ] || bad "early stopping that does not stop" "the last epoch is the best"
+awk -v a="$(status_of runs/late validation_loss)" -v b="$last" 'BEGIN {exit !(a - b < 1e-9 && b - a < 1e-9)}' &&
+    ok "early stopping that did not stop: the last weights stay" ||
+    bad "early stopping that did not stop" "loss $(status_of runs/late validation_loss), the last was $last"
+timeout 60 "$DLTRAIN" eval runs/late >out 2>&1
+is "eval of the last" "$(sed -n 's/^validation_loss //p' out | cut -c1-6)" "$(echo "$last" | cut -c1-6)"
+
+# ---- what may change between runs
+run "the first part" 1 --set name=moved --set 'callbacks=[{stop_when: "epoch >= 9"}]' --set 'checkpoint.every=2 steps'
+run "other checkpoints" 2 --set name=moved --set 'callbacks=[{stop_when: "epoch >= 9"}]' --set 'checkpoint.every=1 epochs' \
+    --set checkpoint.keep=5 --set 'evaluate.parts=[train]'
+has "other checkpoints" "only evaluated again"
+grep -q 'keep: 5' runs/moved/job.yaml && ok "job.yaml says so" || bad "job.yaml" "still the old one"
+
 # ---- several trainings: stopped in the middle, those that are finished are not trained again
 several() { # NAME WHAT: on $ranks
     run "several" "${ranks:-1}" --set name="$1" --set "$2" --set epochs=40 --set reproducible=any_ranks

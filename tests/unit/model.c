@@ -18,6 +18,7 @@ static const dl_key root_keys[] = {
     {"loss_weights", "map of number", "", "weights"},
     {"metrics", "items metric", "[]", "metrics"},
     {"optimizer", "item optimizer", "", "optimizer"},
+    {"constants", "map of number", "{}", "named numbers"},
     {"class_weight", "word none|balanced or map of number", "none", "weights of classes"},
     {"batch_statistics", "word global|shard|rank", "global", "statistics"},
     {"callbacks", "items callback", "[]", "callbacks"},

@@ -360,15 +360,23 @@ static void differences_are_named(void) {
     dl_job *then = read_text(MNIST);
     static const char *const lr[] = {"optimizer.rmsprop.learning_rate=0.01"};
     static const char *const same[] = {"optimizer.rmsprop.learning_rate=1e-3",
-                                       "description=other words", "data.root=/elsewhere"};
+                                       "description=other words",
+                                       "data.root=/elsewhere",
+                                       "checkpoint.every=3 steps",
+                                       "checkpoint.keep=7",
+                                       "evaluate.parts=[train]"};
+    static const char *const best[] = {"checkpoint.best=loss"};
     static const char *const fewer[] = {"model.hidden=none"};
     static const char *const steps[] = {"epochs=none", "steps=4"};
     dl_job *now = read_sets(MNIST, lr, 1);
     CHECK_FAILS(dl_job_same(then, now), DL_BAD_JOB,
                 "optimizer.rmsprop.learning_rate was 0.001, is 0.01");
     dl_job_close(now);
-    now = read_sets(MNIST, same, 3);
+    now = read_sets(MNIST, same, DL_COUNT(same));
     CHECK_OK(dl_job_same(then, now));
+    dl_job_close(now);
+    now = read_sets(MNIST, best, 1);
+    CHECK_FAILS(dl_job_same(then, now), DL_BAD_JOB, "checkpoint.best was none, is loss");
     dl_job_close(now);
     now = read_sets(MNIST, fewer, 1);
     CHECK_FAILS(dl_job_same(then, now), DL_BAD_JOB, "model.0.dense.units was 512, is 10");
