@@ -51,9 +51,11 @@ includes() {
         END { print seen + 0 }'
 }
 
-# "FILE: N lines" for each file of the program in the tree $1 that has more than 500.
+# "FILE: N lines" for each file of the program and of its tests in the tree $1 that has more than 500.
 long_files() {
-    (cd "$1" && find runtime ops comm models launcher -type f -exec awk '
+    (cd "$1" && find runtime ops comm models launcher tests -type f \
+        ! -path 'tests/reference/*.txt' ! -path 'tests/reference/*.f32' ! -path 'tests/fuzz/corpus/*' \
+        ! -path 'tests/bench/results/*' -exec awk '
         FNR == 1 && NR > 1 && last > 500 { print name ": " last " lines" }
         { name = FILENAME; last = FNR }
         END { if (last > 500) print name ": " last " lines" }' {} + 2>/dev/null)
@@ -70,7 +72,7 @@ report() { # NAME OFFENDERS
 }
 
 mkdir -p "$scratch/runtime/base" "$scratch/runtime/graph" "$scratch/runtime/data" "$scratch/ops" \
-    "$scratch/comm" "$scratch/models" "$scratch/launcher"
+    "$scratch/comm" "$scratch/models" "$scratch/launcher" "$scratch/tests/unit"
 printf '#include <stdio.h>\n#include "runtime/base/a.h"\n' >"$scratch/runtime/base/fine.c"
 printf '#include "ops/ops.h"\n#include "ops/own.h"\n' >"$scratch/ops/fine.c"
 printf '#include "models/model.h"\n' >"$scratch/ops/up.c"
@@ -79,6 +81,7 @@ printf '#include "comm/comm.h"\n#include "beside.h"\n' >"$scratch/ops/sideways.c
 printf '#include "tests/unit/check.h"\n' >"$scratch/launcher/tests.inc"
 yes '' | head -n 501 >"$scratch/comm/long.c"
 yes '' | head -n 500 >"$scratch/comm/short.c"
+yes '' | head -n 502 >"$scratch/tests/unit/test_long.c"
 got=$(includes "$scratch" | LC_ALL=C sort; long_files "$scratch")
 want='8
 launcher/tests.inc:1: "tests/unit/check.h" names no room
@@ -86,7 +89,8 @@ ops/sideways.cu:1: ops must not include comm/comm.h
 ops/sideways.cu:2: "beside.h" names no room
 ops/up.c:1: ops must not include models/model.h
 runtime/graph/sideways.h:2: runtime/graph must not include runtime/data/data.h
-comm/long.c: 501 lines'
+comm/long.c: 501 lines
+tests/unit/test_long.c: 502 lines'
 if [ "$got" = "$want" ]; then
     echo "ok the check of rooms finds what is wrong"
 else
@@ -100,5 +104,5 @@ seen=$(echo "$found" | tail -n 1)
 offenders=$(echo "$found" | sed '$d')
 [ "$seen" -gt 0 ] || offenders="no include was found"
 report "rooms include only what lies below ($seen includes)" "$offenders"
-report "no file of the program is longer than 500 lines" "$(long_files .)"
+report "no file of the program or its tests is longer than 500 lines" "$(long_files .)"
 [ $failed -eq 0 ]
