@@ -139,25 +139,64 @@ static void test_no_memory(void) {
     dl_arena_free(&arena);
 }
 
-/* Needs no GPU. Where the compiler is too old for an architecture it makes PTX of one before. */
+static bool compiles(dl_nvrtc *nvrtc, const char *text, int architecture, dl_nvrtc_code *code) {
+    if (!CHECK_OK(dl_nvrtc_compile(nvrtc, "emitted.cu", text, architecture, code)))
+        return false;
+    CU_ASSERT(code->size > 0);
+    CU_ASSERT_STRING_EQUAL(code->log, ""); /* nor warnings */
+    return true;
+}
+
+/* In PTX, which a compiler makes for what comes after it, every operation stands by itself: a
+ * product and a sum that stay two, a division and a root that round correctly, denormals kept. */
+static void check_rounding(dl_nvrtc *nvrtc) {
+    dl_nvrtc_code code;
+    dl_expr_program *program = NULL;
+    dl_expr_source *source = NULL;
+    char name[DL_EXPR_ENTRY];
+    set = dl_exprs_open(&arena);
+    const dl_expr *x = dl_expr_input(set, 0), *y = dl_expr_input(set, 1);
+    const dl_expr *product = dl_expr_make(set, DL_EXPR_MUL, x, y, NULL);
+    const dl_expr *out[3] = {dl_expr_make(set, DL_EXPR_ADD, product, x, NULL),
+                             dl_expr_make(set, DL_EXPR_DIV, x, y, NULL),
+                             dl_expr_make(set, DL_EXPR_SQRT, x, NULL, NULL)};
+    static const dl_expr_access access[2] = {{1, 100}, {1, 100}};
+    if (CHECK_OK(dl_expr_compile(out, 3, 2, &program)) && CHECK_OK(dl_expr_source_open(&source)) &&
+        CHECK_OK(dl_expr_source_add(source, program, access, 100, 1, name)) &&
+        compiles(nvrtc, dl_expr_source_text(source), 9999, &code)) {
+        CU_ASSERT(code.ptx);
+        CU_ASSERT_PTR_NOT_NULL(strstr(code.bytes, name));
+        CU_ASSERT_PTR_NOT_NULL(strstr(code.bytes, "div.rn.f32"));
+        CU_ASSERT_PTR_NOT_NULL(strstr(code.bytes, "sqrt.rn.f32"));
+        CU_ASSERT_PTR_NULL(strstr(code.bytes, "fma."));
+        CU_ASSERT_PTR_NULL(strstr(code.bytes, ".ftz"));
+        dl_nvrtc_code_free(&code);
+    }
+    dl_expr_source_close(source);
+    dl_expr_program_free(program);
+    dl_arena_free(&arena);
+}
+
+/* Needs no GPU. A compiler too old for an architecture makes PTX of one before. */
 static void test_nvrtc(void) {
     static const int architectures[] = {75, 80, 90, 100};
     dl_nvrtc *nvrtc;
+    dl_nvrtc_code code;
     if (!emitted_text())
         return;
     if (dl_nvrtc_open(&nvrtc) != DL_OK) {
         check_skip("emitted text through NVRTC", dl_message());
         return;
     }
-    for (int i = 0; i < DL_COUNT(architectures); i++) {
-        dl_nvrtc_code code;
-        if (!CHECK_OK(
-                dl_nvrtc_compile(nvrtc, "emitted.cu", emitted_text(), architectures[i], &code)))
-            continue;
-        CU_ASSERT(code.size > 0 && (code.ptx || memcmp(code.bytes, "\177ELF", 4) == 0));
-        CU_ASSERT_STRING_EQUAL(code.log, ""); /* nor warnings */
-        dl_nvrtc_code_free(&code);
-    }
+    for (int i = 0; i < DL_COUNT(architectures); i++)
+        if (compiles(nvrtc, emitted_text(), architectures[i], &code)) {
+            CU_ASSERT(code.ptx || memcmp(code.bytes, "\177ELF", 4) == 0);
+            dl_nvrtc_code_free(&code);
+        }
+    check_rounding(nvrtc);
+    CHECK_FAILS(dl_nvrtc_compile(nvrtc, "broken.cu", "int x = y;\n", 90, &code), DL_INTERNAL,
+                "broken.cu(1)");
+    CHECK_FAILS(dl_nvrtc_compile(nvrtc, "old.cu", "", 10, &code), DL_UNAVAILABLE, "1.0");
     dl_nvrtc_close(nvrtc);
     emitted_close();
 }
