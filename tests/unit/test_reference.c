@@ -384,6 +384,15 @@ static void mark(const dl_node *node, const dl_word **used, int *count, int capa
     }
 }
 
+/* Whole networks are held by test_zoo.c, a job's own formulas by test_user_expr.c. */
+static bool held_elsewhere(const dl_word *word) {
+    static const char *const names[] = {"vgg16", "resnet50", "expr"};
+    bool held = false;
+    for (int i = 0; i < DL_COUNT(names); i++)
+        held = held || strcmp(names[i], word->name) == 0;
+    return held;
+}
+
 /* A word without a case fails, so that a new one brings its reference along. */
 static void test_every_word_has_a_case(void) {
     static const char *const families[] = {"layer",     "activation", "loss",       "metric",
@@ -420,7 +429,7 @@ static void test_every_word_has_a_case(void) {
         for (int i = 0; i < DL_COUNT(families) && !wanted; i++)
             wanted = strcmp(families[i], family->name) == 0;
         for (int w = 0; wanted && w < family->word_count; w++, checked++) {
-            bool found = false;
+            bool found = held_elsewhere(&family->words[w]);
             for (int i = 0; i < marked && !found; i++)
                 found = used[i] == &family->words[w];
             if (!found)
