@@ -29,9 +29,11 @@ dl_status dl_mpi_check(int code, const char *what) {
 
 /* Lets others run: where ranks share cores the one waited for may need this one. */
 static void idle(const dl_mpi_comm *c, double waited) {
-    const struct timespec nap = {.tv_nsec = 200000};
+    const struct timespec nap = {.tv_nsec = 200000}, wink = {.tv_nsec = 20000};
     if (waited > 1.0)
         nanosleep(&nap, NULL);
+    else if (c->comm.patient)
+        nanosleep(&wink, NULL);
     else if (c->share_cores)
         sched_yield();
     else

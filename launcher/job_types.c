@@ -120,7 +120,7 @@ static bool same_unit(const char *text, const char *unit) {
 static bool read_quantity(const dl_form *form, dl_node *node) {
     const char *at = node->text;
     double number;
-    if (!read_number(&at, &number) || number < 0 || *at != ' ')
+    if (!read_number(&at, &number) || number < 0)
         return false;
     while (*at == ' ')
         at++;

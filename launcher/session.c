@@ -112,6 +112,14 @@ void dl_session_close(dl_session *session) {
     memset(session, 0, sizeof *session);
 }
 
+/* Within a host a sum is work for the very cores it would hide behind; between hosts it is waiting
+ * for the network. */
+static bool overlaps(const dl_session *session) {
+    const char *overlap = dl_text(dl_get(session->job, "comm"), "overlap");
+    bool hosts = session->comm->local_size < session->comm->size;
+    return strcmp(overlap, "always") == 0 || (strcmp(overlap, "auto") == 0 && hosts);
+}
+
 dl_status dl_session_program(dl_session *session, const char *name, dl_build_fn build,
                              bool training, int64_t batch, int64_t last, dl_exec **out) {
     dl_exec_options options = {.name = name,
@@ -121,6 +129,7 @@ dl_status dl_session_program(dl_session *session, const char *name, dl_build_fn 
                                .team = session->team,
                                .leaves = session->leaves,
                                .training = training,
+                               .overlap = training && overlaps(session),
                                .build = build,
                                .argument = session->network};
     dl_exec *exec = NULL;

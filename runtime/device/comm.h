@@ -11,6 +11,7 @@
 #ifndef DL_DEVICE_COMM_H
 #define DL_DEVICE_COMM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +37,7 @@ struct dl_comm {
     const dl_comm_table *table;
     int rank, size;             /* in this communicator */
     int local_rank, local_size; /* among the ranks on this host */
+    bool patient;   /* others compute on this rank's cores: waiting sleeps between looks */
     double timeout; /* seconds to wait for a peer that lives but does not come; 0: for ever */
     uint64_t *word; /* [size], scratch of the wrappers */
 };

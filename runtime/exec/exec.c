@@ -21,6 +21,7 @@ dl_status dl_exec_open(dl_exec **out, const dl_exec_options *options) {
 void dl_exec_close(dl_exec *exec) {
     if (!exec)
         return;
+    dl_carrier_close(exec->carrier);
     for (int s = 0; exec->sum && s < exec->collectives; s++)
         dl_sum_close(exec->sum[s]);
     dl_free(exec->sum);
@@ -153,7 +154,9 @@ dl_status dl_exec_connect(dl_exec *exec) {
         DL_TRY(dl_sum_open(exec->options.comm, floats + DL_SLAB_ALIGN, exec->local_leaves,
                            &exec->sum[made->sum]));
     }
-    return DL_OK;
+    if (!exec->options.overlap || exec->options.comm->size == 1 || exec->collectives == 0)
+        return DL_OK;
+    return dl_comm_agree(exec->options.comm, dl_carrier_open(exec, &exec->carrier));
 }
 
 int dl_exec_input(const dl_exec *exec, const char *name) {

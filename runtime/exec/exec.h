@@ -36,6 +36,7 @@ typedef struct dl_exec_options {
     int leaves; /* of a full batch, over all ranks */
     bool training;
     dl_memory_mode memory;
+    bool overlap; /* a thread of its own sums what is complete while leaves still compute */
     dl_build_fn build;
     void *argument;
 } dl_exec_options;

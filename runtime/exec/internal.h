@@ -32,17 +32,17 @@ typedef struct unit { /* one node, ready */
     bool ready; /* prepared */
     place *in, *out;
     int phase, position;
-    int sum; /* collective: index in exec->sum */
+    int sum;   /* collective: index in exec->sum */
+    int after; /* collective: the last unit of its phase that writes or reads what it sums, or -1 */
     dying *dead;
     int dead_count;
     double flop, bytes; /* of a run */
 } unit;
 
-typedef struct move { /* copy at the end of a phase: value into a collective's buffer */
+typedef struct move { /* copy: value into a collective's buffer, once it is complete */
     place from;
     int sum;
     size_t offset, bytes;
-    int phase;
 } move;
 
 typedef struct variant {
@@ -84,6 +84,8 @@ enum { CLASS_SHARED, CLASS_SHARD, CLASS_COLLECTIVE, CLASSES };
 
 enum { MAX_VARIANTS = 8 };
 
+typedef struct dl_carrier dl_carrier;
+
 struct dl_exec {
     dl_exec_options options;
     variant *variant[MAX_VARIANTS]; /* [0] also runs the shared nodes */
@@ -98,7 +100,8 @@ struct dl_exec {
     dl_type *input_type; /* of the first variant */
     bool *input_shared;
     const void **input;
-    void **output; /* [graph outputs] per-shard destinations */
+    void **output;       /* [graph outputs] per-shard destinations */
+    dl_carrier *carrier; /* NULL: collectives run at the end of their phase */
     dl_sum **sum;
     int64_t *sum_floats; /* without the flag */
     int bases;
@@ -143,6 +146,14 @@ dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out);
 void dl_variant_free(variant *v);
 /* memory.c: places, moves, copies, poison lists of a variant whose units are ordered */
 dl_status dl_variant_place(dl_exec *exec, variant *v);
+
+/* carrier.c: collectives beside the leaves. begin: units [first, end) are the collectives of the
+ * phase; ready: a local leaf hands one over; finish: all are summed. */
+dl_status dl_carrier_open(dl_exec *exec, dl_carrier **out);
+void dl_carrier_close(dl_carrier *carrier); /* NULL is allowed */
+void dl_carrier_begin(dl_carrier *carrier, int first, int end, int leaves);
+void dl_carrier_ready(dl_carrier *carrier, int sum);
+dl_status dl_carrier_finish(dl_carrier *carrier);
 
 static inline int base_input(const dl_exec *exec, int index) {
     (void)exec;

@@ -164,11 +164,8 @@ static dl_status place_collectives(placer *p) {
             if (direct)
                 p->v->where[root] = (place){base_leaf(p->exec, made->sum), offset};
             else
-                p->v->moves[p->v->move_count++] = (move){.from = {(int)value, 0},
-                                                         .sum = made->sum,
-                                                         .offset = offset,
-                                                         .bytes = bytes,
-                                                         .phase = made->phase};
+                p->v->moves[p->v->move_count++] = (move){
+                    .from = {(int)value, 0}, .sum = made->sum, .offset = offset, .bytes = bytes};
             offset += (bytes + 63) / 64 * 64;
         }
     }
@@ -271,6 +268,24 @@ static void set_places(placer *p) {
         }
 }
 
+/* From which unit on a collective may run: nothing after it writes or reads what is summed. */
+static void set_after(const placer *p, unit *collective) {
+    int first = p->v->begin[CLASSES * collective->phase + CLASS_SHARD];
+    int last = p->v->begin[CLASSES * collective->phase + CLASS_SHARD + 1];
+    collective->after = -1;
+    for (int u = first; u < last; u++) {
+        const unit *other = &p->v->units[u];
+        for (int i = 0; i < collective->node->inputs; i++) {
+            dl_value root = p->root[collective->node->input[i]];
+            if (p->made[root] == u)
+                collective->after = u;
+            for (int k = 0; k < other->node->inputs; k++)
+                if (p->root[other->node->input[k]] == root)
+                    collective->after = u;
+        }
+    }
+}
+
 static dl_status set_units(placer *p) {
     for (int u = 0; u < p->v->count; u++) {
         unit *made = &p->v->units[u];
@@ -283,6 +298,8 @@ static dl_status set_units(placer *p) {
             made->in[i] = p->v->where[made->node->input[i]];
         for (int o = 0; o < made->node->outputs; o++)
             made->out[o] = p->v->where[made->node->output + o];
+        if (made->sum >= 0)
+            set_after(p, made);
     }
     for (int s = 0; s < p->storages; s++) {
         const storage *dead = &p->storage[s];

@@ -69,20 +69,28 @@ static void deliver(const dl_exec *exec, const leaf *context) {
     }
 }
 
-/* What the phase's collectives sum, where it was not computed in their buffers. */
-static void move_out(dl_exec *exec, const leaf *context, int phase) {
+/* What this leaf adds to a collective is complete. */
+static void hand_over(dl_exec *exec, const leaf *context, const unit *collective) {
     const variant *v = context->variant;
+    dl_sum *sum = exec->sum[collective->sum];
+    int64_t flag = exec->sum_floats[collective->sum];
+    int index = (int)(context - exec->leaves);
     bool timed = exec->profile && exec->profile->nodes;
     double start = timed ? dl_seconds() : 0, bytes = 0;
-    for (int m = 0; m < v->move_count; m++) {
-        if (v->moves[m].phase != phase)
+    for (int m = 0; context->status == DL_OK && m < v->move_count; m++) {
+        if (v->moves[m].sum != collective->sum)
             continue;
-        memcpy(context->base[base_leaf(exec, v->moves[m].sum)] + v->moves[m].offset,
-               at(context, v->moves[m].from), v->moves[m].bytes);
+        memcpy((char *)sum->leaf[index] + v->moves[m].offset, at(context, v->moves[m].from),
+               v->moves[m].bytes);
         bytes += 2 * (double)v->moves[m].bytes;
     }
     if (timed && bytes > 0)
         dl_profile_note(exec->profile, context->worker, around(exec, AROUND_COPY), start, 0, bytes);
+    memset(sum->leaf[index] + flag, 0, DL_SLAB_ALIGN * sizeof(float));
+    sum->leaf[index][flag] = context->status == DL_OK ? 0.0f : 1.0f;
+    sum->leaf[index][flag + 1] = index == 0 ? exec->notice : 0.0f;
+    if (exec->carrier)
+        dl_carrier_ready(exec->carrier, collective->sum);
 }
 
 static dl_status run_leaf(void *argument, int task) {
@@ -90,17 +98,21 @@ static dl_status run_leaf(void *argument, int task) {
     leaf *context = &exec->leaves[task];
     const variant *v = context->variant;
     int phase = exec->current_phase;
-    if (context->status != DL_OK)
-        return DL_OK; /* it failed before: the flag travels, the status is kept */
     dl_team *team = dl_team_form_of(exec->options.team) == DL_TEAM_LONE ? exec->options.team : NULL;
-    int first, last;
+    int first, last, collective, collectives;
     units_of(v, phase, CLASS_SHARD, &first, &last);
+    units_of(v, phase, CLASS_COLLECTIVE, &collective, &collectives);
     for (int u = first; u < last && context->status == DL_OK; u++) {
         context->status = run_unit(exec, v, u, context, team);
         if (context->status != DL_OK)
             snprintf(context->message, sizeof context->message, "%s", dl_message());
+        while (context->status == DL_OK && collective < collectives &&
+               v->units[collective].after <= u)
+            hand_over(exec, context, &v->units[collective++]);
     }
-    move_out(exec, context, phase);
+    /* A leaf that failed, now or in an earlier phase, takes part: the flag tells all ranks. */
+    while (collective < collectives)
+        hand_over(exec, context, &v->units[collective++]);
     if (phase == exec->last_shard_phase && context->status == DL_OK)
         deliver(exec, context);
     return DL_OK;
@@ -120,7 +132,9 @@ static dl_status run_collectives(dl_exec *exec, int phase, int leaves) {
     bool failed = false;
     int first, last;
     units_of(v, phase, CLASS_COLLECTIVE, &first, &last);
-    if (exec->profile && last > first) {
+    if (exec->carrier) { /* waiting and communication cannot be told apart beside each other */
+        DL_TRY(dl_carrier_finish(exec->carrier));
+    } else if (exec->profile && last > first) {
         DL_TRY(dl_comm_barrier(exec->options.comm));
         dl_profile_lap(exec->profile, DL_RUN_WAITING);
     }
@@ -128,15 +142,11 @@ static dl_status run_collectives(dl_exec *exec, int phase, int leaves) {
         const unit *made = &v->units[u];
         dl_sum *sum = exec->sum[made->sum];
         int64_t flag = exec->sum_floats[made->sum];
-        for (int l = 0; l < exec->leaf_count; l++) {
-            memset(sum->leaf[l] + flag, 0, DL_SLAB_ALIGN * sizeof(float));
-            sum->leaf[l][flag] = exec->leaves[l].status == DL_OK ? 0.0f : 1.0f;
-            sum->leaf[l][flag + 1] = l == 0 ? exec->notice : 0.0f;
-        }
         bool timed = exec->profile && exec->profile->nodes;
         double start = timed ? dl_seconds() : 0;
-        DL_TRY(dl_sum_run(sum, leaves, exec->options.team));
-        if (timed)
+        if (!exec->carrier)
+            DL_TRY(dl_sum_run(sum, leaves, exec->options.team));
+        if (timed && !exec->carrier)
             dl_profile_note(exec->profile, 0, u, start, 0, leaves > 1 ? made->bytes : 0);
         char *result = (char *)(uintptr_t)sum->result;
         exec->shared_leaf.base[base_result(exec, made->sum)] = result;
@@ -260,6 +270,13 @@ static dl_status run_leaves(dl_exec *exec) {
     return DL_OK;
 }
 
+static void begin_carrying(dl_exec *exec, int phase, int leaves) {
+    int first, last;
+    units_of(exec->variant[0], phase, CLASS_COLLECTIVE, &first, &last);
+    if (first < last)
+        dl_carrier_begin(exec->carrier, first, last, leaves);
+}
+
 dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random) {
     int leaves = batch < exec->options.leaves ? (int)batch : exec->options.leaves;
     if (exec->profile)
@@ -271,10 +288,11 @@ dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random) {
         DL_TRY(run_shared(exec, phase));
         lap(exec, shards ? DL_RUN_COMPUTE : DL_RUN_UPDATE);
         exec->current_phase = phase;
-        if (shards) {
-            DL_TRY(run_leaves(exec));
+        if (exec->carrier)
+            begin_carrying(exec, phase, leaves);
+        DL_TRY(run_leaves(exec));
+        if (shards)
             lap(exec, DL_RUN_COMPUTE);
-        }
         DL_TRY(run_collectives(exec, phase, leaves));
         lap(exec, DL_RUN_COMMUNICATION);
     }

@@ -44,6 +44,20 @@ for threads in 1 2; do
     done
 done
 
+for backend in shm mpi; do
+    name=overlap-$backend
+    train 3 bits.yaml --fresh --set name=$name --set reproducible=any_ranks --set comm.overlap=always \
+        --set comm.backend=$backend --set "comm.first_bucket=1 KiB" --set "comm.bucket=8KiB" ||
+        { cat out; bad "overlap over $backend" "exit $?"; continue; }
+    [ "$(digest $name)" = "$want" ] && ok "the same bits with sums beside the backward pass, $backend" ||
+        bad "sums beside the backward pass, $backend" "'$(digest $name)' is not '$want'"
+    train 3 bits.yaml --fresh --set name=broken --set comm.overlap=always --set comm.backend=$backend \
+        --set optimizer.adam.learning_rate=1e30
+    code=$?
+    [ $code = 1 ] && grep -q "loss" out && ok "a loss that is no number ends it there, too, $backend" ||
+        { tail -n 5 out; bad "a loss that is no number, overlap over $backend" "exit $code"; }
+done
+
 for ranks in 1 2 3; do
     train $ranks bits.yaml --fresh --set name=first || { cat out; bad "run $ranks" "exit"; }
     train $ranks bits.yaml --fresh --set name=second || { cat out; bad "run $ranks" "exit"; }
