@@ -75,9 +75,13 @@ dl_status dl_batches_run(dl_batches *batches, int64_t *samples) {
     for (int i = 0; i < batches->fields; i++)
         dl_exec_bind_input(batches->exec, batches->input[i], batch.field[i]);
     batches->samples = (float)batch.samples;
+    batches->read_at = batch.read_at;
+    batches->reading = batch.reading;
     dl_random random = {.seed = s->seed, .step = (uint32_t)batch.step};
     status = dl_exec_run(batches->exec, batch.samples, &random);
     *samples = batch.samples;
+    start = dl_seconds();
     dl_feed_release(batches->feed);
+    batches->waited += dl_seconds() - start;
     return status;
 }

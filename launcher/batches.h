@@ -24,7 +24,8 @@ typedef struct dl_batches {
     int input[DL_BATCH_FIELDS]; /* of the exec, for each field of the feed */
     int fields;
     float samples, learning_rate, step; /* shared inputs */
-    double waited;                      /* seconds for data since last asked */
+    double waited;                      /* seconds for getting batches and giving them back */
+    double read_at, reading;            /* of the last batch, as dl_batch has them */
 } dl_batches;
 
 /* Opening agrees among ranks. `batches` may be moved only before this. */

@@ -12,13 +12,25 @@ typedef struct dl_bench_options {
     const char *trace; /* file, or NULL: spans are kept only for it */
 } dl_bench_options;
 
+/* The way to the first step. */
+typedef enum dl_bench_stage {
+    DL_BENCH_LOADED, /* libraries, cores, other ranks */
+    DL_BENCH_OPENED, /* job, data, network */
+    DL_BENCH_READY,  /* kernels, weights, reading ahead */
+    DL_BENCH_BEGUN,  /* the first step */
+    DL_BENCH_STAGES
+} dl_bench_stage;
+extern const char *const dl_bench_stage_name[DL_BENCH_STAGES];
+
 /* Means over the steps of one rank in which parts were timed, in seconds. input + part[] + other is
  * step; other, the work of the loop itself, is what is left. */
 typedef struct dl_bench_rank {
     double step, input, part[DL_RUN_PARTS], other;
-    double peak;   /* FLOP/s that this rank's threads can reach */
-    double memory; /* most bytes of this process in memory, until the last step */
-    double start;  /* from the beginning of the process to the end of the first step */
+    double reading;                /* of a batch, on a thread of its own */
+    double peak;                   /* FLOP/s that this rank's threads can reach */
+    double memory;                 /* most bytes of this process in memory, until the last step */
+    double start[DL_BENCH_STAGES]; /* seconds of the process, and most bytes, at a stage's end */
+    double start_memory[DL_BENCH_STAGES];
     double origin; /* of its clock: when all ranks left the same barrier */
 } dl_bench_rank;
 
@@ -40,20 +52,24 @@ typedef struct dl_bench {
     double *step;              /* [repeat] seconds of a step, hooks off, of the slowest rank */
     double *rate;              /* [repeat] samples/s */
     double loss;               /* of the last batch */
+    double reading;            /* seconds of the last batches */
     dl_bench_rank mine, *rank; /* [size] */
     dl_bench_row *row;         /* [rows] nodes and what is around them, in running order */
     int rows;
     double profiled, flop; /* seconds of a step with every node timed; FLOP of a step, all ranks */
-    dl_exec_span *loop;    /* steps and their inputs, for the trace: name is the slot below */
+    dl_exec_span *loop;    /* for the trace, what is around the runs: slot is one of below */
     int loops, loop_capacity;
 } dl_bench;
-enum { DL_BENCH_STEP, DL_BENCH_INPUT };
+enum { DL_BENCH_STEP, DL_BENCH_INPUT, DL_BENCH_READING, DL_BENCH_LOOP_SLOTS };
+
+/* Call at the end of each stage, in order, until dl_bench_run. */
+void dl_bench_mark(dl_bench *bench, dl_bench_stage stage);
 
 /* Collective. A zeroed bench with session and options is measured; close it in any case. */
 dl_status dl_bench_run(dl_bench *bench);
 void dl_bench_close(dl_bench *bench);
 
-/* Median, least and most of `count` values, which it sorts. */
+/* Median, least and most of `count` values. */
 typedef struct dl_spread {
     double median, least, most;
 } dl_spread;

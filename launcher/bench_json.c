@@ -43,6 +43,19 @@ static json_t *parts_of(const dl_bench_rank *rank) {
     return object;
 }
 
+/* Each stage of the start: when it was over, and the most memory until then. */
+static json_t *start_of(const dl_bench_rank *rank) {
+    json_t *list = json_array();
+    for (int i = 0; i < DL_BENCH_STAGES; i++) {
+        json_t *object = json_object();
+        put(object, "stage", json_string(dl_bench_stage_name[i]));
+        put(object, "end", number(rank->start[i]));
+        put(object, "peak_memory", number(rank->start_memory[i]));
+        json_array_append_new(list, object);
+    }
+    return list;
+}
+
 static json_t *ranks_of(const dl_bench *b) {
     json_t *list = json_array();
     for (int r = 0; r < b->session->comm->size; r++) {
@@ -50,7 +63,7 @@ static json_t *ranks_of(const dl_bench *b) {
         put(object, "parts", parts_of(&b->rank[r]));
         put(object, "peak_flop_per_second", number(b->rank[r].peak));
         put(object, "peak_memory", number(b->rank[r].memory));
-        put(object, "start_to_first_step", number(b->rank[r].start));
+        put(object, "start_to_first_step", number(b->rank[r].start[DL_BENCH_BEGUN]));
         json_array_append_new(list, object);
     }
     return list;
@@ -128,8 +141,10 @@ static void put_results(json_t *top, const dl_bench *b, dl_bench_row *group) {
         json_string("best of oneDNN's fp32 products of matrices, all ranks at once"));
     put(top, "peak_matrix_size", json_integer(DL_PEAK_SIZE));
     put(top, "share_of_peak", number(b->flop / step / mean.peak));
-    put(top, "start_to_first_step", number(mean.start));
+    put(top, "start_to_first_step", number(mean.start[DL_BENCH_BEGUN]));
+    put(top, "start", start_of(&mean));
     put(top, "peak_memory", number(mean.memory));
+    put(top, "reading", number(mean.reading));
     put(top, "by_rank", ranks_of(b));
     int count = dl_bench_group(b, true, group);
     put(top, "rows", rows_of(group, count, true, false));

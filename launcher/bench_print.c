@@ -50,6 +50,10 @@ int dl_bench_group(const dl_bench *bench, bool by_op, dl_bench_row *out) {
     return groups;
 }
 
+static double largest(double a, double b) {
+    return a > b ? a : b;
+}
+
 dl_bench_rank dl_bench_mean(const dl_bench *bench) {
     dl_bench_rank mean = {.step = 0};
     int size = bench->session->comm->size;
@@ -57,12 +61,16 @@ dl_bench_rank dl_bench_mean(const dl_bench *bench) {
         const dl_bench_rank *rank = &bench->rank[r];
         mean.step += rank->step / size;
         mean.input += rank->input / size;
+        mean.reading += rank->reading / size;
         mean.other += rank->other / size;
         for (int p = 0; p < DL_RUN_PARTS; p++)
             mean.part[p] += rank->part[p] / size;
         mean.peak += rank->peak; /* of all together */
-        mean.memory = rank->memory > mean.memory ? rank->memory : mean.memory;
-        mean.start = rank->start > mean.start ? rank->start : mean.start;
+        mean.memory = largest(rank->memory, mean.memory);
+        for (int i = 0; i < DL_BENCH_STAGES; i++) {
+            mean.start[i] = largest(rank->start[i], mean.start[i]);
+            mean.start_memory[i] = largest(rank->start_memory[i], mean.start_memory[i]);
+        }
     }
     return mean;
 }
@@ -76,7 +84,10 @@ static void print_parts(const dl_bench *b, const dl_bench_rank *mean) {
     bool alone = b->session->comm->size == 1;
     printf("\nStep            ms          share   parts timed, mean%s\n",
            alone ? "" : " over the ranks");
-    print_part("input", mean->input, mean->step, "waiting for the batch");
+    char reading[128];
+    snprintf(reading, sizeof reading, "getting the batch, which takes %.4f ms to read",
+             1e3 * mean->reading);
+    print_part("input", mean->input, mean->step, reading);
     print_part("compute", mean->part[DL_RUN_COMPUTE], mean->step, "forward and backward");
     print_part("communication", mean->part[DL_RUN_COMMUNICATION], mean->step,
                alone ? "sums over pieces of the batch" : "none of it hidden behind compute");
@@ -84,6 +95,16 @@ static void print_parts(const dl_bench *b, const dl_bench_rank *mean) {
     print_part("waiting", mean->part[DL_RUN_WAITING], mean->step, "for the last rank");
     print_part("other", mean->other, mean->step, "");
     print_part("sum", mean->step, mean->step, "");
+}
+
+static void print_start(const dl_bench_rank *mean) {
+    printf("\nStart                    s         MiB   to the end of the first step; slowest, "
+           "largest rank\n");
+    for (int i = 0; i < DL_BENCH_STAGES; i++)
+        printf("  %-20s%8.3f%10.1f\n", dl_bench_stage_name[i],
+               mean->start[i] - (i ? mean->start[i - 1] : 0), mean->start_memory[i] / (1 << 20));
+    printf("  %-20s%8.3f%10.1f\n", "sum", mean->start[DL_BENCH_BEGUN],
+           mean->start_memory[DL_BENCH_BEGUN] / (1 << 20));
 }
 
 static void print_group(const dl_bench *b, bool by_op, dl_bench_row *group) {
@@ -136,12 +157,10 @@ dl_status dl_bench_print(const dl_bench *b) {
         "threads\n",
         1e-9 * b->flop / step.median, 100 * b->flop / step.median / mean.peak, 1e-9 * mean.peak,
         DL_PEAK_SIZE, DL_PEAK_SIZE);
-    printf(
-        "  start          %10.2f   s from the process's beginning to the end of its first step\n",
-        mean.start);
     printf("  memory         %10.1f   MiB at most%s\n", mean.memory / (1 << 20),
            ranks == 1 ? "" : ", of the largest rank");
     print_parts(b, &mean);
+    print_start(&mean);
     print_group(b, true, group);
     print_group(b, false, group);
     dl_free(group);

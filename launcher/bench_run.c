@@ -43,9 +43,18 @@ static double most_memory(void) {
     return getrusage(RUSAGE_SELF, &usage) == 0 ? 1024.0 * (double)usage.ru_maxrss : NAN;
 }
 
+const char *const dl_bench_stage_name[DL_BENCH_STAGES] = {"loading", "job and data",
+                                                          "kernels and weights", "first step"};
+
+void dl_bench_mark(dl_bench *b, dl_bench_stage stage) {
+    b->mine.start[stage] = process_age();
+    b->mine.start_memory[stage] = most_memory();
+}
+
 static void keep_span(dl_bench *b, int slot, double start, double seconds) {
+    int lane = slot == DL_BENCH_READING ? dl_exec_lanes(b->exec) : 0;
     if (b->loops < b->loop_capacity)
-        b->loop[b->loops++] = (dl_exec_span){slot, 0, start, seconds};
+        b->loop[b->loops++] = (dl_exec_span){slot, lane, start, seconds};
 }
 
 /* The step of a training (launcher/train.c) without what it reports and keeps. */
@@ -71,17 +80,20 @@ static dl_status run_steps(dl_bench *b, int64_t steps, double *seconds, double *
     DL_TRY(dl_comm_barrier(b->session->comm));
     *samples = 0;
     b->batches.waited = 0;
+    b->reading = 0;
     double start = dl_seconds(), begun = start;
     for (int64_t i = 0; i < steps; i++) {
         int64_t batch;
         double waited = b->batches.waited;
         DL_TRY(one_step(b, &batch));
         *samples += (double)batch;
+        b->reading += b->batches.reading;
         if (b->loop_capacity == 0)
             continue;
         double now = dl_seconds();
         keep_span(b, DL_BENCH_STEP, begun, now - begun);
         keep_span(b, DL_BENCH_INPUT, begun, b->batches.waited - waited);
+        keep_span(b, DL_BENCH_READING, b->batches.read_at, b->batches.reading);
         begun = now;
     }
     *seconds = dl_seconds() - start;
@@ -110,7 +122,7 @@ static int64_t bounded_count(double count, int64_t least, int64_t most) {
 static dl_status warm_up(dl_bench *b) {
     double seconds, samples;
     DL_TRY(run_steps(b, 1, &seconds, &samples));
-    b->mine.start = process_age();
+    dl_bench_mark(b, DL_BENCH_BEGUN);
     int64_t rest = b->options->warmup - 1;
     if (b->options->warmup < 0 || b->options->steps < 0) {
         DL_TRY(run_steps(b, SETTLE - 1, &seconds, &samples));
@@ -130,7 +142,7 @@ static dl_status warm_up(dl_bench *b) {
 }
 
 static dl_status time_repetitions(dl_bench *b) {
-    double seconds, samples, sum[DL_RUN_PARTS] = {0}, step = 0, input = 0;
+    double seconds, samples, sum[DL_RUN_PARTS] = {0}, step = 0, input = 0, reading = 0;
     int repeat = b->options->repeat;
     for (int i = 0; i < repeat; i++) {
         DL_TRY(run_steps(b, b->steps, &seconds, &samples));
@@ -141,6 +153,7 @@ static dl_status time_repetitions(dl_bench *b) {
         DL_TRY(run_steps(b, b->steps, &seconds, &samples));
         step += seconds;
         input += b->batches.waited;
+        reading += b->reading;
         for (int p = 0; p < DL_RUN_PARTS; p++)
             sum[p] += dl_exec_part(b->exec, (dl_run_part)p);
         dl_exec_measure(b->exec, DL_MEASURE_OFF, 0);
@@ -148,6 +161,7 @@ static dl_status time_repetitions(dl_bench *b) {
     double steps = (double)b->steps * repeat;
     b->mine.step = step / steps;
     b->mine.input = input / steps;
+    b->mine.reading = reading / steps;
     b->mine.other = b->mine.step - b->mine.input;
     for (int p = 0; p < DL_RUN_PARTS; p++) {
         b->mine.part[p] = sum[p] / steps;
@@ -167,7 +181,7 @@ static dl_status time_nodes(dl_bench *b) {
                      (int64_t)8 * (report.collectives + 2) * (1 + report.local_leaves);
     dl_status status = DL_OK;
     if (traced > 0) {
-        b->loop_capacity = 2 * (int)traced;
+        b->loop_capacity = DL_BENCH_LOOP_SLOTS * (int)traced;
         b->loop = dl_alloc(sizeof *b->loop * (size_t)b->loop_capacity);
         status = b->loop ? DL_OK : dl_fail_memory(sizeof *b->loop * (size_t)b->loop_capacity);
     }
@@ -252,6 +266,7 @@ static dl_status open_bench(dl_bench *b) {
 dl_status dl_bench_run(dl_bench *b) {
     dl_session *s = b->session;
     DL_TRY(open_bench(b));
+    dl_bench_mark(b, DL_BENCH_READY);
     DL_TRY(warm_up(b));
     DL_TRY(time_repetitions(b));
     DL_TRY(time_nodes(b));

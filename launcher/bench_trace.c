@@ -10,7 +10,8 @@
 #include "runtime/store/file.h"
 #include "runtime/store/json.h"
 
-static const char *const loop_name[] = {[DL_BENCH_STEP] = "step", [DL_BENCH_INPUT] = "input"};
+static const char *const loop_name[] = {
+    [DL_BENCH_STEP] = "step", [DL_BENCH_INPUT] = "input", [DL_BENCH_READING] = "batch"};
 
 /* What ranks send: slots below 0 are those of the loop. */
 static dl_exec_span *collect(const dl_bench *b, int64_t *count) {
@@ -18,7 +19,8 @@ static dl_exec_span *collect(const dl_bench *b, int64_t *count) {
     double end = 0;
     for (int i = 0; i < b->loops; i++) {
         double over = b->loop[i].start + b->loop[i].seconds;
-        end = over > end ? over : end;
+        if (b->loop[i].slot == DL_BENCH_STEP && over > end)
+            end = over;
     }
     for (int lane = 0; lane < lanes; lane++) {
         int spans;
@@ -88,11 +90,15 @@ static void write_all(FILE *file, const dl_bench *b, const dl_exec_span *all, in
                 "%s{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":%d,\"tid\":0,\"args\":{\"name\":"
                 "\"rank %d\"}}",
                 r ? ",\n" : "", r, r);
-        for (int lane = 0; lane < lanes; lane++)
+        for (int lane = 0; lane <= lanes; lane++) {
+            char text[32] = "reading ahead";
+            if (lane < lanes)
+                snprintf(text, sizeof text, "thread %d", lane);
             fprintf(file,
                     ",\n{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":%d,\"tid\":%d,\"args\":{"
-                    "\"name\":\"thread %d\"}}",
-                    r, lane, lane);
+                    "\"name\":\"%s\"}}",
+                    r, lane, text);
+        }
         for (int64_t i = 0; i < count[r]; i++)
             write_span(file, b, r, &all[r * most + i]);
     }

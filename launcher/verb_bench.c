@@ -38,7 +38,8 @@ static dl_status open_synthetic(dl_job **out, const dl_options *options, dl_comm
     return dl_open_job(out, path, &with, comm);
 }
 
-static dl_status measure(const dl_job *job, const dl_options *options, dl_comm *comm, int threads) {
+static dl_status measure(const dl_job *job, dl_bench *bench, const dl_options *options,
+                         dl_comm *comm, int threads) {
     const dl_node *root = dl_job_root(job);
     dl_session session;
     dl_session_options opening = {.seed = (uint64_t)dl_int(root, "seed"), .threads = threads};
@@ -47,16 +48,18 @@ static dl_status measure(const dl_job *job, const dl_options *options, dl_comm *
                                .repeat = options->repeat ? options->repeat : 5,
                                .trace = options->trace};
     DL_TRY(dl_session_open(&session, root, comm, &opening));
-    dl_bench bench = {.session = &session, .options = &wanted};
-    dl_status status = dl_bench_run(&bench);
+    bench->session = &session;
+    bench->options = &wanted;
+    dl_bench_mark(bench, DL_BENCH_OPENED);
+    dl_status status = dl_bench_run(bench);
     if (status == DL_OK && comm->rank == 0)
-        status = dl_bench_print(&bench);
+        status = dl_bench_print(bench);
     if (status == DL_OK && comm->rank == 0 && options->json)
-        status = dl_bench_write_json(&bench, options->json);
+        status = dl_bench_write_json(bench, options->json);
     status = dl_comm_agree(comm, status);
     if (status == DL_OK && options->trace)
-        status = dl_bench_write_trace(&bench, options->trace);
-    dl_bench_close(&bench);
+        status = dl_bench_write_trace(bench, options->trace);
+    dl_bench_close(bench);
     dl_session_close(&session);
     return status;
 }
@@ -74,6 +77,8 @@ static dl_status check_files(const dl_options *options, dl_comm *comm) {
 dl_status dl_verb_bench(const dl_options *options, dl_comm *comm, int threads) {
     dl_job *job = NULL;
     dl_comm *own = comm;
+    dl_bench bench = {.session = NULL};
+    dl_bench_mark(&bench, DL_BENCH_LOADED);
     dl_status status = check_files(options, comm);
     if (status == DL_OK)
         status = options->synthetic ? open_synthetic(&job, options, comm)
@@ -81,7 +86,7 @@ dl_status dl_verb_bench(const dl_options *options, dl_comm *comm, int threads) {
     if (status == DL_OK)
         status = dl_open_backend(dl_job_root(job), comm, &own);
     if (status == DL_OK)
-        status = measure(job, options, own, threads);
+        status = measure(job, &bench, options, own, threads);
     if (own != comm)
         dl_comm_close(own);
     dl_job_close(job);

@@ -117,7 +117,8 @@ typedef struct dl_batch {
         count; /* positions [first, first + count) of the batch are here; count may be 0 */
     const void *const
         *field; /* [fields]: count samples back to back, in the order of options.field */
-    const uint32_t *sample; /* [count]: their numbers in the part */
+    const uint32_t *sample;  /* [count]: their numbers in the part */
+    double read_at, reading; /* when the reading thread began with it; seconds that it took */
 } dl_batch;
 
 /* Copies the options. Allocates all it will ever need and starts one thread that reads ahead. */

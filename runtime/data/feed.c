@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "runtime/base/clock.h"
 #include "runtime/base/philox.h"
 
 typedef struct slot {
@@ -73,6 +74,7 @@ static void make(dl_feed *feed, slot *s, int64_t step) {
     const dl_feed_options *o = &feed->options;
     dl_batch *batch = &s->batch;
     int64_t end, left = feed->samples - step % feed->batches * o->batch;
+    batch->read_at = dl_seconds();
     batch->step = step;
     batch->samples = left < o->batch && o->order != DL_ORDER_REPLACED ? left : o->batch;
     share_of(o, batch->samples, &batch->first, &end);
@@ -81,6 +83,7 @@ static void make(dl_feed *feed, slot *s, int64_t step) {
     for (int i = 0; i < o->fields; i++)
         dl_data_read(feed->data, o->part, feed->field[i], s->sample, 0, batch->count,
                      (void *)(uintptr_t)s->field[i]);
+    batch->reading = dl_seconds() - batch->read_at;
 }
 
 static bool may_make(const dl_feed *feed) {

@@ -101,6 +101,16 @@ static void check_json(const json_t *top, size_t ranks, int steps, size_t repeat
         EXPECT(real(rank, "peak_memory") > 1 << 20);
         EXPECT(real(rank, "start_to_first_step") > 0);
     }
+    const json_t *start = json_object_get(top, "start"), *stage;
+    double before = 0;
+    EXPECT(json_array_size(start) == 4);
+    json_array_foreach(start, i, stage) {
+        EXPECT(json_is_string(json_object_get(stage, "stage")));
+        EXPECT(real(stage, "end") >= before && real(stage, "peak_memory") > 1 << 20);
+        before = real(stage, "end");
+    }
+    EXPECT(before == real(top, "start_to_first_step"));
+    EXPECT(real(top, "reading") > 0);
     EXPECT(fabs(real(top, "flop") - flop) < 1e-9 * flop); /* on any number of ranks */
     EXPECT(fabs(check_rows(json_object_get(top, "rows"), "row") - flop) < 1e-9 * flop);
     EXPECT(fabs(check_rows(json_object_get(top, "layers"), "layer") - flop) < 1e-9 * flop);
@@ -150,8 +160,8 @@ static void check_trace(const json_t *top, int ranks, int steps) {
     const json_t *events = json_object_get(top, "traceEvents"), *event;
     size_t i, count = 0, names = 0;
     int traced = steps < 20 ? steps : 20;
-    int *seen = dl_alloc(sizeof *seen * (size_t)ranks),
-        *nodes = dl_alloc(sizeof *nodes * (size_t)ranks);
+    size_t bytes = sizeof(int) * (size_t)ranks;
+    int *seen = dl_alloc(bytes), *nodes = dl_alloc(bytes), *batches = dl_alloc(bytes);
     span *all = dl_alloc(sizeof *all * (json_array_size(events) + 1));
     json_array_foreach(events, i, event) {
         const char *phase = json_string_value(json_object_get(event, "ph"));
@@ -165,7 +175,9 @@ static void check_trace(const json_t *top, int ranks, int steps) {
         if (strcmp(phase, "X") != 0)
             continue;
         double start = real(event, "ts"), length = real(event, "dur");
-        EXPECT(start >= 0 && length >= 0 && category);
+        bool ahead = strcmp(name, "batch") == 0; /* read before its step began */
+        EXPECT((start >= 0 || ahead) && length >= 0 && category);
+        batches[rank] += ahead;
         bool step = strcmp(name, "step") == 0, node = category && strcmp(category, "node") == 0;
         seen[rank] += step;
         nodes[rank] += node;
@@ -173,12 +185,13 @@ static void check_trace(const json_t *top, int ranks, int steps) {
     }
     EXPECT(names == (size_t)ranks);
     for (int r = 0; r < ranks; r++) {
-        EXPECT(seen[r] == traced);
+        EXPECT(seen[r] == traced && batches[r] == traced);
         EXPECT(nodes[r] >= 10 * traced && nodes[r] % traced == 0);
     }
     qsort(all, count, sizeof *all, in_order);
     check_nesting(all, count);
     dl_free(all);
+    dl_free(batches);
     dl_free(nodes);
     dl_free(seen);
 }
