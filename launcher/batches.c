@@ -65,7 +65,8 @@ dl_status dl_batches_run(dl_batches *batches, int64_t *samples) {
     dl_batch batch;
     double start = dl_seconds();
     dl_status status = dl_feed_next(batches->feed, &batch);
-    batches->waited += dl_seconds() - start;
+    batches->getting = dl_seconds() - start;
+    batches->waited += batches->getting;
     if (status != DL_OK) { /* the others wait in the collectives: fail there, together */
         dl_exec_refuse(batches->exec, status);
         *samples = 0;

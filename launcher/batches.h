@@ -25,6 +25,7 @@ typedef struct dl_batches {
     int fields;
     float samples, learning_rate, step; /* shared inputs */
     double waited;                      /* seconds for getting batches and giving them back */
+    double getting;                     /* of those, for getting the last one */
     double read_at, reading;            /* of the last batch, as dl_batch has them */
 } dl_batches;
 

@@ -84,7 +84,6 @@ static dl_status run_steps(dl_bench *b, int64_t steps, double *seconds, double *
     double start = dl_seconds(), begun = start;
     for (int64_t i = 0; i < steps; i++) {
         int64_t batch;
-        double waited = b->batches.waited;
         DL_TRY(one_step(b, &batch));
         *samples += (double)batch;
         b->reading += b->batches.reading;
@@ -92,7 +91,7 @@ static dl_status run_steps(dl_bench *b, int64_t steps, double *seconds, double *
             continue;
         double now = dl_seconds();
         keep_span(b, DL_BENCH_STEP, begun, now - begun);
-        keep_span(b, DL_BENCH_INPUT, begun, b->batches.waited - waited);
+        keep_span(b, DL_BENCH_INPUT, begun, b->batches.getting);
         keep_span(b, DL_BENCH_READING, b->batches.read_at, b->batches.reading);
         begun = now;
     }
