@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what dltrain is built from, by package name, and builds it (Release) in build/.
-# Debian 12, Debian 13 (Ubuntu 24.04 not tried yet); root, or a user with sudo. Called by quickstart.sh and tests/run.sh.
+# Debian 12 and 13, and Ubuntu 24.04 with its universe (not run there yet); root, or a user with sudo. Called by
+# quickstart.sh and tests/run.sh.
 #   BUILD_DIR=build  CMAKE_FLAGS="..."  as wished.
 set -eu
 cd "$(dirname "$0")/.."
@@ -18,7 +19,10 @@ if [ -n "$missing" ]; then
     export DEBIAN_FRONTEND=noninteractive
     $as_root apt-get update -qq
     # shellcheck disable=SC2086 # a list of words
-    $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null || {
+        echo "could not install:$missing (on Ubuntu some are in universe: add-apt-repository universe)"
+        exit 1
+    }
 fi
 
 build=${BUILD_DIR:-build}
