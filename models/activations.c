@@ -95,6 +95,9 @@ dl_value dl_activate(dl_graph *graph, const dl_node *item, dl_value x, dl_logits
         logits->squash = DL_SQUASH_SOFTMAX;
         return dl_softmax(graph, x);
     }
+    dl_value fused = row == &relu_row ? dl_batch_norm_relu(graph, x) : -1;
+    if (fused >= 0)
+        return fused;
     if (row == &sigmoid_row)
         logits->squash = DL_SQUASH_SIGMOID;
     dl_symbol symbols[2] = {dl_symbol_value("x", x)};

@@ -151,8 +151,11 @@ static void grad_batch_norm(dl_grad *grad) {
         (a->has_gamma && grad->need[3]) || (a->has_beta && grad->need[3 + a->has_gamma]);
     dl_value sums = -1;
     if (needs_weights || (a->statistics_of_x && grad->need[0])) {
-        dl_value from[4] = {grad->dy[0], in[0], in[1], in[2]};
-        sums = dl_graph_add(graph, &dl_op_batch_norm_sums, a, from, 4);
+        dl_value from[6] = {grad->dy[0], in[0], in[1], in[2]};
+        int count = 4;
+        for (int i = 0; i < a->has_gamma + a->has_beta && a->epilogue; i++)
+            from[count++] = in[3 + i];
+        sums = dl_graph_add(graph, &dl_op_batch_norm_sums, a, from, count);
     }
     if (a->has_gamma)
         grad->dx[3] = dl_view(graph, sums, DL_TYPE(DL_F32, channels), channels);
@@ -160,10 +163,12 @@ static void grad_batch_norm(dl_grad *grad) {
         grad->dx[3 + a->has_gamma] = dl_view(graph, sums, DL_TYPE(DL_F32, channels), 0);
     if (!grad->need[0])
         return;
-    dl_value from[7] = {grad->dy[0], in[0], in[1], in[2]};
+    dl_value from[8] = {grad->dy[0], in[0], in[1], in[2]};
     int count = 4;
     if (a->has_gamma)
         from[count++] = in[3];
+    if (a->has_beta && a->epilogue)
+        from[count++] = in[3 + a->has_gamma];
     if (a->statistics_of_x) {
         dl_value all = sums;
         if (a->global)
@@ -181,7 +186,7 @@ typedef struct norm_state {
 } norm_state;
 
 /* Vectors of the channels, each over a wide row: in the workspace. */
-enum { MEAN, SCALE, SHIFT, SLOPE, NORM_VECTORS };
+enum { MEAN, SCALE, BETA, SLOPE, SHIFT, NORM_VECTORS };
 
 static dl_status prepare_norm(const dl_prepare *what, dl_prepared *out) {
     norm_state *state = dl_alloc(sizeof *state);
@@ -226,38 +231,51 @@ static void run_wide(const norm_state *state, dl_team *team, dl_range_fn range, 
                   16384 / state->wide + 1, range, call);
 }
 
-DL_CLONES static void apply_rows(const norm_call *call, const float *x, float *y, int64_t rows,
-                                 int64_t wide) {
-    const float *restrict mean = call->vector[MEAN], *restrict scale = call->vector[SCALE];
-    const float *restrict shift = call->vector[SHIFT];
-    for (int64_t r = 0; r < rows; r++, x += wide, y += wide)
-        for (int64_t c = 0; c < wide; c++)
-            y[c] = (x[c] - mean[c]) * scale[c] + shift[c];
-}
+/* The rows of a kernel with and without relu. */
+#define APPLY(name, value)                                                                      \
+    DL_CLONES static void name(const norm_call *call, const float *x, float *y, int64_t rows,   \
+                               int64_t wide) {                                                  \
+        const float *restrict mean = call->vector[MEAN], *restrict scale = call->vector[SCALE]; \
+        const float *restrict beta = call->vector[BETA];                                        \
+        for (int64_t r = 0; r < rows; r++, x += wide, y += wide)                                \
+            for (int64_t c = 0; c < wide; c++) {                                                \
+                float z = (x[c] - mean[c]) * scale[c] + beta[c];                                \
+                y[c] = (value);                                                                 \
+            }                                                                                   \
+    }
+APPLY(apply_plain, z)
+APPLY(apply_relu, !(z <= 0.0f) ? z : 0.0f)
 
 static void apply_range(void *argument, int64_t first, int64_t last) {
     const norm_call *call = argument;
     int64_t wide = call->state->wide, begin, end;
     span_of(call->state, first, last, &begin, &end);
     int64_t rows = (end - begin) / wide, cut = begin + rows * wide;
-    apply_rows(call, call->x + begin, call->y + begin, rows, wide);
-    apply_rows(call, call->x + cut, call->y + cut, 1, end - cut);
+    void (*apply)(const norm_call *, const float *, float *, int64_t, int64_t) =
+        call->state->attributes.epilogue ? apply_relu : apply_plain;
+    apply(call, call->x + begin, call->y + begin, rows, wide);
+    apply(call, call->x + cut, call->y + cut, 1, end - cut);
+}
+
+/* scale = gamma / sqrt(variance + epsilon), and beta, of each channel. */
+static void scale_of(const norm_state *state, const float *variance, const float *gamma,
+                     const float *beta, float *scale, float *shift) {
+    for (int64_t c = 0; c < state->channels.channels; c++) {
+        scale[c] = (gamma ? gamma[c] : 1.0f) / sqrtf(variance[c] + state->attributes.epsilon);
+        shift[c] = beta ? beta[c] : 0.0f;
+    }
 }
 
 static dl_status run_batch_norm(const void *state_pointer, const dl_run *run) {
     const norm_state *state = state_pointer;
     const dl_batch_norm_attributes *a = &state->attributes;
-    const float *mean = run->in[1], *variance = run->in[2];
-    const float *gamma = a->has_gamma ? run->in[3] : NULL;
-    const float *beta = a->has_beta ? run->in[3 + a->has_gamma] : NULL;
     float *vector = run->workspace;
-    for (int64_t c = 0; c < state->channels.channels; c++) {
-        vector[MEAN * state->wide + c] = mean[c];
-        vector[SCALE * state->wide + c] =
-            (gamma ? gamma[c] : 1.0f) / sqrtf(variance[c] + a->epsilon);
-        vector[SHIFT * state->wide + c] = beta ? beta[c] : 0.0f;
-        vector[SLOPE * state->wide + c] = 0.0f;
-    }
+    memset(vector, 0, NORM_VECTORS * (size_t)state->wide * sizeof(float));
+    memcpy(vector + MEAN * state->wide, run->in[1],
+           (size_t)state->channels.channels * sizeof(float));
+    scale_of(state, run->in[2], a->has_gamma ? run->in[3] : NULL,
+             a->has_beta ? run->in[3 + a->has_gamma] : NULL, vector + SCALE * state->wide,
+             vector + BETA * state->wide);
     norm_call call = {.state = state, .x = run->in[0], .y = run->out[0]};
     widen(state, vector, &call);
     run_wide(state, run->team, apply_range, &call);
@@ -275,8 +293,9 @@ const dl_op dl_op_batch_norm = {.name = "batch_norm",
                                 .deterministic = true,
                                 .cpu = {.prepare = prepare_norm, .run = run_batch_norm}};
 
-/* ---- batch_norm_sums(dy, x, mean, variance): [sum dy, sum dy * (x - mean) / sqrt(variance + eps)]
- * ---- */
+/* ---- batch_norm_sums(dy, x, mean, variance): [sum dy, sum dy * (x - mean) / sqrt(variance +
+ * eps)]; with relu gamma and beta follow, as far as there are any, and dy counts where the output
+ * was above 0 ---- */
 
 static dl_status infer_sums(const dl_infer *infer) {
     *infer->output = DL_TYPE(DL_F32, 2 * infer->input[2]->dim[0]);
@@ -287,13 +306,14 @@ static dl_status prepare_sums(const dl_prepare *what, dl_prepared *out) {
     DL_TRY(prepare_norm(what, out));
     const norm_state *state = out->state;
     out->workspace =
-        2 * (size_t)state->channels.blocks * (size_t)state->channels.channels * sizeof(float);
+        2 * (size_t)(state->channels.blocks + 1) * (size_t)state->channels.channels * sizeof(float);
     return DL_OK;
 }
 
 typedef struct sums_call {
     const norm_state *state;
     const float *dy, *x, *mean;
+    const dl_gate *gate;
     float *partial;
 } sums_call;
 
@@ -304,16 +324,22 @@ static void sum_blocks(void *argument, int64_t first, int64_t last) {
         float *partial = call->partial + b * 2 * c;
         int64_t from = b * call->state->channels.block_rows * c;
         dl_column_product(call->dy + from, call->x + from, dl_block_rows(&call->state->channels, b),
-                          c, call->mean, partial, partial + c);
+                          c, call->mean, call->gate, partial, partial + c);
     }
 }
 
 static dl_status run_sums(const void *state_pointer, const dl_run *run) {
     const norm_state *state = state_pointer;
     int64_t c = state->channels.channels;
+    const dl_batch_norm_attributes *a = &state->attributes;
     const float *variance = run->in[3];
-    float *out = run->out[0];
-    sums_call call = {state, run->in[0], run->in[1], run->in[2], run->workspace};
+    float *out = run->out[0], *vectors = run->workspace;
+    const dl_gate gate = {vectors, vectors + c};
+    if (a->epilogue)
+        scale_of(state, variance, a->has_gamma ? run->in[4] : NULL,
+                 a->has_beta ? run->in[4 + a->has_gamma] : NULL, vectors, vectors + c);
+    sums_call call = {
+        state, run->in[0], run->in[1], run->in[2], a->epilogue ? &gate : NULL, vectors + 2 * c};
     dl_team_range(run->team, state->channels.blocks, 1, sum_blocks, &call);
     dl_join_columns(call.partial, state->channels.blocks, 2 * c, out);
     for (int64_t i = 0; i < c; i++)
@@ -323,7 +349,7 @@ static dl_status run_sums(const void *state_pointer, const dl_run *run) {
 
 const dl_op dl_op_batch_norm_sums = {.name = "batch_norm_sums",
                                      .min_inputs = 4,
-                                     .max_inputs = 4,
+                                     .max_inputs = 6,
                                      .outputs = 1,
                                      .attribute_bytes = sizeof(dl_batch_norm_attributes),
                                      .infer = infer_sums,
@@ -331,7 +357,8 @@ const dl_op dl_op_batch_norm_sums = {.name = "batch_norm_sums",
                                      .deterministic = true,
                                      .cpu = {.prepare = prepare_sums, .run = run_sums}};
 
-/* ---- batch_norm_input_gradient(dy, x, mean, variance[, gamma][, sums, count]) ---- */
+/* ---- batch_norm_input_gradient(dy, x, mean, variance[, gamma][, beta][, sums, count]), beta with
+ * relu alone ---- */
 
 static dl_status infer_input_gradient(const dl_infer *infer) {
     *infer->output = *infer->input[0];
@@ -339,22 +366,31 @@ static dl_status infer_input_gradient(const dl_infer *infer) {
 }
 
 /* dx = scale * dy - slope * (x - mean) - shift */
-DL_CLONES static void gradient_rows(const norm_call *call, const float *dy, const float *x,
-                                    float *dx, int64_t rows, int64_t wide) {
-    const float *restrict mean = call->vector[MEAN], *restrict scale = call->vector[SCALE];
-    const float *restrict slope = call->vector[SLOPE], *restrict shift = call->vector[SHIFT];
-    for (int64_t r = 0; r < rows; r++, x += wide, dy += wide, dx += wide)
-        for (int64_t c = 0; c < wide; c++)
-            dx[c] = scale[c] * dy[c] - slope[c] * (x[c] - mean[c]) - shift[c];
-}
+#define GRADIENT(name, value)                                                                     \
+    DL_CLONES static void name(const norm_call *call, const float *dy, const float *x, float *dx, \
+                               int64_t rows, int64_t wide) {                                      \
+        const float *restrict mean = call->vector[MEAN], *restrict scale = call->vector[SCALE];   \
+        const float *restrict slope = call->vector[SLOPE], *restrict shift = call->vector[SHIFT]; \
+        const float *restrict beta = call->vector[BETA];                                          \
+        (void)beta;                                                                               \
+        for (int64_t r = 0; r < rows; r++, x += wide, dy += wide, dx += wide)                     \
+            for (int64_t c = 0; c < wide; c++) {                                                  \
+                float around = x[c] - mean[c], d = (value);                                       \
+                dx[c] = scale[c] * d - slope[c] * around - shift[c];                              \
+            }                                                                                     \
+    }
+GRADIENT(gradient_plain, dy[c])
+GRADIENT(gradient_relu, around *scale[c] + beta[c] > 0.0f ? dy[c] : 0.0f)
 
 static void gradient_range(void *argument, int64_t first, int64_t last) {
     const norm_call *call = argument;
     int64_t wide = call->state->wide, begin, end;
     span_of(call->state, first, last, &begin, &end);
     int64_t rows = (end - begin) / wide, cut = begin + rows * wide;
-    gradient_rows(call, call->dy + begin, call->x + begin, call->y + begin, rows, wide);
-    gradient_rows(call, call->dy + cut, call->x + cut, call->y + cut, 1, end - cut);
+    void (*apply)(const norm_call *, const float *, const float *, float *, int64_t, int64_t) =
+        call->state->attributes.epilogue ? gradient_relu : gradient_plain;
+    apply(call, call->dy + begin, call->x + begin, call->y + begin, rows, wide);
+    apply(call, call->dy + cut, call->x + cut, call->y + cut, 1, end - cut);
 }
 
 static dl_status run_input_gradient(const void *state_pointer, const dl_run *run) {
@@ -362,15 +398,19 @@ static dl_status run_input_gradient(const void *state_pointer, const dl_run *run
     const dl_batch_norm_attributes *a = &state->attributes;
     int64_t channels = state->channels.channels;
     const float *mean = run->in[2], *variance = run->in[3];
+    bool has_beta = a->has_beta && a->epilogue;
     const float *gamma = a->has_gamma ? run->in[4] : NULL;
-    const float *sums = a->statistics_of_x ? run->in[4 + a->has_gamma] : NULL;
-    float share = sums ? 1.0f / *(const float *)run->in[5 + a->has_gamma] : 0.0f;
+    const float *beta = has_beta ? run->in[4 + a->has_gamma] : NULL;
+    int next = 4 + a->has_gamma + has_beta;
+    const float *sums = a->statistics_of_x ? run->in[next] : NULL;
+    float share = sums ? 1.0f / *(const float *)run->in[next + 1] : 0.0f;
     float *vector = run->workspace;
+    scale_of(state, variance, gamma, beta, vector + SCALE * state->wide,
+             vector + BETA * state->wide);
     for (int64_t c = 0; c < channels; c++) {
         float inverse = 1.0f / sqrtf(variance[c] + a->epsilon);
-        float scale = (gamma ? gamma[c] : 1.0f) * inverse;
+        float scale = vector[SCALE * state->wide + c];
         vector[MEAN * state->wide + c] = mean[c];
-        vector[SCALE * state->wide + c] = scale;
         vector[SLOPE * state->wide + c] =
             sums ? scale * inverse * (sums[channels + c] * share) : 0.0f;
         vector[SHIFT * state->wide + c] = sums ? scale * (sums[c] * share) : 0.0f;
@@ -384,7 +424,7 @@ static dl_status run_input_gradient(const void *state_pointer, const dl_run *run
 const dl_op dl_op_batch_norm_input_gradient = {
     .name = "batch_norm_input_gradient",
     .min_inputs = 4,
-    .max_inputs = 7,
+    .max_inputs = 8,
     .outputs = 1,
     .attribute_bytes = sizeof(dl_batch_norm_attributes),
     .infer = infer_input_gradient,
@@ -411,4 +451,14 @@ dl_value dl_batch_norm(dl_graph *graph, dl_value x, dl_value mean, dl_value vari
     if (a.statistics_of_x)
         in[inputs++] = count;
     return dl_graph_add(graph, &dl_op_batch_norm, &a, in, inputs);
+}
+
+dl_value dl_batch_norm_relu(dl_graph *graph, dl_value y) {
+    const dl_graph_node *node = graph->status == DL_OK && y >= 0 ? dl_producer(graph, y) : NULL;
+    if (!node || node->op != &dl_op_batch_norm)
+        return -1;
+    dl_batch_norm_attributes a;
+    memcpy(&a, node->attributes, sizeof a);
+    a.epilogue = DL_EPILOGUE_RELU;
+    return dl_graph_add(graph, &dl_op_batch_norm, &a, node->input, node->inputs);
 }

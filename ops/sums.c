@@ -125,31 +125,43 @@ void dl_column_sum(const float *x, int64_t rows, int64_t columns, const float *c
     }
 }
 
-DL_CLONES static void columns_product(const float *restrict dy, const float *restrict x,
-                                      int64_t rows, int64_t columns, const float *restrict center,
-                                      float *restrict sum, float *restrict product) {
-    for (int64_t r = 0; r < rows; r++, x += columns, dy += columns)
-        for (int64_t c = 0; c < columns; c++) {
-            sum[c] += dy[c];
-            product[c] += dy[c] * (x[c] - center[c]);
-        }
-}
+#define PRODUCT(name, value)                                                                    \
+    DL_CLONES static void name(const float *restrict dy, const float *restrict x, int64_t rows, \
+                               int64_t columns, const float *restrict center,                   \
+                               const float *restrict scale, const float *restrict shift,        \
+                               float *restrict sum, float *restrict product) {                  \
+        (void)scale;                                                                            \
+        (void)shift;                                                                            \
+        for (int64_t r = 0; r < rows; r++, x += columns, dy += columns)                         \
+            for (int64_t c = 0; c < columns; c++) {                                             \
+                float around = x[c] - center[c], d = (value);                                   \
+                sum[c] += d;                                                                    \
+                product[c] += d * around;                                                       \
+            }                                                                                   \
+    }
+PRODUCT(product_plain, dy[c])
+PRODUCT(product_gated, around *scale[c] + shift[c] > 0.0f ? dy[c] : 0.0f)
 
 void dl_column_product(const float *dy, const float *x, int64_t rows, int64_t columns,
-                       const float *center, float *sum, float *product) {
+                       const float *center, const dl_gate *gate, float *sum, float *product) {
     int64_t fold = fold_of(rows, columns), wide = fold * columns, whole = rows / fold;
-    float slot[2][DL_SUM_WIDE], around[DL_SUM_WIDE];
+    const float *vector[3] = {center, gate ? gate->scale : NULL, gate ? gate->shift : NULL};
+    float slot[2][DL_SUM_WIDE], repeated[3][DL_SUM_WIDE];
     float *to = fold == 1 ? sum : slot[0], *products = fold == 1 ? product : slot[1];
     memset(to, 0, sizeof *to * (size_t)wide);
     memset(products, 0, sizeof *products * (size_t)wide);
-    if (fold > 1) {
-        dl_repeat(center, columns, fold, around);
-        center = around;
-    }
-    columns_product(dy, x, whole, wide, center, to, products);
+    for (int i = 0; fold > 1 && i < 3; i++)
+        if (vector[i]) {
+            dl_repeat(vector[i], columns, fold, repeated[i]);
+            vector[i] = repeated[i];
+        }
+    void (*add)(const float *, const float *, int64_t, int64_t, const float *, const float *,
+                const float *, float *, float *) = gate ? product_gated : product_plain;
+    add(dy, x, whole, wide, vector[0], vector[1], vector[2], to, products);
     if (fold > 1) {
         int64_t done = whole * wide;
-        columns_product(dy + done, x + done, 1, rows * columns - done, center, to, products);
+        add(dy + done, x + done, 1, rows * columns - done, vector[0], vector[1], vector[2], to,
+            products);
         join_slots(slot[0], fold, columns, sum);
         join_slots(slot[1], fold, columns, product);
     }

@@ -25,9 +25,13 @@ void dl_repeat(const float *x, int64_t columns, int64_t times, float *y); /* y [
  * subtracted and the difference squared; NULL: `term` of x. */
 void dl_column_sum(const float *x, int64_t rows, int64_t columns, const float *center, dl_term term,
                    float *sum);
-/* sum[c] of dy, and product[c] of dy * (x - center), in the same order. */
+/* sum[c] of dy, and product[c] of dy * (x - center), in the same order. With a gate dy counts only
+ * where (x - center) * scale + shift > 0. */
+typedef struct dl_gate {
+    const float *scale, *shift; /* [columns] */
+} dl_gate;
 void dl_column_product(const float *dy, const float *x, int64_t rows, int64_t columns,
-                       const float *center, float *sum, float *product);
+                       const float *center, const dl_gate *gate, float *sum, float *product);
 void dl_column_max(const float *x, int64_t rows, int64_t columns, float *most);
 
 #endif

@@ -14,7 +14,7 @@
 
 #include "ops/ops.h"
 
-enum { SAMPLE_INPUTS = 7, SAMPLE_OUTPUTS = 3 };
+enum { SAMPLE_INPUTS = 8, SAMPLE_OUTPUTS = 3 };
 
 /* Types in a static table: F32(5, 7) is float32 [5, 7]. */
 #define SAMPLE_RANK(...) (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int))

@@ -17,8 +17,8 @@ typedef struct sums {
     float (*block_sum)(const float *, int64_t, dl_term);
     float (*block_max)(const float *, int64_t);
     void (*column_sum)(const float *, int64_t, int64_t, const float *, dl_term, float *);
-    void (*column_product)(const float *, const float *, int64_t, int64_t, const float *, float *,
-                           float *);
+    void (*column_product)(const float *, const float *, int64_t, int64_t, const float *,
+                           const dl_gate *, float *, float *);
     void (*column_max)(const float *, int64_t, int64_t, float *);
 } sums;
 
@@ -27,7 +27,7 @@ typedef struct sums {
     float dl_block_max_##set(const float *, int64_t);                                           \
     void dl_column_sum_##set(const float *, int64_t, int64_t, const float *, dl_term, float *); \
     void dl_column_product_##set(const float *, const float *, int64_t, int64_t, const float *, \
-                                 float *, float *);                                             \
+                                 const dl_gate *, float *, float *);                            \
     void dl_column_max_##set(const float *, int64_t, int64_t, float *);
 DECLARE(portable)
 DECLARE(avx2)
@@ -111,7 +111,7 @@ static void test_blocks(void) {
 }
 
 static void columns_of(const sums *set, int64_t rows, int64_t columns) {
-    static float got[2][COLUMNS], want[2][COLUMNS];
+    static float got[2][COLUMNS], want[2][COLUMNS], open[NUMBERS];
     for (int kind = 0; kind < 4; kind++) {
         for (int64_t c = 0; c < columns; c++)
             want[0][c] = stated_column(rows, columns, c, kind);
@@ -121,10 +121,19 @@ static void columns_of(const sums *set, int64_t rows, int64_t columns) {
     }
     for (int64_t c = 0; c < columns; c++)
         want[1][c] = stated_column(rows, columns, c, 4);
-    set->column_product(dy, x, rows, columns, center, got[0], got[1]);
+    set->column_product(dy, x, rows, columns, center, NULL, got[0], got[1]);
     CHECK_BITS(got[1], want[1], columns);
     set->column_sum(dy, rows, columns, NULL, DL_TERM_PLAIN, want[0]);
     CHECK_BITS(got[0], want[0], columns);
+    const dl_gate gate = {center, dy}; /* the same sums of what the gate lets through */
+    for (int64_t e = 0; e < rows * columns; e++) {
+        float z = (x[e] - center[e % columns]) * center[e % columns] + dy[e % columns];
+        open[e] = z > 0 ? dy[e] : 0;
+    }
+    set->column_product(open, x, rows, columns, center, NULL, want[0], want[1]);
+    set->column_product(dy, x, rows, columns, center, &gate, got[0], got[1]);
+    CHECK_BITS(got[0], want[0], columns);
+    CHECK_BITS(got[1], want[1], columns);
     set->column_max(x, rows, columns, got[0]);
     for (int64_t c = 0; c < columns; c++) {
         want[0][c] = x[c];
@@ -199,7 +208,7 @@ static void test_batch_norm(void) {
         CHECK_OK(call(&dl_op_batch_norm_input_gradient, &attributes, 5, types,
                       (const void *[]){dy, x, mean, variance, gamma}, got));
         for (int64_t e = 0; e < rows * c; e++)
-            want[e] = gamma[e % c] * (1.0f / sqrtf(variance[e % c] + 1e-3f)) * dy[e] -
+            want[e] = gamma[e % c] / sqrtf(variance[e % c] + 1e-3f) * dy[e] -
                       0.0f * (x[e] - mean[e % c]) - 0.0f;
         CHECK_BITS(got, want, rows * c);
     }

@@ -58,7 +58,6 @@ static void statistics(const op_sample *sample, const double *const *in, int x, 
 static void batch_norm_reference(const op_sample *sample, const dl_type *type,
                                  const double *const *in, double *const *out, double *const *bound,
                                  bool *const *kink) {
-    (void)kink;
     const dl_batch_norm_attributes *a = sample->attributes;
     int64_t width = width_of(type);
     for (int64_t c = 0; c < width; c++) {
@@ -70,8 +69,25 @@ static void batch_norm_reference(const op_sample *sample, const dl_type *type,
             out[0][e] = (in[0][e] - mean) * scale + beta;
             if (bound)
                 bound[0][e] = 4 * fabs(scale) * (fabs(in[0][e] - mean) + fabs(mean)) + fabs(beta);
+            if (a->epilogue && kink)
+                kink[0][e] = fabs(out[0][e]) < 0.02;
+            if (a->epilogue && out[0][e] < 0)
+                out[0][e] = 0;
         }
     }
+}
+
+/* dy, or 0 where the normalised x, times gamma, plus beta, both at in[4], is not above 0. */
+static double gated(const op_sample *sample, const double *const *in, int64_t e, int64_t c) {
+    const dl_batch_norm_attributes *a = sample->attributes;
+    if (!a->epilogue)
+        return in[0][e];
+    double z = (in[1][e] - in[2][c]) / sqrt(in[3][c] + (double)a->epsilon);
+    if (a->has_gamma)
+        z *= in[4][c];
+    if (a->has_beta)
+        z += in[4 + a->has_gamma][c];
+    return z <= 0 ? 0 : in[0][e];
 }
 
 static void sums_reference(const op_sample *sample, const dl_type *type, const double *const *in,
@@ -82,10 +98,11 @@ static void sums_reference(const op_sample *sample, const dl_type *type, const d
     for (int64_t c = 0; c < width; c++) {
         double scale = 1 / sqrt(in[3][c] + (double)a->epsilon), size = 0, product = 0;
         for (int64_t e = c; e < count; e += width) {
-            out[0][c] += in[0][e];
-            out[0][width + c] += in[0][e] * (in[1][e] - in[2][c]) * scale;
-            size += fabs(in[0][e]);
-            product += fabs(in[0][e] * (in[1][e] - in[2][c]) * scale);
+            double dy = gated(sample, in, e, c);
+            out[0][c] += dy;
+            out[0][width + c] += dy * (in[1][e] - in[2][c]) * scale;
+            size += fabs(dy);
+            product += fabs(dy * (in[1][e] - in[2][c]) * scale);
         }
         if (bound) {
             bound[0][c] = whole(in[0], count) ? 0 : terms(count / width) * size;
@@ -104,13 +121,14 @@ static void input_gradient_reference(const op_sample *sample, const dl_type *typ
         double inverse = 1 / sqrt(in[3][c] + (double)a->epsilon), slope = 0, shift = 0;
         double scale = inverse * (a->has_gamma ? in[4][c] : 1);
         if (a->statistics_of_x) {
-            const double *sums = in[4 + a->has_gamma], count = in[5 + a->has_gamma][0];
+            int next = 4 + a->has_gamma + (a->epilogue && a->has_beta);
+            const double *sums = in[next], count = in[next + 1][0];
             shift = sums[c] / count;
             slope = sums[width + c] / count;
         }
         for (int64_t e = c; e < dl_type_count(type); e += width) {
             double xhat = (in[1][e] - in[2][c]) * inverse;
-            out[0][e] = scale * (in[0][e] - shift - slope * xhat);
+            out[0][e] = scale * (gated(sample, in, e, c) - shift - slope * xhat);
             if (bound)
                 bound[0][e] = 8 * fabs(scale) * (fabs(in[0][e]) + fabs(shift) + fabs(slope * xhat));
         }
@@ -194,10 +212,11 @@ enum { NUMBERS = 70000, ROWS = 300, CHANNELS = 19 };
 static float numbers[NUMBERS];                                               /* whole, -8 .. 8 */
 static float own[ROWS * CHANNELS], mean_of[CHANNELS], variance_of[CHANNELS]; /* fill makes them */
 
-#define NORM(epsilon_, of_x, gamma_, beta_)                                      \
+#define NORM(epsilon_, of_x, gamma_, beta_) NORM_RELU(epsilon_, of_x, gamma_, beta_, 0)
+#define NORM_RELU(epsilon_, of_x, gamma_, beta_, relu)                           \
     &(const dl_batch_norm_attributes) {                                          \
         .epsilon = (epsilon_), .statistics_of_x = (of_x), .has_gamma = (gamma_), \
-        .has_beta = (beta_)                                                      \
+        .has_beta = (beta_), .epilogue = (relu)                                  \
     }
 #define LAYER(epsilon_, gamma_, beta_)  \
     &(const dl_layer_norm_attributes) { \
@@ -225,31 +244,30 @@ static float own[ROWS * CHANNELS], mean_of[CHANNELS], variance_of[CHANNELS]; /* 
         .name = text, .op = &dl_op_channel_squares, .inputs = 2, .input = {x, F32(c)}, \
         .given = {numbers, numbers}, .reference = sum_reference                        \
     }
+#define WEIGHTS(gamma_, beta_) (1 + 8 * ((gamma_) || (beta_)) + 16 * ((gamma_) && (beta_)))
 #define FIXED(text, gamma_, beta_, x, c)                                                        \
     {                                                                                           \
         .name = text, .op = &dl_op_batch_norm, .attributes = NORM(1e-3f, false, gamma_, beta_), \
         .inputs = 3 + (gamma_) + (beta_), .input = {x, F32(c), F32(c), F32(c), F32(c)},         \
         .fill = {FILL_SIGNED, FILL_SIGNED, FILL_POSITIVE}, .reference = batch_norm_reference,   \
-        .differentiable = (gamma_) && (beta_)   ? 25                                            \
-                          : (gamma_) || (beta_) ? 9                                             \
-                                                : 1                                             \
+        .differentiable = WEIGHTS(gamma_, beta_)                                                \
     }
-#define OWN(text, gamma_, beta_, x, ...)                                                           \
+#define OWN(text, relu, gamma_, beta_, x, ...)                                                     \
     {                                                                                              \
-        .name = text, .op = &dl_op_batch_norm, .attributes = NORM(1e-3f, true, gamma_, beta_),     \
+        .name = text, .op = &dl_op_batch_norm,                                                     \
+        .attributes = NORM_RELU(1e-3f, true, gamma_, beta_, relu),                                 \
         .inputs = 4 + (gamma_) + (beta_), .input = {x, F32(CHANNELS), F32(CHANNELS), __VA_ARGS__}, \
         .given = {own, mean_of, variance_of, [3 + (gamma_) + (beta_)] = GIVEN(ROWS)},              \
-        .reference = batch_norm_reference,                                                         \
-        .differentiable = (gamma_) && (beta_)   ? 25                                               \
-                          : (gamma_) || (beta_) ? 9                                                \
-                                                : 1                                                \
+        .reference = batch_norm_reference, .differentiable = WEIGHTS(gamma_, beta_)                \
     }
-#define NORM_SUMS(text, x, c)                                                                    \
-    {                                                                                            \
-        .name = text, .op = &dl_op_batch_norm_sums, .attributes = NORM(1e-3f, true, true, true), \
-        .inputs = 4, .input = {x, x, F32(c), F32(c)},                                            \
-        .fill = {FILL_SIGNED, FILL_SIGNED, FILL_SIGNED, FILL_POSITIVE},                          \
-        .reference = sums_reference                                                              \
+#define NORM_SUMS(text, relu, gamma_, beta_, x, c)                      \
+    {                                                                   \
+        .name = text, .op = &dl_op_batch_norm_sums,                     \
+        .attributes = NORM_RELU(1e-3f, true, gamma_, beta_, relu),      \
+        .inputs = (relu) ? 4 + (gamma_) + (beta_) : 4,                  \
+        .input = {x, x, F32(c), F32(c), F32(c), F32(c)},                \
+        .fill = {FILL_SIGNED, FILL_SIGNED, FILL_SIGNED, FILL_POSITIVE}, \
+        .reference = sums_reference                                     \
     }
 #define INPUT_GRADIENT(text, of_x, x, c)                                                           \
     {                                                                                              \
@@ -257,6 +275,14 @@ static float own[ROWS * CHANNELS], mean_of[CHANNELS], variance_of[CHANNELS]; /* 
         .attributes = NORM(1e-3f, of_x, true, true), .inputs = (of_x) ? 7 : 5,                     \
         .input = {x, x, F32(c), F32(c), F32(c), F32(2 * (c)), SCALAR},                             \
         .fill = {FILL_SIGNED, FILL_SIGNED, FILL_SIGNED, FILL_POSITIVE}, .given = {[6] = GIVEN(7)}, \
+        .reference = input_gradient_reference                                                      \
+    }
+#define RELU_GRADIENT(text, x, c)                                                                  \
+    {                                                                                              \
+        .name = text, .op = &dl_op_batch_norm_input_gradient,                                      \
+        .attributes = NORM_RELU(1e-3f, true, true, true, 1), .inputs = 8,                          \
+        .input = {x, x, F32(c), F32(c), F32(c), F32(c), F32(2 * (c)), SCALAR},                     \
+        .fill = {FILL_SIGNED, FILL_SIGNED, FILL_SIGNED, FILL_POSITIVE}, .given = {[7] = GIVEN(7)}, \
         .reference = input_gradient_reference                                                      \
     }
 #define LAYER_NORM(text, gamma_, beta_, x, c)                                             \
@@ -330,13 +356,25 @@ static const op_sample samples[] = {
     FIXED("3 channels, 2 threads", true, true, F32(23333, 3), 3),
     FIXED("67 channels, 2 threads", true, true, F32(1000, 67), 67),
     FIXED("4097 channels", true, true, F32(17, 4097), 4097),
-    OWN("statistics of x, gamma and beta", true, true, F32(ROWS, CHANNELS), F32(CHANNELS),
+    OWN("statistics of x, gamma and beta", 0, true, true, F32(ROWS, CHANNELS), F32(CHANNELS),
         F32(CHANNELS), SCALAR),
-    OWN("statistics of x, images", true, true, F32(3, 4, 25, CHANNELS), F32(CHANNELS),
+    OWN("statistics of x, images", 0, true, true, F32(3, 4, 25, CHANNELS), F32(CHANNELS),
         F32(CHANNELS), SCALAR),
-    OWN("statistics of x, gamma alone", true, false, F32(ROWS, CHANNELS), F32(CHANNELS), SCALAR),
-    OWN("statistics of x, beta alone", false, true, F32(ROWS, CHANNELS), F32(CHANNELS), SCALAR),
-    OWN("statistics of x, neither", false, false, F32(ROWS, CHANNELS), SCALAR),
+    OWN("statistics of x, gamma alone", 0, true, false, F32(ROWS, CHANNELS), F32(CHANNELS), SCALAR),
+    OWN("statistics of x, beta alone", 0, false, true, F32(ROWS, CHANNELS), F32(CHANNELS), SCALAR),
+    OWN("statistics of x, neither", 0, false, false, F32(ROWS, CHANNELS), SCALAR),
+    OWN("relu, gamma and beta", 1, true, true, F32(ROWS, CHANNELS), F32(CHANNELS), F32(CHANNELS),
+        SCALAR),
+    OWN("relu, gamma alone", 1, true, false, F32(ROWS, CHANNELS), F32(CHANNELS), SCALAR),
+    OWN("relu, beta alone", 1, false, true, F32(ROWS, CHANNELS), F32(CHANNELS), SCALAR),
+    {.name = "relu, by hand",
+     .op = &dl_op_batch_norm,
+     .attributes = NORM_RELU(.25f, false, true, true, 1),
+     .inputs = 5,
+     .input = {F32(2, 2), F32(2), F32(2), F32(2), F32(2)},
+     .given = {GIVEN(1, 2, -11, 4), GIVEN(1, 4), GIVEN(3.75f, .75f), GIVEN(2, 3), GIVEN(10, 2)},
+     .expected = {GIVEN(10, 0, 0, 2)},
+     .reference = batch_norm_reference},
 
     {.name = "by hand",
      .op = &dl_op_batch_norm_sums,
@@ -346,11 +384,14 @@ static const op_sample samples[] = {
      .given = {GIVEN(1, 2, 3, 4), GIVEN(5, 6, 7, 8), GIVEN(3, 7), GIVEN(3.75f, .75f)},
      .expected = {GIVEN(4, 6, 7, 2)},
      .reference = sums_reference},
-    NORM_SUMS("one channel", F32(300, 1), 1),
-    NORM_SUMS("images", F32(2, 5, 4, 3), 3),
-    NORM_SUMS("255 x 16", F32(255, 16), 16),
-    NORM_SUMS("257 x 17", F32(257, 17), 17),
-    NORM_SUMS("1100 x 67", F32(1100, 67), 67),
+    NORM_SUMS("one channel", 0, true, true, F32(300, 1), 1),
+    NORM_SUMS("images", 0, true, true, F32(2, 5, 4, 3), 3),
+    NORM_SUMS("255 x 16", 0, true, true, F32(255, 16), 16),
+    NORM_SUMS("257 x 17", 0, true, true, F32(257, 17), 17),
+    NORM_SUMS("1100 x 67", 0, true, true, F32(1100, 67), 67),
+    NORM_SUMS("relu, images", 1, true, true, F32(2, 5, 4, 3), 3),
+    NORM_SUMS("relu, gamma alone", 1, true, false, F32(257, 17), 17),
+    NORM_SUMS("relu, beta alone", 1, false, true, F32(1100, 67), 67),
 
     {.name = "by hand, statistics of x",
      .op = &dl_op_batch_norm_input_gradient,
@@ -373,6 +414,8 @@ static const op_sample samples[] = {
     INPUT_GRADIENT("257 x 17", true, F32(257, 17), 17),
     INPUT_GRADIENT("1000 x 67", true, F32(1000, 67), 67),
     INPUT_GRADIENT("statistics given", false, F32(255, 16), 16),
+    RELU_GRADIENT("relu, images", F32(2, 5, 4, 3), 3),
+    RELU_GRADIENT("relu, 1000 x 67", F32(1000, 67), 67),
 
     {.name = "by hand",
      .op = &dl_op_layer_norm,
