@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -60,12 +61,17 @@ class Benchmark:
         self.failures.append({"part": part, "why": str(why)})
         print(f"  FAILED {part}: {why}", flush=True)
 
-    def part(self, name, work, *arguments):
-        """Runs one part; what it returns stands under its name."""
+    def within(self, seconds):
+        """As long as is asked for, but not beyond the end of the part."""
+        return min(seconds, max(self.end_of_part - time.monotonic(), 1))
+
+    def part(self, name, most, work, *arguments):
+        """Runs one part, for `most` seconds at most; what it returns stands under its name."""
         if self.left() < 10:
             self.fail(name, "no time was left; give more with --budget, or name parts with --only")
             return
         begun = time.monotonic()
+        self.end_of_part = begun + min(most, self.left() + 60)
         print(f"{name} ...", flush=True)
         try:
             result = work(*arguments)
@@ -82,25 +88,30 @@ class Benchmark:
 
     # ---- steps of a job: dltrain, floor, PyTorch ----
 
-    def steps_of(self, ms, big):
-        return max(1 if self.options.quick and big else 2, min(5000, int(self.seconds() * 1e3 / ms)))
-
-    def bench(self, job, ranks, threads, steps, warmup, more=(), batch=None, cores=None, timeout=240):
+    def bench(self, job, ranks, threads, steps, warmup, more=(), batch=None, cores=None):
         return self.dltrain.bench(job.file, jobs.sets(job, batch) + list(more), ranks, threads, steps, warmup,
-                                  timeout, cores)
+                                  self.within(240), cores)
+
+    def calibrate(self, job, ranks, threads, cores=None):
+        """What a first short run tells, and how many steps make a turn."""
+        first = self.bench(job, ranks, threads, 1 if job.big else 5, 1 if job.big else 5, cores=cores)
+        count = int(self.seconds() / first["step"]["median"])
+        return first, max(1 if self.options.quick and job.big else 2, min(5000, count))
+
+    @staticmethod
+    def warmup(job, count):
+        return 1 if job.big else max(2, min(200, count // 4))
 
     def steps(self, job, ranks, threads, limit):
         deadline = time.monotonic() + limit
-        first = self.bench(job, ranks, threads, 2, 2)
-        count = self.steps_of(first["step"]["median"] * 1e3, job.big)
+        first, count = self.calibrate(job, ranks, threads)
         sides, opened, missing = {}, [], {}
         result = {"job": job.file, "model": job.model, "precision": job.precision, "batch": job.batch, "ranks": ranks,
                   "changed": jobs.sets(job), "threads": threads, "parameters": first["parameters"], "missing": missing}
         latest = {}
 
         def ours():
-            warmup = max(2, min(200, count // 4)) if not job.big else 2
-            latest["dltrain"] = self.bench(job, ranks, threads, count, warmup)
+            latest["dltrain"] = self.bench(job, ranks, threads, count, self.warmup(job, count))
             return latest["dltrain"]["step"]["median"] * 1e3
         sides["dltrain"] = ours
         try:
@@ -123,14 +134,14 @@ class Benchmark:
     def open_floor(self, job, ranks, threads, sides, opened, missing, latest):
         try:
             words = [word for word in jobs.sets(job) if not word.startswith("precision")]
-            floor = Floor(self.build, job.file, words, ranks, threads, job.precision, 180)
+            floor = Floor(self.build, job.file, words, ranks, threads, job.precision, self.within(180))
         except Failure as why:
             missing["floor"] = str(why)
             return
         opened.append(floor)
 
         def bare():
-            latest["floor"] = floor.step(self.seconds(), 120)
+            latest["floor"] = floor.step(self.seconds(), self.within(120))
             return latest["floor"]["step_ms"]
         bare()
         sides["floor"] = bare
@@ -143,7 +154,7 @@ class Benchmark:
                 "precision": job.precision, "optimizer": job.optimizer, "smoothing": job.smoothing}
         try:
             torch, settings = tune(self.python, work, ranks, threads, self.cores, job.big,
-                                   0.2 if self.options.quick else 0.5, left * 0.4)
+                                   0.2 if self.options.quick else 0.5, left * 0.4, self.end_of_part)
         except Failure as why:
             missing["torch"] = str(why)
             return
@@ -156,18 +167,19 @@ class Benchmark:
         if self.options.compile == "no" or (self.options.compile == "small" and (job.big or self.options.quick)):
             return
         try:
-            compiled = Torch(self.python, work, ranks, threads, self.cores, settings["variables"], 60)
+            compiled = Torch(self.python, work, ranks, threads, self.cores, settings["variables"],
+                             self.within(60))
             opened.append(compiled)
             words = {k: settings[k] for k in ("channels_last", "optimizer", "threads")}
-            result["compile_s"] = compiled.setup({**words, "compile": True}, 120)["first_step_s"]
+            result["compile_s"] = compiled.setup({**words, "compile": True}, self.within(120))["first_step_s"]
             sides["torch_compile"] = self.timed(compiled)
         except Failure as why:
             missing["torch_compile"] = str(why)
 
     def timed(self, torch):
-        one = torch.step(2, 120)
+        one = torch.step(1, self.within(120))
         count = max(1, min(5000, int(self.seconds() * 1e3 / one)))
-        return lambda: torch.step(count, 240)
+        return lambda: torch.step(count, self.within(240))
 
     def in_turn(self, sides, pairs, deadline, missing):
         """Milliseconds a step of each side, `pairs` times; the order turns round each time."""
@@ -203,7 +215,7 @@ class Benchmark:
             ours.append(self.bench(job, 1, 2, 1, 1))
             if self.python:
                 out = run([self.python, os.path.join(HERE, "torch_step.py"), "--first",
-                           os.path.join(folder, files.NAMES[0]), os.path.join(folder, files.NAMES[1])], 120)
+                           os.path.join(folder, files.NAMES[0]), os.path.join(folder, files.NAMES[1])], self.within(60))
                 theirs.append(json.loads(out.strip().splitlines()[-1]))
         result = {"data": self.data}
         for key in ("start_to_first_step", "peak_memory"):
@@ -225,8 +237,9 @@ class Benchmark:
                 gloo = Torch(self.python, work, 2, 1, self.cores, {}, 60)
             for megabytes in (1, 25, 100):
                 floats = megabytes * 250000
-                theirs = gloo.reduce(floats, turns, 60) if gloo else None
-                out = run(["mpirun", "-np", "2", os.path.join(self.build, "bench_sums"), str(floats), str(turns)], 120)
+                theirs = gloo.reduce(floats, turns, self.within(60)) if gloo else None
+                out = run(["mpirun", "-np", "2", os.path.join(self.build, "bench_sums"), str(floats), str(turns)],
+                          self.within(60))
                 one = json.loads(out.strip().splitlines()[-1])
                 row = {"megabytes": megabytes, "communicator": one["communicator"], "library": one["library"]}
                 for name in ("dltrain_ms", "mpi_ms", "mpi_in_place_ms"):
@@ -246,11 +259,12 @@ class Benchmark:
     def any_ranks(self, job, ranks, threads):
         ways = {"run": [], "4 shards": ["reproducible=any_ranks", "shards=4"],
                 "8 shards": ["reproducible=any_ranks", "shards=8"]}
-        ms = self.bench(job, ranks, threads, 2, 2)["step"]["median"] * 1e3
-        count = self.steps_of(ms, job.big)
+        _, count = self.calibrate(job, ranks, threads)
+        count = max(count // 2, 2)
 
         def way(more):
-            return lambda: self.bench(job, ranks, threads, count, max(2, count // 4), more)["step"]["median"] * 1e3
+            warmup = self.warmup(job, count)
+            return lambda: self.bench(job, ranks, threads, count, warmup, more)["step"]["median"] * 1e3
         times = self.in_turn({"dltrain" if name == "run" else name: way(more) for name, more in ways.items()},
                              self.pairs(False), time.monotonic() + 60, {})
         result = {"job": job.file, "batch": job.batch, "ranks": ranks, "threads": threads}
@@ -259,9 +273,8 @@ class Benchmark:
 
     def weak(self, job):
         """The same batch for each rank: 1 rank on one core, 2 ranks on two, a thread each."""
-        ms = self.bench(job, 1, 1, 2, 2, cores={self.cores[0]})["step"]["median"] * 1e3
-        count = self.steps_of(ms, job.big)
-        warmup = 2 if job.big else max(2, count // 4)
+        _, count = self.calibrate(job, 1, 1, {self.cores[0]})
+        warmup = self.warmup(job, count)
         one, two = [], []
 
         def alone():
@@ -278,7 +291,8 @@ class Benchmark:
     def loaders(self):
         rows = []
         for name, job, read in files.loader_jobs(self.scratch, self.options.quick):
-            out = run([os.path.join(self.build, "bench_loader"), job, "3" if self.options.quick else "7"] + read, 120)
+            out = run([os.path.join(self.build, "bench_loader"), job, "3" if self.options.quick else "7"] + read,
+                      self.within(60))
             one = json.loads(out.strip().splitlines()[-1])
             plain = one["plain_read_s"]
             row = {"form": name, "samples": one["samples"], "bytes": one["bytes"], "batch": one["batch"],
@@ -290,26 +304,29 @@ class Benchmark:
             rows.append(row)
         return {"rows": rows}
 
-    def run_all(self):
+    def run_steps(self, big):
+        quick = self.options.quick
         for job in jobs.JOBS:
-            if not self.wanted(job.name, "steps", "big" if job.big else "small"):
+            if job.big != big or not self.wanted(job.name, "steps", "big" if big else "small"):
                 continue
             for ranks, threads in self.options.configs:
-                limit = (45 if self.options.quick else 120) if job.big else (30 if self.options.quick else 60)
-                self.part(f"steps {job.name} {ranks}x{threads}", self.steps, job, ranks, threads, limit)
+                limit = (45 if quick else 120) if big else (30 if quick else 75)
+                self.part(f"steps {job.name} {ranks}x{threads}", 2.5 * limit, self.steps, job, ranks, threads, limit)
+
+    def run_all(self):
+        self.run_steps(False)
         if self.wanted("start"):
-            self.part("start", self.start)
+            self.part("start", 90, self.start)
         if self.wanted("allreduce"):
-            self.part("allreduce", self.allreduce)
+            self.part("allreduce", 90, self.allreduce)
         for name in ("mlp", "convnet"):
-            if self.wanted("any_ranks"):
-                for ranks, threads in self.options.configs:
-                    self.part(f"any_ranks {name} {ranks}x{threads}", self.any_ranks, jobs.BY_NAME[name], ranks, threads)
-        for name in ("convnet", "cifar", "resnet50-bf16"):
-            if self.wanted("weak"):
-                self.part(f"weak {name}", self.weak, jobs.BY_NAME[name])
+            for ranks, threads in self.options.configs if self.wanted("any_ranks") else ():
+                self.part(f"any_ranks {name} {ranks}x{threads}", 90, self.any_ranks, jobs.BY_NAME[name], ranks, threads)
+        for name in ("convnet", "cifar", "resnet50-bf16") if self.wanted("weak") else ():
+            self.part(f"weak {name}", 120, self.weak, jobs.BY_NAME[name])
         if self.wanted("loaders"):
-            self.part("loaders", self.loaders)
+            self.part("loaders", 90, self.loaders)
+        self.run_steps(True)
 
     def results(self):
         return {"format": "dltrain-benchmark 1", "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -354,6 +371,7 @@ def read_options():
 
 def main():
     options = read_options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to clean up, and keep what was measured
     scratch = tempfile.mkdtemp(prefix="dltrain-bench-")
     try:
         benchmark = Benchmark(options, scratch)

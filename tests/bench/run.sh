@@ -13,6 +13,7 @@ command -v python3 >/dev/null || { echo "the benchmark needs python3 (apt-get in
 case " $* " in *" --help "*) exec python3 tests/bench/bench.py --build build "$@" ;; esac
 sh launcher/setup.sh
 . launcher/mpi_env.sh
+export PYTHONDONTWRITEBYTECODE=1
 # Whoever is measured decides how its own threads wait.
 unset GOMP_SPINCOUNT OMP_WAIT_POLICY OMP_NUM_THREADS OMP_PROC_BIND DLTRAIN_THREADS LD_PRELOAD 2>/dev/null || true
 

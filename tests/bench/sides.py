@@ -21,9 +21,10 @@ class Failure(Exception):
     """Why a part of the benchmark is missing, in one line."""
 
 
-def last_line(text):
-    lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "no output"
+def in_a_line(text):
+    """What a program said when it failed: the last line of a Python traceback, else the first line."""
+    lines = [line for line in text.strip().splitlines() if line.strip(" -")]
+    return lines[-1 if "Traceback" in text else 0][:300] if lines else "no output"
 
 
 def end(process):
@@ -50,7 +51,7 @@ def run(command, timeout, env=None, cores=None):
         end(process)
         raise
     if process.returncode:
-        raise Failure(f"{name}: exit {process.returncode}: {last_line(err or out)}")
+        raise Failure(f"{name}: exit {process.returncode}: {in_a_line(err or out)}")
     return out
 
 
@@ -113,7 +114,7 @@ class Processes:
 
     def complaint(self, i):
         self.errors[i].seek(0)
-        return last_line(self.errors[i].read())
+        return in_a_line(self.errors[i].read())
 
     def hear(self, timeout):
         deadline, answers = time.monotonic() + timeout, []

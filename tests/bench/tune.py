@@ -7,21 +7,26 @@ from sides import WAITING, Failure, Torch, allocators
 
 def measure(torch, seconds, timeout):
     one = torch.step(1, timeout)
-    steps = max(1, min(2000, int(seconds * 1e3 / max(one, 1e-3))))
-    return torch.step(steps, timeout)
+    steps = min(2000, int(seconds * 1e3 / max(one, 1e-3)))
+    return torch.step(steps, timeout) if steps > 1 else one
 
 
 class Tuning:
-    def __init__(self, start, seconds, deadline):
-        self.start, self.seconds, self.deadline = start, seconds, deadline
+    """Nothing new is tried after `deadline`; no answer is waited for after `end`."""
+
+    def __init__(self, start, seconds, deadline, end):
+        self.start, self.seconds, self.deadline, self.end = start, seconds, deadline, end
         self.tried, self.best = [], None
 
     def left(self):
         return max(self.deadline - time.monotonic(), 0)
 
+    def patience(self):
+        return min(120, max(self.end - time.monotonic(), 1))
+
     def try_setting(self, torch, environment, options):
-        self.parameters = torch.setup(options, 60 + self.left())["parameters"]
-        ms = measure(torch, self.seconds, 60 + self.left())
+        self.parameters = torch.setup(options, self.patience())["parameters"]
+        ms = measure(torch, self.seconds, self.patience())
         self.tried.append({"environment": environment, **options, "ms": ms})
         if self.best is None or ms < self.best[0]:
             self.best = (ms, environment, options)
@@ -36,11 +41,11 @@ class Tuning:
             torch.close()
 
 
-def tune(python, job, ranks, threads, cores, big, seconds, budget):
+def tune(python, job, ranks, threads, cores, big, seconds, budget, end):
     """The processes in their best setting, ready; and what was tried."""
     def start(env):
-        return Torch(python, job, ranks, threads, cores, env, 120)
-    t = Tuning(start, seconds, time.monotonic() + budget)
+        return Torch(python, job, ranks, threads, cores, env, min(120, max(end - time.monotonic(), 1)))
+    t = Tuning(start, seconds, time.monotonic() + budget, end)
     ways = ["fused"] if job["optimizer"]["name"] == "sgd" else ["foreach", "each"]
     layouts = [False] if job["model"] == "mlp" else [True, False]
     counts = [threads] if threads == 1 or big else [threads, 1]
@@ -64,7 +69,7 @@ def tune(python, job, ranks, threads, cores, big, seconds, budget):
         chosen = environments[t.best[1]]
     torch = start(chosen)
     try:
-        parameters = torch.setup(t.best[2], 120)["parameters"]
+        parameters = torch.setup(t.best[2], t.patience())["parameters"]
     except Failure:
         torch.close()
         raise
