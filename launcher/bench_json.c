@@ -108,6 +108,8 @@ static json_t *processor_name(void) {
 
 static void put_setting(json_t *top, const dl_bench *b) {
     const dl_session *s = b->session;
+    dl_exec_report report;
+    dl_exec_describe(b->exec, &report);
     put(top, "format", json_string("dltrain-bench 1"));
     put(top, "job", json_string(dl_text(s->job, "name")));
     put(top, "dltrain", json_string(DL_VERSION));
@@ -117,6 +119,7 @@ static void put_setting(json_t *top, const dl_bench *b) {
     put(top, "ranks", json_integer(s->comm->size));
     put(top, "threads", json_integer(s->threads));
     put(top, "communicator", json_string(s->comm->table->name));
+    put(top, "overlap", json_boolean(report.overlap));
     put(top, "reproducible", json_string(s->any_ranks ? "any_ranks" : "run"));
     put(top, "precision", json_string(dl_text(s->job, "precision")));
     put(top, "batch_size", json_integer(b->batches.options.batch));

@@ -81,7 +81,9 @@ static void print_part(const char *name, double seconds, double step, const char
 }
 
 static void print_parts(const dl_bench *b, const dl_bench_rank *mean) {
-    bool alone = b->session->comm->size == 1;
+    dl_exec_report report;
+    dl_exec_describe(b->exec, &report);
+    bool alone = b->session->comm->size == 1, overlaps = report.overlap;
     printf("\nStep            ms          share   parts timed, mean%s\n",
            alone ? "" : " over the ranks");
     char reading[128];
@@ -90,7 +92,9 @@ static void print_parts(const dl_bench *b, const dl_bench_rank *mean) {
     print_part("input", mean->input, mean->step, reading);
     print_part("compute", mean->part[DL_RUN_COMPUTE], mean->step, "forward and backward");
     print_part("communication", mean->part[DL_RUN_COMMUNICATION], mean->step,
-               alone ? "sums over pieces of the batch" : "none of it hidden behind compute");
+               alone      ? "sums over pieces of the batch"
+               : overlaps ? "what compute did not hide, and the waiting"
+                          : "none of it hidden behind compute");
     print_part("update", mean->part[DL_RUN_UPDATE], mean->step, "");
     print_part("waiting", mean->part[DL_RUN_WAITING], mean->step, "for the last rank");
     print_part("other", mean->other, mean->step, "");

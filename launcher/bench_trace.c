@@ -81,6 +81,8 @@ static void write_span(FILE *file, const dl_bench *b, int rank, const dl_exec_sp
 static void write_all(FILE *file, const dl_bench *b, const dl_exec_span *all, int64_t most,
                       const int64_t *count) {
     int lanes = dl_exec_lanes(b->exec);
+    dl_exec_report report;
+    dl_exec_describe(b->exec, &report);
     char name[512];
     dl_json_quote(name, sizeof name, dl_text(b->session->job, "name"));
     fprintf(file, "{\"displayTimeUnit\":\"ms\",\"otherData\":{\"job\":%s},\"traceEvents\":[\n",
@@ -92,7 +94,9 @@ static void write_all(FILE *file, const dl_bench *b, const dl_exec_span *all, in
                 r ? ",\n" : "", r, r);
         for (int lane = 0; lane <= lanes; lane++) {
             char text[32] = "reading ahead";
-            if (lane < lanes)
+            if (lane == lanes - 1 && report.overlap)
+                snprintf(text, sizeof text, "sums");
+            else if (lane < lanes)
                 snprintf(text, sizeof text, "thread %d", lane);
             fprintf(file,
                     ",\n{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":%d,\"tid\":%d,\"args\":{"

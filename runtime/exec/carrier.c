@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "runtime/base/clock.h"
 #include "runtime/exec/internal.h"
 
 struct dl_carrier {
@@ -31,11 +32,17 @@ static void *carry(void *argument) {
             pthread_cond_wait(&carrier->ready, &carrier->mutex);
         if (carrier->leaving)
             break;
-        dl_sum *sum = carrier->exec->sum[v->units[carrier->next].sum];
+        int collective = carrier->next;
+        dl_sum *sum = carrier->exec->sum[v->units[collective].sum];
         pthread_mutex_unlock(&carrier->mutex);
         sum->comm->patient = true; /* ours alone until the phase ends */
+        double start = dl_seconds();
         dl_status status = dl_sum_run(sum, carrier->leaves, NULL);
         sum->comm->patient = false;
+        profile *p = carrier->exec->profile;
+        if (p && p->nodes)
+            dl_profile_note(p, carrier->exec->workers, collective, start, 0,
+                            v->units[collective].bytes);
         pthread_mutex_lock(&carrier->mutex);
         carrier->next = status == DL_OK ? carrier->next + 1 : carrier->end;
         if (status != DL_OK) {

@@ -207,6 +207,7 @@ void dl_exec_describe(const dl_exec *exec, dl_exec_report *report) {
         report->inner_collectives += v->units[u].phase < exec->last_shard_phase;
     }
     report->collectives = exec->collectives;
+    report->overlap = exec->carrier != NULL;
     report->local_leaves = exec->local_leaves;
     for (int i = 0; i < exec->variants; i++) {
         v = exec->variant[i];

@@ -83,6 +83,7 @@ typedef struct dl_exec_report {
     size_t workspace, packed, shared, reduction;
     int64_t collective_floats; /* summed in a step */
     int inner_collectives;     /* those that work of the shards waits for */
+    bool overlap;              /* the others are summed while leaves still compute */
 } dl_exec_report;
 void dl_exec_describe(const dl_exec *exec, dl_exec_report *report);
 void dl_exec_print(const dl_exec *exec, FILE *file); /* its nodes, a line each */
@@ -107,6 +108,9 @@ typedef enum dl_run_part {
     DL_RUN_PARTS
 } dl_run_part;
 
+/* With overlap, communication is what of it no compute hid, and holds the waiting: the sums are
+ * timed as nodes, on the lane after the team's. */
+
 /* What was timed, by slot: the nodes in running order, the parts, then work around the nodes. */
 typedef struct dl_exec_slot {
     const char *op, *name; /* row and layer; of a part: "part" and its name */
@@ -116,7 +120,7 @@ typedef struct dl_exec_slot {
 } dl_exec_slot;
 
 typedef struct dl_exec_span {
-    int slot, lane; /* lane: of the team's threads, 0 the calling one */
+    int slot, lane; /* lane: of the team's threads, 0 the calling one; then that of the sums */
     double start, seconds;
 } dl_exec_span;
 

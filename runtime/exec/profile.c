@@ -33,7 +33,7 @@ dl_status dl_exec_measure(dl_exec *exec, dl_measure level, int spans) {
     p->nodes = level == DL_MEASURE_NODES;
     p->count = exec->variant[0]->count;
     p->slots = p->count + DL_RUN_PARTS + AROUND;
-    p->lanes = exec->workers;
+    p->lanes = dl_exec_lanes(exec);
     p->capacity = spans;
     size_t lanes = (size_t)p->lanes, kept = sizeof *p->span * lanes * (size_t)spans;
     p->sum = dl_alloc(sizeof *p->sum * lanes * (size_t)p->slots);
@@ -103,7 +103,7 @@ double dl_exec_part(const dl_exec *exec, dl_run_part part) {
 }
 
 int dl_exec_lanes(const dl_exec *exec) {
-    return exec->workers;
+    return exec->workers + (exec->carrier != NULL);
 }
 
 const dl_exec_span *dl_exec_spans(const dl_exec *exec, int lane, int *count) {

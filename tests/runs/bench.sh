@@ -43,6 +43,8 @@ prints "bench prints rows and layers" '^dense_1 +'
 bench "bench on 2 ranks" 2 30 3
 bench "bench on 2 ranks over MPI" 2 5 2 --set comm.backend=mpi
 bench "bench on 3 ranks" 3 5 1
+bench "bench with overlap" 2 25 2 --set comm.overlap=always
+prints "bench prints the sums beside compute" 'what compute did not hide'
 bench "bench with shards side by side" 1 25 2 --set reproducible=any_ranks --set shards=4
 bench "bench with shards on 2 ranks" 2 5 1 --set reproducible=any_ranks --set shards=5
 bench "bench with micro-batches" 2 5 1 --set accumulate=3
