@@ -233,6 +233,21 @@ done:
     return status;
 }
 
+static dl_status half_of(dl_dtype dtype, bool *half) {
+    *half = dtype == DL_BF16;
+    return *half || dtype == DL_F32 ? DL_OK
+                                    : dl_fail(DL_INTERNAL, "an expression cannot read or write %s",
+                                              dl_dtype_text(dtype));
+}
+
+dl_status dl_expr_store(dl_expr_program *program, const dl_dtype *inputs, const dl_dtype *outputs) {
+    for (int s = 0; s < program->inputs; s++)
+        DL_TRY(half_of(inputs[program->input[s]], &program->half_in[program->input[s]]));
+    for (int o = 0; o < program->outputs; o++)
+        DL_TRY(half_of(outputs[o], &program->half_out[o]));
+    return DL_OK;
+}
+
 void dl_expr_program_free(dl_expr_program *program) {
     if (!program)
         return;

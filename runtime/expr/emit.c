@@ -113,7 +113,9 @@ static void put_step(writer *w, int at, const char *indent) {
 static void put_load(writer *w, int slot, const char *indent) {
     int input = w->p->input[slot];
     dl_expr_access access = w->access[input];
-    put(w->t, "%sconst float x%d = ((const float *)call.in[%d])[", indent, input, input);
+    bool half = w->p->half_in[input];
+    put(w->t, "%sconst float x%d = %s((const %s *)call.in[%d])[", indent, input,
+        half ? "dl_m_from_bf16(" : "", half ? "uint16_t" : "float", input);
     if (w->same[slot])
         put(w->t, "0");
     else
@@ -122,7 +124,7 @@ static void put_load(writer *w, int slot, const char *indent) {
         put(w->t, " / %" PRId64 "u", access.div);
     if (!w->same[slot] && access.mod < (w->count + access.div - 1) / access.div)
         put(w->t, " %% %" PRId64 "u", access.mod);
-    put(w->t, "];\n");
+    put(w->t, half ? "]);\n" : "];\n");
 }
 
 /* Names inputs and constants, and finds what is the same for every element: steps of one slot come
@@ -180,8 +182,9 @@ static void put_body(writer *w) {
         else
             put_step(w, i, "        ");
     for (int o = 0; o < p->outputs; o++)
-        put(w->t, "        ((float *)call.out[%d])[e] = dl_m_canonical(%s);\n", o,
-            w->name[p->output[o].slot]);
+        put(w->t, "        ((%s *)call.out[%d])[e] = %s(%s);\n",
+            p->half_out[o] ? "uint16_t" : "float", o,
+            p->half_out[o] ? "dl_m_to_bf16" : "dl_m_canonical", w->name[p->output[o].slot]);
     put(w->t, "    }\n}\n");
 }
 

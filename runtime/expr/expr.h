@@ -23,6 +23,7 @@
 #include "runtime/base/memory.h"
 #include "runtime/base/philox.h"
 #include "runtime/base/status.h"
+#include "runtime/base/type.h"
 
 /*  operation  arity  word in expressions ("" = an operator or internal) */
 #define DL_EXPR_LIST(X)                                                           \
@@ -159,9 +160,16 @@ dl_status dl_expr_compile(const dl_expr *const *outputs, int output_count, int i
                           dl_expr_program **out);
 void dl_expr_program_free(dl_expr_program *program);
 
-/* Runs elements [first, last) of `count`. in[i], out[j]: float32; out[j] may be in[i] when that
- * access is full. `random` with `sample_elements` (elements a sample) keys uniform and normal; NULL
- * if there are none. Allocates nothing; any thread, several at once. */
+/* Says, before the first run, how the program's inputs and outputs lie in memory: DL_F32 (unless
+ * this is called) or DL_BF16. Arithmetic stays float32: bfloat16 is widened as it is read, and
+ * rounded to nearest, ties to even, as it is written (NaN: 0x7fc0). The pointers of dl_expr_run to
+ * bfloat16 are those of its memory, cast. */
+dl_status dl_expr_store(dl_expr_program *program, const dl_dtype *inputs, const dl_dtype *outputs);
+
+/* Runs elements [first, last) of `count`. in[i], out[j]: as dl_expr_store says; out[j] may be in[i]
+ * when that access is full and both have the same element type. `random` with `sample_elements`
+ * (elements a sample) keys uniform and normal; NULL if there are none. Allocates nothing; any
+ * thread, several at once. */
 void dl_expr_run(const dl_expr_program *program, const float *const *in,
                  const dl_expr_access *access, float *const *out, int64_t count, int64_t first,
                  int64_t last, const dl_random *random, int64_t sample_elements);

@@ -15,6 +15,7 @@
 
 #ifdef __CUDACC__
 #ifdef __CUDACC_RTC__ /* comes without headers */
+typedef unsigned short uint16_t;
 typedef int int32_t;
 typedef unsigned uint32_t;
 typedef long long int64_t;
@@ -64,6 +65,18 @@ DL_MATH double dl_m_double(uint64_t u) {
 /* One NaN for all: what programs store. */
 DL_MATH float dl_m_canonical(float x) {
     return x != x ? DL_FLOAT(DL_NAN_BITS) : x;
+}
+
+/* bfloat16 is the upper half of a float32: widening is exact. */
+DL_MATH float dl_m_from_bf16(uint16_t half) {
+    return DL_FLOAT((uint32_t)half << 16);
+}
+
+/* To nearest, ties to even, denormals kept; any NaN is 0x7fc0. The carry may reach infinity. */
+DL_MATH uint16_t dl_m_to_bf16(float x) {
+    uint32_t bits = DL_BITS(x);
+    uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    return (uint16_t)(x != x ? DL_NAN_BITS >> 16 : rounded);
 }
 
 DL_MATH float dl_m_abs(float x) {

@@ -31,6 +31,8 @@ struct dl_expr_program {
     int inputs, outputs, constants, slots, steps, block;
     int input[DL_EXPR_MAX_INPUTS];     /* which input is in slot i */
     int last_read[DL_EXPR_MAX_INPUTS]; /* step that reads slot i last */
+    bool half_in[DL_EXPR_MAX_INPUTS];  /* input i lies in memory as bfloat16 */
+    bool half_out[DL_EXPR_MAX_OUTPUTS];
     float *constant;
     dl_program_step *step;
     dl_program_output output[DL_EXPR_MAX_OUTPUTS];

@@ -1,8 +1,10 @@
 /* Runs a program block by block. Inputs that run along the output and outputs that nothing reads
- * again are used where they are; others pass through slots in a frame on the stack. The last few
+ * again are used where they are if they are float32; others pass through slots in a frame on the
+ * stack. The last few
  * elements (less than a group) always pass through slots, so that loops see whole groups. */
 #include <string.h>
 
+#include "runtime/expr/math.h"
 #include "runtime/expr/program.h"
 
 enum { VARIES, CONSTANT, MADE };
@@ -35,14 +37,32 @@ static void fill(float *dst, float value, int64_t count) {
         dst[i] = value;
 }
 
+/* An input in memory: float32, or bfloat16 where `half`. */
+typedef struct source {
+    const void *at;
+    bool half;
+} source;
+
+static float one_of(source in, int64_t index) {
+    return in.half ? dl_m_from_bf16(((const uint16_t *)in.at)[index])
+                   : ((const float *)in.at)[index];
+}
+
+static void copy(const runner *r, float *dst, source in, int64_t first, int64_t count) {
+    if (in.half)
+        r->p->lanes->widen(dst, (const uint16_t *)in.at + first, count);
+    else
+        memcpy(dst, (const float *)in.at + first, (size_t)count * sizeof *dst);
+}
+
 /* Elements first .. first + count of input (e / div) % mod into dst. */
-static void gather(float *dst, const float *in, dl_expr_access access, int64_t first,
+static void gather(const runner *r, float *dst, source in, dl_expr_access access, int64_t first,
                    int64_t count) {
     if (access.div > 1) { /* runs of one value */
         int64_t index = first / access.div % access.mod, left = access.div - first % access.div;
         for (int64_t i = 0; i < count;) {
             int64_t run = left < count - i ? left : count - i;
-            fill(dst + i, in[index], run);
+            fill(dst + i, one_of(in, index), run);
             i += run;
             index = index + 1 == access.mod ? 0 : index + 1;
             left = access.div;
@@ -51,10 +71,10 @@ static void gather(float *dst, const float *in, dl_expr_access access, int64_t f
     }
     int64_t at = first % access.mod;
     int64_t done = access.mod - at < count ? access.mod - at : count;
-    memcpy(dst, in + at, (size_t)done * sizeof *dst);
+    copy(r, dst, in, at, done);
     if (done < count) { /* the rest of one period, which then is doubled */
         int64_t more = at < count - done ? at : count - done;
-        memcpy(dst + done, in, (size_t)more * sizeof *dst);
+        copy(r, dst + done, in, 0, more);
         done += more;
     }
     for (int64_t period = access.mod; done < count;) {
@@ -69,23 +89,24 @@ static void gather(float *dst, const float *in, dl_expr_access access, int64_t f
 static void load(runner *r, int64_t first, int64_t count, bool tail) {
     const dl_expr_program *p = r->p;
     for (int s = 0; s < p->inputs; s++) {
-        const float *in = r->in[p->input[s]];
+        source in = {r->in[p->input[s]], p->half_in[p->input[s]]};
         dl_expr_access access = r->access[p->input[s]];
-        if (r->full[s] && !tail) {
-            r->slot[s] = (float *)(uintptr_t)(in + first); /* only read */
+        const float *wide = in.at; /* only read, and only where it is float32 */
+        if (r->full[s] && !tail && !in.half) {
+            r->slot[s] = (float *)(uintptr_t)(wide + first);
             continue;
         }
         if (access.mod == 1) {
             if (!r->started)
-                fill(home(r, s), in[0], r->filled);
+                fill(home(r, s), one_of(in, 0), r->filled);
             continue;
         }
-        if (access.div == 1 && !tail && first % access.mod + count <= access.mod) {
-            r->slot[s] = (float *)(uintptr_t)(in + first % access.mod);
+        if (access.div == 1 && !tail && !in.half && first % access.mod + count <= access.mod) {
+            r->slot[s] = (float *)(uintptr_t)(wide + first % access.mod);
             continue;
         }
         r->slot[s] = home(r, s);
-        gather(r->slot[s], in, access, first, count);
+        gather(r, r->slot[s], in, access, first, count);
         if (tail)
             fill(r->slot[s] + count, 0.0f, DL_LANE_GROUP - count);
     }
@@ -124,7 +145,10 @@ static void block(runner *r, int64_t first, int64_t count) {
     for (int i = 0; i < p->steps; i++)
         step(r, i, first, groups);
     for (int o = 0; o < p->outputs; o++)
-        if (!r->direct[o] || tail)
+        if (p->half_out[o])
+            p->lanes->narrow((uint16_t *)(void *)r->out[o] + first, r->slot[p->output[o].slot],
+                             count);
+        else if (!r->direct[o] || tail)
             memcpy(r->out[o] + first, r->slot[p->output[o].slot], (size_t)count * sizeof(float));
     r->started = true;
 }
@@ -198,7 +222,8 @@ void dl_expr_run(const dl_expr_program *program, const float *const *in,
         r.constant[i] = same[s->dst] ? CONSTANT : VARIES;
     }
     for (int o = 0; o < p->outputs; o++) {
-        r.direct[o] = true; /* unless it lies on an input that is read after it is written */
+        /* Unless it lies on an input that is read after it is written. */
+        r.direct[o] = !p->half_out[o];
         for (int s = 0; s < p->inputs; s++)
             if (in[p->input[s]] == out[o] && p->last_read[s] > p->output[o].step)
                 r.direct[o] = false;

@@ -24,6 +24,8 @@ uint64_t dl_graph_hash(const dl_graph *graph) {
         hash = dl_hash(node->input, sizeof *node->input * (size_t)node->inputs, hash);
         if (node->op == &dl_op_pointwise)
             hash = hash_expressions(node->attributes, hash);
+        for (int o = 0; o < node->outputs; o++)
+            hash = dl_hash(&graph->value[node->output + o].type.dtype, sizeof(dl_dtype), hash);
         for (int o = 0; o < node->outputs && node->shared; o++)
             hash = dl_hash(&graph->value[node->output + o].type, sizeof(dl_type), hash);
     }
@@ -52,8 +54,10 @@ void dl_graph_print(const dl_graph *graph, FILE *file) {
     char shape[DL_SHAPE_TEXT];
     for (int n = 0; n < graph->nodes; n++) {
         const dl_graph_node *node = &graph->node[n];
-        fprintf(file, "%s %%%d %s = %s", node->shared ? "shared" : "shard ", node->output,
-                dl_shape_text(dl_type_of(graph, node->output), false, shape), node->op->name);
+        const dl_type *type = dl_type_of(graph, node->output);
+        fprintf(file, "%s %%%d %s%s = %s", node->shared ? "shared" : "shard ", node->output,
+                dl_shape_text(type, false, shape), type->dtype == DL_BF16 ? " bf16" : "",
+                node->op->name);
         for (int i = 0; i < node->inputs; i++)
             print_value(graph, node->input[i], file);
         if (node->op == &dl_op_pointwise) {

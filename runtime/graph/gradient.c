@@ -31,7 +31,7 @@ static bool arrive(tracer *trace, dl_value at, dl_value gradient) {
     return true;
 }
 
-/* The sum of all that arrived at a value; -1 if nothing did. */
+/* The sum of all that arrived at a value, of the value's type; -1 if nothing did. */
 static dl_value collect(tracer *trace, dl_value at) {
     dl_graph *graph = trace->graph;
     if (trace->total[at] >= 0 || !trace->arrivals[at])
@@ -41,7 +41,7 @@ static dl_value collect(tracer *trace, dl_value at) {
     const dl_expr *sum = NULL;
     for (arrival *entry = trace->arrivals[at]; entry; entry = entry->next) {
         if (count == DL_EXPR_MAX_INPUTS) { /* carry the partial sum on as the first term */
-            terms[0] = dl_pointwise(graph, &sum, 1, NULL, terms, count);
+            terms[0] = dl_pointwise_as(graph, DL_F32, &sum, 1, NULL, terms, count);
             sum = dl_expr_input(graph->exprs, 0);
             count = 1;
         }
@@ -49,7 +49,9 @@ static dl_value collect(tracer *trace, dl_value at) {
         sum = sum ? dl_expr_make(graph->exprs, DL_EXPR_ADD, sum, term, NULL) : term;
         terms[count++] = entry->value;
     }
-    trace->total[at] = count == 1 ? terms[0] : dl_pointwise(graph, &sum, 1, NULL, terms, count);
+    dl_dtype dtype = dl_type_of(graph, at)->dtype;
+    trace->total[at] = count == 1 ? dl_convert(graph, terms[0], dtype)
+                                  : dl_pointwise_as(graph, dtype, &sum, 1, NULL, terms, count);
     return trace->total[at];
 }
 
@@ -70,7 +72,7 @@ static const char *target_of(const tracer *trace, const dl_graph_node *node) {
     dl_graph *graph = trace->graph;
     bool *depends = DL_NEW_N(&graph->arena, bool, graph->values);
     for (int i = 0; depends && i < trace->count; i++) {
-        if (trace->wrt[i] < 0 || dl_type_of(graph, trace->wrt[i])->dtype != DL_F32)
+        if (trace->wrt[i] < 0 || !dl_is_float(dl_type_of(graph, trace->wrt[i])->dtype))
             continue;
         memset(depends, 0, sizeof *depends * (size_t)trace->values);
         depends[trace->wrt[i]] = true;
@@ -94,7 +96,7 @@ static void step_back(tracer *trace, int index) {
     }
     for (int i = 0; i < node.inputs; i++) {
         need[i] =
-            trace->depends[node.input[i]] && dl_type_of(graph, node.input[i])->dtype == DL_F32;
+            trace->depends[node.input[i]] && dl_is_float(dl_type_of(graph, node.input[i])->dtype);
         needed = needed || need[i];
         dx[i] = -1;
     }
@@ -140,7 +142,7 @@ static void step_back(tracer *trace, int index) {
 
 static dl_value ones_like(dl_graph *graph, dl_value y) {
     const dl_expr *one = dl_expr_const(graph->exprs, 1.0f);
-    return dl_pointwise(graph, &one, 1, NULL, &y, 1);
+    return dl_pointwise_as(graph, dl_type_of(graph, y)->dtype, &one, 1, NULL, &y, 1);
 }
 
 dl_status dl_gradients(dl_graph *graph, dl_value y, dl_value seed, const dl_value *wrt, int count,

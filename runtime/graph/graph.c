@@ -167,23 +167,48 @@ static bool keeps_samples(const dl_graph *graph, const dl_graph_node *node) {
            !(((const dl_reduce_attributes *)node->attributes)->axes & 1);
 }
 
+static bool marked(uint32_t bits, int input) {
+    return bits >> (input < 30 ? input : 30) & 1;
+}
+
+/* The rule of dl_op.bf16. Integers stay what they are. */
+static void cast_inputs(dl_graph *graph, const dl_op *op, dl_value *inputs, int count) {
+    if (op->bf16 == DL_BF16_EACH)
+        return;
+    bool half = false;
+    for (int i = 0; i < count && op->bf16; i++)
+        half = half || (marked(op->bf16, i) && graph->value[inputs[i]].type.dtype == DL_BF16) ||
+               (op->seeks_bf16 && graph->precision == DL_BF16 && !graph->value[inputs[i]].shared);
+    for (int i = 0; i < count; i++) {
+        const dl_value_info *info = &graph->value[inputs[i]];
+        bool wanted = half && marked(op->bf16, i);
+        if (dl_is_float(info->type.dtype) && !(wanted && info->shared && marked(op->packs_bf16, i)))
+            inputs[i] = dl_convert(graph, inputs[i], wanted ? DL_BF16 : DL_F32);
+    }
+}
+
 dl_value dl_graph_add(dl_graph *graph, const dl_op *op, const void *attributes,
-                      const dl_value *inputs, int count) {
+                      const dl_value *given, int count) {
+    if (!check_inputs(graph, op, given, count))
+        return -1;
+    dl_value *inputs = DL_NEW_N(&graph->arena, dl_value, count + 1);
+    if (!inputs)
+        return dl_graph_fail(graph, DL_NO_MEMORY, "no memory for a node");
+    memcpy(inputs, given, sizeof *inputs * (size_t)count);
+    cast_inputs(graph, op, inputs, count);
     if (!check_inputs(graph, op, inputs, count))
         return -1;
     int outputs = op->outputs < 0 ? *(const int *)attributes : op->outputs;
-    dl_value *input = DL_NEW_N(&graph->arena, dl_value, count + 1);
     void *copy = dl_arena_alloc(&graph->arena, op->attribute_bytes + 1);
     const dl_type **types = DL_NEW_N(&graph->arena, const dl_type *, count + 1);
     dl_type *output = DL_NEW_N(&graph->arena, dl_type, outputs);
     const char *name = dl_arena_text(&graph->arena, graph->scope);
-    if (!input || !copy || !types || !output || !name)
+    if (!copy || !types || !output || !name)
         return dl_graph_fail(graph, DL_NO_MEMORY, "no memory for a node");
     if (op->attribute_bytes)
         memcpy(copy, attributes, op->attribute_bytes);
     bool shared = true;
     for (int i = 0; i < count; i++) {
-        input[i] = inputs[i];
         types[i] = &graph->value[inputs[i]].type;
         shared = shared && graph->value[inputs[i]].shared;
     }
@@ -201,7 +226,7 @@ dl_value dl_graph_add(dl_graph *graph, const dl_op *op, const void *attributes,
                                                 .attributes = copy,
                                                 .inputs = count,
                                                 .outputs = outputs,
-                                                .input = input,
+                                                .input = inputs,
                                                 .output = graph->values,
                                                 .shared = shared || collective,
                                                 .name = name};

@@ -65,6 +65,7 @@ typedef struct dl_graph {
     dl_exprs *exprs;
     int64_t samples; /* of one shard: dimension 0 of per-shard data */
     bool training;
+    dl_dtype precision; /* of what is being built: DL_BF16 where layers are, see dl_op.bf16 */
     dl_value_info *value;
     dl_graph_node *node;
     dl_assignment *assignment;
@@ -129,20 +130,31 @@ dl_value dl_reshape(dl_graph *graph, dl_value value,
 dl_value dl_sum_leaves(dl_graph *graph, const dl_value *values, int count, const char *name);
 dl_value dl_sum_part(dl_graph *graph, dl_value sum, int index);
 
-/* Elementwise expressions over graph->exprs: expression input i is node input i, all float32. Every
- * output has the broadcast shape of the inputs (NumPy's rule; shapes that dl_expr_access cannot say
- * are broadcast by a node of their own first). derivative: NULL, or for one input and one output,
- * dy/dx as an expression of x0 = the output (cheaper than of the input: relu, tanh, sigmoid). */
+/* Elementwise expressions over graph->exprs: expression input i is node input i, float32 or
+ * bfloat16; arithmetic is float32. Outputs are bfloat16 where the graph's precision is and all
+ * inputs that run over samples are, else float32. Every output has the broadcast shape of the
+ * inputs (NumPy's rule; shapes that dl_expr_access cannot say are broadcast by a node of their own
+ * first). derivative: NULL, or for one input and one output, dy/dx as an expression of x0 = the
+ * output (cheaper than of the input: relu, tanh, sigmoid). */
 enum { DL_POINTWISE_MAX = DL_EXPR_MAX_OUTPUTS };
 typedef struct dl_pointwise_attributes {
     int outputs;
     int inputs;
     const dl_expr *output[DL_POINTWISE_MAX];
+    dl_dtype dtype; /* of the outputs */
     const dl_expr *derivative;
     dl_expr_access access[DL_EXPR_MAX_INPUTS]; /* of each input; dl_pointwise fills it */
 } dl_pointwise_attributes;
 dl_value dl_pointwise(dl_graph *graph, const dl_expr *const *outputs, int output_count,
                       const dl_expr *derivative, const dl_value *inputs, int input_count);
+/* The same with outputs of a stated type. */
+dl_value dl_pointwise_as(dl_graph *graph, dl_dtype dtype, const dl_expr *const *outputs,
+                         int output_count, const dl_expr *derivative, const dl_value *inputs,
+                         int input_count);
+/* float32 to bfloat16 or back: a pointwise node, which fuses with its neighbours; what already has
+ * the type stays. The gradient of a value is cast to the value's type in the same way. */
+dl_value dl_convert(dl_graph *graph, dl_value x, dl_dtype dtype);
+bool dl_is_float(dl_dtype dtype); /* float32 or bfloat16: values that gradients flow through */
 /* One output from text over x0, x1, ... (x for one input): dl_map(g, "x0 * sigmoid(x0)", &v, 1).
  * Random numbers take the stream of graph->scope. */
 dl_value dl_map(dl_graph *graph, const char *text, const dl_value *inputs, int input_count);
@@ -184,7 +196,8 @@ dl_value dl_reduce_to(dl_graph *graph, dl_value x, dl_value like);
 dl_status dl_gradients(dl_graph *graph, dl_value y, dl_value seed, const dl_value *wrt, int count,
                        dl_value *out);
 
-/* ---- passes, before planning; bits of outputs and assignments do not change ---- */
+/* ---- passes, before planning; bits of outputs and assignments do not change, but that a bfloat16
+ * value between two nodes that become one is not rounded, as it is not stored ---- */
 
 /* Removes what no output or assignment needs, merges equal nodes, composes pointwise neighbours,
  * turns views of views into one. */

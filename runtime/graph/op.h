@@ -78,6 +78,10 @@ typedef struct dl_kernel {
     void (*release)(void *state); /* NULL: dl_free */
 } dl_kernel;
 
+/* For dl_op.bf16: all inputs together; each for itself, as it comes. */
+#define DL_BF16_ALL  0x7fffffffu
+#define DL_BF16_EACH 0xffffffffu
+
 typedef struct dl_op {
     const char *name;
     int min_inputs, max_inputs; /* max -1: any number */
@@ -86,8 +90,15 @@ typedef struct dl_op {
     dl_status (*infer)(const dl_infer *infer);
     void (*grad)(dl_grad *grad); /* NULL: not differentiable */
     uint32_t in_place;           /* bit i: output 0 may take the memory of input i (same bytes) */
-    bool mixes_samples;          /* an output sample depends on other samples of the shard */
-    bool deterministic;          /* same bits for the same inputs, threads and instruction set */
+    /* Bit i: input i may be bfloat16 (the last bit: all that follow too); every other
+     * floating-point input is float32. The marked ones are bfloat16 together, if one of them is, or
+     * if the row `seeks_bf16`, has an input per shard and is built where the graph's precision is
+     * bfloat16. dl_graph_add casts what is of the other type, but for shared inputs (weights) with
+     * a bit in packs_bf16: those stay float32, and the kernel converts them as it packs them. */
+    uint32_t bf16, packs_bf16;
+    bool seeks_bf16;
+    bool mixes_samples; /* an output sample depends on other samples of the shard */
+    bool deterministic; /* same bits for the same inputs, threads and instruction set */
     double (*flop)(const dl_prepare *what); /* of the products of matrices that it is; NULL: none,
                                                its work is counted in bytes */
     dl_kernel cpu;

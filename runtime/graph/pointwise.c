@@ -53,7 +53,7 @@ static dl_status infer_pointwise(const dl_infer *infer) {
     const dl_pointwise_attributes *attributes = infer->attributes;
     dl_type type = DL_SCALAR(DL_F32);
     for (int i = 0; i < infer->inputs; i++) {
-        if (infer->input[i]->dtype != DL_F32)
+        if (!dl_is_float(infer->input[i]->dtype))
             return dl_fail(DL_INTERNAL, "elementwise mathematics takes float32, input %d is %s", i,
                            dl_dtype_text(infer->input[i]->dtype));
         if (!join(&type, infer->input[i])) {
@@ -62,6 +62,7 @@ static dl_status infer_pointwise(const dl_infer *infer) {
                            dl_shape_text(&type, true, a), dl_shape_text(infer->input[i], true, b));
         }
     }
+    type.dtype = attributes->dtype;
     for (int i = 0; i < attributes->outputs; i++)
         infer->output[i] = type;
     return DL_OK;
@@ -128,7 +129,9 @@ static void grad_pointwise(dl_grad *grad) {
                 return;
             }
         }
-        if (sum) {
+        if (sum && sum->kind == DL_EXPR_INPUT) { /* passed on as it is */
+            grad->dx[i] = dl_reduce_to(graph, inputs[sum->input], grad->input[i]);
+        } else if (sum) {
             outputs[count] = sum;
             wanted[count++] = i;
         }
@@ -136,7 +139,11 @@ static void grad_pointwise(dl_grad *grad) {
     if (count == 0)
         return;
     used = keep_read(set, outputs, count, inputs, used);
-    dl_value first = dl_pointwise(graph, outputs, count, NULL, inputs, used);
+    dl_dtype dtype = DL_BF16;
+    for (int k = 0; k < count; k++)
+        if (dl_type_of(graph, grad->input[wanted[k]])->dtype != DL_BF16)
+            dtype = DL_F32;
+    dl_value first = dl_pointwise_as(graph, dtype, outputs, count, NULL, inputs, used);
     for (int k = 0; k < count && first >= 0; k++)
         grad->dx[wanted[k]] = dl_reduce_to(graph, first + k, grad->input[wanted[k]]);
 }
@@ -181,6 +188,16 @@ static dl_status prepare_pointwise(const dl_prepare *what, dl_prepared *out) {
     memcpy(state->access, attributes->access, sizeof state->access);
     dl_status status =
         dl_expr_compile(attributes->output, attributes->outputs, what->inputs, &state->program);
+    dl_dtype input[DL_EXPR_MAX_INPUTS], output[DL_POINTWISE_MAX];
+    for (int i = 0; i < what->inputs; i++)
+        input[i] = what->input[i]->dtype;
+    for (int i = 0; i < what->outputs; i++)
+        output[i] = what->output[i]->dtype;
+    if (status == DL_OK) {
+        status = dl_expr_store(state->program, input, output);
+        if (status != DL_OK)
+            dl_expr_program_free(state->program);
+    }
     if (status != DL_OK) {
         dl_free(state);
         return status;
@@ -227,6 +244,7 @@ const dl_op dl_op_pointwise = {
     .attribute_bytes = sizeof(dl_pointwise_attributes),
     .infer = infer_pointwise,
     .grad = grad_pointwise,
+    .bf16 = DL_BF16_EACH,
     .deterministic = true,
     .cpu = {.prepare = prepare_pointwise, .run = run_pointwise, .release = release_pointwise}};
 
@@ -241,6 +259,45 @@ static dl_value spread(dl_graph *graph, dl_value input, const dl_type *type) {
 
 dl_value dl_pointwise(dl_graph *graph, const dl_expr *const *outputs, int output_count,
                       const dl_expr *derivative, const dl_value *inputs, int input_count) {
+    bool half = false, wide = graph->precision != DL_BF16;
+    for (int i = 0; i < input_count && !wide; i++) {
+        if (inputs[i] < 0 || !graph->value[inputs[i]].sampled)
+            continue;
+        half = true;
+        wide = graph->value[inputs[i]].type.dtype != DL_BF16;
+    }
+    return dl_pointwise_as(graph, half && !wide ? DL_BF16 : DL_F32, outputs, output_count,
+                           derivative, inputs, input_count);
+}
+
+bool dl_is_float(dl_dtype dtype) {
+    return dtype == DL_F32 || dtype == DL_BF16;
+}
+
+/* What widening made from bfloat16 goes back to it without a loss. */
+static dl_value narrow_source(const dl_graph *graph, dl_value x) {
+    const dl_graph_node *node = dl_producer(graph, x);
+    if (!node || node->op != &dl_op_pointwise)
+        return -1;
+    const dl_pointwise_attributes *attributes = node->attributes;
+    return attributes->outputs == 1 && attributes->inputs == 1 &&
+                   attributes->output[0]->kind == DL_EXPR_INPUT &&
+                   dl_type_of(graph, node->input[0])->dtype == DL_BF16
+               ? node->input[0]
+               : -1;
+}
+
+dl_value dl_convert(dl_graph *graph, dl_value x, dl_dtype dtype) {
+    if (graph->status != DL_OK || x < 0 || dl_type_of(graph, x)->dtype == dtype)
+        return x;
+    dl_value source = dtype == DL_BF16 ? narrow_source(graph, x) : -1;
+    const dl_expr *same = dl_expr_input(graph->exprs, 0);
+    return source >= 0 ? source : dl_pointwise_as(graph, dtype, &same, 1, NULL, &x, 1);
+}
+
+dl_value dl_pointwise_as(dl_graph *graph, dl_dtype dtype, const dl_expr *const *outputs,
+                         int output_count, const dl_expr *derivative, const dl_value *inputs,
+                         int input_count) {
     if (graph->status != DL_OK)
         return -1;
     if (output_count > DL_POINTWISE_MAX || input_count > DL_EXPR_MAX_INPUTS)
@@ -251,6 +308,7 @@ dl_value dl_pointwise(dl_graph *graph, const dl_expr *const *outputs, int output
     attributes.outputs = output_count;
     attributes.inputs = input_count;
     attributes.derivative = derivative;
+    attributes.dtype = dtype;
     for (int i = 0; i < output_count; i++) {
         if (!outputs[i])
             return dl_graph_fail(graph, DL_NO_MEMORY, "no memory for an expression");
@@ -276,7 +334,7 @@ dl_value dl_pointwise(dl_graph *graph, const dl_expr *const *outputs, int output
 dl_value dl_map(dl_graph *graph, const char *text, const dl_value *inputs, int input_count) {
     if (graph->status != DL_OK)
         return -1;
-    dl_expr_name names[DL_EXPR_MAX_INPUTS + 1];
+    dl_expr_name names[DL_EXPR_MAX_INPUTS + 1] = {{NULL, NULL}};
     char spelled[DL_EXPR_MAX_INPUTS][8];
     int count = 0;
     for (int i = 0; i < input_count && i < DL_EXPR_MAX_INPUTS; i++) {

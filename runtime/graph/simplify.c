@@ -1,5 +1,6 @@
-/* Passes that leave every bit as it was: equal nodes become one, a view of a view one view, a
- * pointwise node whose only reader is pointwise is composed into it, and what nobody reads goes.
+/* Passes that leave every bit as it was, bfloat16 between two fused nodes apart (it stays float32,
+ * as it is not stored): equal nodes become one, a view of a view one view, a pointwise node whose
+ * only reader is pointwise is composed into it, and what nobody reads goes.
  *
  * The graph is rewritten into fresh arrays; `map` says where an old value went. */
 #include <string.h>
@@ -162,6 +163,7 @@ static bool compose(dl_graph *graph, int index, const int *readers) {
             return false;
         made->outputs = node->outputs;
         made->inputs = count;
+        made->dtype = outer->dtype;
         for (int o = 0; o < node->outputs; o++) {
             made->output[o] =
                 dl_expr_substitute(graph->exprs, outer->output[o], with, node->inputs);

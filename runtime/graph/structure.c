@@ -30,7 +30,8 @@ static void grad_view(dl_grad *grad) {
     memset(&pad, 0, sizeof pad);
     pad.before[0] = view->offset;
     pad.after[0] = all - view->offset - count;
-    dl_value flat = dl_view(grad->graph, grad->dy[0], DL_TYPE(DL_F32, count), 0);
+    dl_value flat = dl_view(grad->graph, grad->dy[0],
+                            DL_TYPE(dl_type_of(grad->graph, grad->dy[0])->dtype, count), 0);
     flat = dl_graph_add_named(grad->graph, "pad", &pad, &flat, 1);
     grad->dx[0] = dl_view(grad->graph, flat, from, 0);
 }
@@ -42,6 +43,7 @@ const dl_op dl_op_view = {.name = "view",
                           .attribute_bytes = sizeof(dl_view_attributes),
                           .infer = infer_view,
                           .grad = grad_view,
+                          .bf16 = 1,
                           .deterministic = true};
 
 dl_value dl_view(dl_graph *graph, dl_value value, dl_type type, int64_t offset) {
