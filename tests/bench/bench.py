@@ -21,17 +21,18 @@ from tune import tune
 
 SIDES = {
     "dltrain": "dltrain bench: wall time of whole steps, all ranks: batches of a shuffled epoch read from the job's "
-               "mapped or decompressed files or drawn samples and prepared (uint8 to float32, scaling, one-hot) by its "
-               "reading thread on the same cores, forward, loss, backward, sum over ranks, update, loss read each step; "
-               "weights and sums in float32. Metrics other than the loss are left out (metrics: []).",
+               "mapped or decompressed files or drawn samples and prepared (uint8 to float32, scaling, one-hot) by "
+               "its reading thread on the same cores, forward, loss, backward, sum over ranks, update, loss read each "
+               "step; weights and sums in float32. Metrics other than the loss are left out (metrics: []).",
     "floor": "bench_floor: the library's primitives of the same step one after another, each in the fastest of its "
              "forms here: convolutions and dense layers forward with bias and relu fused, backward data (not of the "
              "first layer), backward weights with bias, pooling forward and backward; no reorders, no other "
-             "mathematics, no input, loss, update or communication. Batch normalisation is timed apart (norm_ms).",
+             "mathematics, no input, loss, update or communication. Batch normalisation is timed apart (norm_ms). "
+             "`products` leaves out pooling, too, for which dltrain has faster kernels of its own.",
     "torch": "torch_step.py: batches of a shuffled epoch gathered from float32 tensors in memory that need no "
-             "preparation, labels as class numbers, forward, cross-entropy, backward, update, loss.item() each step; bf16 is "
-             "autocast on float32 weights; several ranks are DistributedDataParallel over gloo, each with its share of "
-             "the data, bound to its cores. Best of its settings, tried beforehand: `settings`.",
+             "preparation, labels as class numbers, forward, cross-entropy, backward, update, loss.item() each step; "
+             "bf16 is autocast on float32 weights; several ranks are DistributedDataParallel over gloo, each with its "
+             "share of the data, bound to its cores. Best of its settings, tried beforehand: `settings`.",
 }
 
 
@@ -115,9 +116,12 @@ class Benchmark:
             return latest["dltrain"]["step"]["median"] * 1e3
         sides["dltrain"] = ours
         try:
-            self.open_floor(job, ranks, threads, sides, opened, missing, latest)
+            products = self.open_floor(job, ranks, threads, sides, opened, missing, latest)
             self.open_torch(job, ranks, threads, sides, opened, missing, result, deadline - time.monotonic())
-            times = self.in_turn(sides, self.pairs(job.big), deadline, missing)
+            until = max(deadline, time.monotonic() + 0.3 * limit)
+            times = self.in_turn(sides, self.pairs(job.big), until, missing)
+            if "floor" in times:
+                times["products"] = products
         finally:
             for processes in opened:
                 processes.close()
@@ -137,14 +141,18 @@ class Benchmark:
             floor = Floor(self.build, job.file, words, ranks, threads, job.precision, self.within(180))
         except Failure as why:
             missing["floor"] = str(why)
-            return
+            return []
         opened.append(floor)
+        products = []
 
         def bare():
             latest["floor"] = floor.step(self.seconds(), self.within(120))
+            products.append(sum(ms for kind, ms in latest["floor"]["kinds_ms"].items()
+                                if kind.startswith(("conv", "dense"))))
             return latest["floor"]["step_ms"]
-        bare()
+        floor.step(0, self.within(120))
         sides["floor"] = bare
+        return products
 
     def open_torch(self, job, ranks, threads, sides, opened, missing, result, left):
         if not self.python:
@@ -285,7 +293,8 @@ class Benchmark:
         for turn in range(self.pairs(job.big)):
             for way, to in ((alone, one), (both, two)) if turn % 2 == 0 else ((both, two), (alone, one)):
                 to.append(way())
-        return {"job": job.file, "batch_of_a_rank": job.batch, "samples_per_second": {"1": spread(one), "2": spread(two)},
+        return {"job": job.file, "batch_of_a_rank": job.batch,
+                "samples_per_second": {"1": spread(one), "2": spread(two)},
                 "efficiency": spread([b / (2 * a) for a, b in zip(one, two)])}
 
     def loaders(self):
@@ -310,7 +319,7 @@ class Benchmark:
             if job.big != big or not self.wanted(job.name, "steps", "big" if big else "small"):
                 continue
             for ranks, threads in self.options.configs:
-                limit = (45 if quick else 120) if big else (30 if quick else 75)
+                limit = (45 if quick else 120) if big else (30 if quick else 60)
                 self.part(f"steps {job.name} {ranks}x{threads}", 2.5 * limit, self.steps, job, ranks, threads, limit)
 
     def run_all(self):
@@ -352,17 +361,18 @@ def read_options():
     words.add_argument("--pairs", type=int, default=0, help="turns of each side (5; big jobs 3; quick 2 and 1)")
     words.add_argument("--compile", choices=("no", "small", "all"), default="small",
                        help="torch.compile beside eager PyTorch, for which jobs (small)")
-    words.add_argument("--budget", type=float, default=0, help="seconds after which no part begins (1400; quick 700)")
+    words.add_argument("--budget", type=float, default=0, help="seconds after which no part begins (1450; quick 700)")
     words.add_argument("--output", default="", help="the JSON file (tests/bench/results/DATE.json)")
     words.add_argument("--build", required=True, help=argparse.SUPPRESS)
     words.add_argument("--python", default="", help=argparse.SUPPRESS)
     options = words.parse_args()
-    known = {job.name for job in jobs.JOBS} | {"steps", "small", "big", "start", "allreduce", "any_ranks", "weak", "loaders"}
+    known = {job.name for job in jobs.JOBS} | {"steps", "small", "big", "start", "allreduce", "any_ranks", "weak",
+                                               "loaders"}
     options.only = [word for word in options.only.split(",") if word]
     strange = [word for word in options.only if word not in known]
     if strange:
         words.error(f"--only: no part is called {strange[0]}")
-    options.budget = options.budget or (700 if options.quick else 1400)
+    options.budget = options.budget or (700 if options.quick else 1450)
     hidden = ("--build", "--python")
     given = sys.argv[1:]
     options.words = [w for i, w in enumerate(given) if w not in hidden and (i == 0 or given[i - 1] not in hidden)]

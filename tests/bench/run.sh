@@ -6,7 +6,8 @@
 #   tests/bench/run.sh --only mlp,convnet   these parts; --help lists them and the other options
 # DLTRAIN_DATA=FOLDER            MNIST (mnist/ inside), else files of the same form are made up
 # DLTRAIN_BENCH_PYTHON=PYTHON    a Python with PyTorch; else python3, if it has it; else PyTorch is left out
-# BUILD_DIR=build                where to build; the build's packages are installed if missing, as launcher/setup.sh does
+# BUILD_DIR=build                where to build; packages for that are installed if missing, as launcher/setup.sh does
+# Of allocators PyTorch gets the best of those that are there: apt-get install libjemalloc2 libtcmalloc-minimal4
 set -eu
 cd "$(dirname "$0")/../.."
 command -v python3 >/dev/null || { echo "the benchmark needs python3 (apt-get install python3)"; exit 69; }

@@ -32,15 +32,15 @@ def parts(results, first):
 
 
 def steps_table(results):
-    rows = [["job, batch", "ranks x threads", "samples/s", "ms a step", "floor / dltrain", "PyTorch / dltrain",
-             "compiled / dltrain"]]
+    rows = [["job, batch", "ranks x threads", "samples/s", "ms a step", "floor / dltrain", "products / dltrain",
+             "PyTorch / dltrain", "compiled / dltrain"]]
     for name, part in parts(results, "steps"):
         ms, ratios = part["ms"], part["ratio"]
         rows.append([TITLES[name.split()[1]], place(part), short(part["batch"] / ms["dltrain"]["median"] * 1e3),
-                     short(ms["dltrain"]["median"]), ratio(ratios.get("floor")), ratio(ratios.get("torch")),
-                     ratio(ratios.get("torch_compile"))])
-    note = ("Ratios of times, medians (least-most) over pairs. floor / dltrain: 1 is as fast as the bare kernels. "
-            "PyTorch / dltrain: above 1 is faster than PyTorch.")
+                     short(ms["dltrain"]["median"]), ratio(ratios.get("floor")), ratio(ratios.get("products")),
+                     ratio(ratios.get("torch")), ratio(ratios.get("torch_compile"))])
+    note = ("Ratios of times, medians (least-most) over pairs. floor / dltrain: 1 is as fast as the bare kernels; "
+            "products: the same without pooling. PyTorch / dltrain: above 1 is faster than PyTorch.")
     return "Steps", note, rows
 
 
@@ -101,7 +101,8 @@ def loaders_table(results):
         for row in part["rows"]:
             rows.append([row["form"], short(row["plain_bytes_per_second"]["median"] / 1e9)] +
                         [cell for way in ("file_order", "shuffled")
-                         for cell in (short(row[way]["samples_per_second"]["median"]), ratio(row[way]["share_of_plain"]))])
+                         for cell in (short(row[way]["samples_per_second"]["median"]),
+                                      ratio(row[way]["share_of_plain"]))])
     return "Loaders", "Against a plain read of the same files, from the page cache.", rows
 
 

@@ -52,11 +52,13 @@ def tune(python, job, ranks, threads, cores, big, seconds, budget, end):
     options = [{"channels_last": layout, "optimizer": way, "threads": count}
                for way in ways for count in counts for layout in layouts]
     memory = allocators()
-    first = "glibc" if not big else next(n for n in ("jemalloc", "tcmalloc", "glibc, told to keep memory") if n in memory)
+    ready = [name for name in ("jemalloc", "tcmalloc", "glibc, told to keep memory") if name in memory]
+    first = ready[0] if big else "glibc"
     t.try_environment(first, memory[first], options)
-    environments = {first: memory[first], **{n: e for n, e in memory.items() if n != first and (n == "glibc" or not big)}}
-    for name, env in list(environments.items())[1:]:
-        if t.left() > 0:
+    environments = {first: memory[first]}
+    for name, env in memory.items():
+        if t.left() > 0 and name != first and (name == "glibc" or not big):
+            environments[name] = env
             t.try_environment(name, env, [t.best[2]])
     chosen = dict(environments[t.best[1]])
     if threads > 1 and not big:
@@ -65,7 +67,7 @@ def tune(python, job, ranks, threads, cores, big, seconds, budget, end):
             if t.left() > 0:
                 both = f"{allocator}; {name}"
                 environments[both] = {**environments[allocator], **env}
-                t.try_environment(both, environments[both], [t.best[2]])
+                t.try_environment(both, environments[both], [{**t.best[2], "threads": count} for count in counts])
         chosen = environments[t.best[1]]
     torch = start(chosen)
     try:
