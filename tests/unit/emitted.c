@@ -231,7 +231,7 @@ static bool compare_once(trial *r, uint32_t round) {
     r->entry(call);
     for (int o = 0; o < p->outputs; o++) {
         char text[CHECK_TEXT];
-        int64_t words = p->half_out[o] ? r->elements / 2 : r->elements;
+        int64_t words = p->half_out[o] ? (r->elements + 1) / 2 : r->elements;
         if (!check_bits(call.out[o], out[o], words, text)) {
             printf("\n    %s, output %d: %s", r->t->name, o, text);
             CU_FAIL("bits of the emitted text");
@@ -251,15 +251,14 @@ static void compare(const taken *t, void *library) {
         r.elements = ELEMENTS + t->count % 16;
     size_t bytes = sizeof(float) * (size_t)(r.elements + 1);
     for (int i = 0; i < DL_EXPR_MAX_INPUTS; i++) {
-        r.in[i] = malloc(bytes);
-        r.again[i] = malloc(bytes);
-        r.out[i] = malloc(bytes);
-        r.emitted[i] = malloc(bytes);
+        r.in[i] = calloc(1, bytes);
+        r.again[i] = calloc(1, bytes);
+        r.out[i] = calloc(1, bytes);
+        r.emitted[i] = calloc(1, bytes);
     }
     int64_t done = 0;
-    for (uint32_t round = 0; round < 200 && (round < 2 || done < ELEMENTS); round++) {
+    for (uint32_t round = 0; round < 200 && (round < 2 || done < ELEMENTS); round++)
         done += compare_once(&r, round) ? r.elements : ELEMENTS;
-    }
     for (int i = 0; i < DL_EXPR_MAX_INPUTS; i++) {
         free(r.in[i]);
         free(r.again[i]);
