@@ -91,7 +91,7 @@ dl_type dl_layer_type(const dl_layer_build *build, int input);
 
 /* clang-format off */
 #define DL_LAYER_BUILDERS(X)                                                                       \
-    X(input) X(dense) X(conv1d) X(conv2d) X(depthwise_conv2d) X(separable_conv2d)                  \
+    X(input) X(dense) X(conv1d) X(conv2d) X(conv2d_transpose) X(depthwise_conv2d) X(separable_conv2d)                  \
     X(max_pooling1d) X(max_pooling2d) X(average_pooling1d) X(average_pooling2d)                    \
     X(global_max_pooling1d) X(global_max_pooling2d) X(global_average_pooling1d)                    \
     X(global_average_pooling2d) X(flatten) X(reshape) X(permute) X(zero_padding2d) X(dropout)      \

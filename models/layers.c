@@ -35,6 +35,11 @@
     { "groups", "int 1..", "1", "groups of channels convolved apart" }
 #define PADDING \
     { "padding", "word valid|same", "valid", "same: as TensorFlow, the odd cell after" }
+#define NORMALISE                                                                                  \
+    {"epsilon", "number 0..", "0.001", "added to the variance"},                                   \
+        {"center", "bool", "true", "adds beta"}, {"scale", "bool", "true", "multiplies by gamma"}, \
+        INITIALIZER("beta_initializer", "zeros", "first values of beta"),                          \
+        INITIALIZER("gamma_initializer", "ones", "first values of gamma")
 
 static const dl_key input_keys[] = {
     {"shape", "list of int 1..", "", "shape of one sample; the data say it otherwise"}};
@@ -52,6 +57,8 @@ static const dl_key conv1d_keys[] = {
     KERNEL};
 static const dl_key conv2d_keys[] = {FILTERS, KERNEL_SIZE, STRIDES, PADDING, DILATION,
                                      GROUPS,  ACTIVATION,  BIAS,    KERNEL};
+static const dl_key transpose_keys[] = {FILTERS,  KERNEL_SIZE, STRIDES, PADDING,
+                                        DILATION, ACTIVATION,  BIAS,    KERNEL};
 static const dl_key depthwise_keys[] = {
     KERNEL_SIZE,
     STRIDES,
@@ -97,23 +104,13 @@ static const dl_key leaky_keys[] = {{"alpha", "number", "0.3", "slope below zero
 static const dl_key softmax_keys[] = {{"axis", "int", "-1", "dimension that sums to 1"}};
 static const dl_key batch_norm_keys[] = {
     {"momentum", "number 0..1", "0.99", "share that moving statistics keep in a step"},
-    {"epsilon", "number 0..", "0.001", "added to the variance"},
-    {"center", "bool", "true", "adds beta"},
-    {"scale", "bool", "true", "multiplies by gamma"},
-    INITIALIZER("beta_initializer", "zeros", "first values of beta"),
-    INITIALIZER("gamma_initializer", "ones", "first values of gamma"),
+    NORMALISE,
     INITIALIZER("moving_mean_initializer", "zeros", "first moving mean"),
     INITIALIZER("moving_variance_initializer", "ones", "first moving variance"),
     REGULARIZER("beta_regularizer"),
     REGULARIZER("gamma_regularizer")};
-static const dl_key layer_norm_keys[] = {
-    {"epsilon", "number 0..", "0.001", "added to the variance"},
-    {"center", "bool", "true", "adds beta"},
-    {"scale", "bool", "true", "multiplies by gamma"},
-    INITIALIZER("beta_initializer", "zeros", "first values of beta"),
-    INITIALIZER("gamma_initializer", "ones", "first values of gamma"),
-    REGULARIZER("beta_regularizer"),
-    REGULARIZER("gamma_regularizer")};
+static const dl_key layer_norm_keys[] = {NORMALISE, REGULARIZER("beta_regularizer"),
+                                         REGULARIZER("gamma_regularizer")};
 static const dl_key concatenate_keys[] = {{"axis", "int", "-1", "dimension joined along"}};
 static const dl_key lambda_keys[] = {
     {"expr", "expr", NULL,
@@ -149,6 +146,8 @@ static const dl_key resnet50_keys[] = {
     X(dense, "units", DL_KEYS(dense_keys), "Dense", 1, 1, "every output from every input")         \
     X(conv1d, NULL, DL_KEYS(conv1d_keys), "Conv1D", 1, 1, "convolution over time")                 \
     X(conv2d, NULL, DL_KEYS(conv2d_keys), "Conv2D", 1, 1, "convolution over pictures")             \
+    X(conv2d_transpose, NULL, DL_KEYS(transpose_keys), "Conv2DTranspose", 1, 1,                    \
+      "the gradient of a convolution: pictures become larger")                                     \
     X(depthwise_conv2d, NULL, DL_KEYS(depthwise_keys), "DepthwiseConv2D", 1, 1,                    \
       "convolution of each channel alone")                                                         \
     X(separable_conv2d, NULL, DL_KEYS(separable_keys), "SeparableConv2D", 1, 1,                    \

@@ -1,12 +1,12 @@
-/* conv1d, conv2d, depthwise_conv2d, separable_conv2d. Canonical kernels are [filters, kernel...,
- * channels], Keras's are (kernel..., channels, filters). See layer.h; keys in layers.c. */
+/* conv1d, conv2d, conv2d_transpose, depthwise_conv2d, separable_conv2d. Canonical kernels are
+ * [filters, kernel..., channels], Keras's are (kernel..., channels, filters). See layer.h; keys in
+ * layers.c. */
 #include "models/layer.h"
 #include "ops/ops.h"
 
-/* Reads strides, dilation and padding; false after an error. */
-static bool read_window(dl_layer_build *build, int spatial, int64_t *kernel,
-                        dl_conv_attributes *attributes) {
-    dl_type x = dl_layer_type(build, 0);
+/* Kernel, strides and dilation; false after an error. */
+static bool read_numbers(dl_layer_build *build, int spatial, int64_t *kernel,
+                         dl_conv_attributes *attributes) {
     attributes->spatial = spatial;
     attributes->groups = 1;
     if (!dl_ints(build->node, "kernel_size", spatial, kernel) ||
@@ -16,6 +16,15 @@ static bool read_window(dl_layer_build *build, int spatial, int64_t *kernel,
                       build->node->word->name, spatial);
         return false;
     }
+    return true;
+}
+
+/* The padding too. */
+static bool read_window(dl_layer_build *build, int spatial, int64_t *kernel,
+                        dl_conv_attributes *attributes) {
+    dl_type x = dl_layer_type(build, 0);
+    if (!read_numbers(build, spatial, kernel, attributes))
+        return false;
     for (int i = 0; i < spatial; i++) {
         int64_t reach = attributes->dilation[i] * (kernel[i] - 1), size = x.dim[i + 1];
         if (dl_is(build->node, "padding", "same"))
@@ -73,6 +82,41 @@ dl_value dl_build_conv1d(dl_layer_build *build) {
 
 dl_value dl_build_conv2d(dl_layer_build *build) {
     return convolve(build, 2);
+}
+
+/* The gradient of a convolution from `filters` channels to those of the input, whose output would
+ * have the input's size: same multiplies sizes by the strides. Keras's kernel is (h, w, filters,
+ * channels). */
+dl_value dl_build_conv2d_transpose(dl_layer_build *build) {
+    static const int order[] = {1, 2, 3, 0};
+    dl_conv_input_attributes attributes = {.conv = {0}};
+    dl_conv_attributes *conv = &attributes.conv;
+    int64_t kernel[2];
+    if (!dl_layer_rank(build, 4, 4) || !read_numbers(build, 2, kernel, conv))
+        return -1;
+    dl_type x = dl_layer_type(build, 0);
+    int64_t channels = x.dim[3], filters = dl_int(build->node, "filters");
+    attributes.x = DL_TYPE(DL_F32, x.dim[0], 0, 0, filters);
+    for (int i = 0; i < 2; i++) {
+        int64_t reach = conv->dilation[i] * (kernel[i] - 1) + 1, step = conv->stride[i];
+        bool same = dl_is(build->node, "padding", "same");
+        int64_t more = same || reach < step ? 0 : reach - step;
+        attributes.x.dim[i + 1] = x.dim[i + 1] * step + more;
+        if (same)
+            dl_same_padding(attributes.x.dim[i + 1], kernel[i], step, conv->dilation[i],
+                            &conv->before[i], &conv->after[i]);
+    }
+    dl_value weight =
+        dl_layer_weight(build, "kernel", DL_TYPE(DL_F32, channels, kernel[0], kernel[1], filters),
+                        order, "kernel_initializer", "kernel_regularizer", true);
+    bool error;
+    dl_value bias = dl_layer_bias(build, filters, &error);
+    if (weight < 0 || error)
+        return -1;
+    dl_value y = dl_conv_input_gradient(build->graph, build->input[0], weight, &attributes);
+    if (bias >= 0)
+        y = dl_map(build->graph, "x0 + x1", (dl_value[]){y, bias}, 2);
+    return dl_layer_activate(build, y, false);
 }
 
 /* Each channel by itself, `depth_multiplier` times. Keras's kernel is (h, w, channel, multiple). */

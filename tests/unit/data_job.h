@@ -2,6 +2,7 @@
 #ifndef DL_TESTS_DATA_JOB_H
 #define DL_TESTS_DATA_JOB_H
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,19 @@ static inline const char *data_job_folder(void) {
             abort();
     }
     return folder;
+}
+
+/* What stands under "data:", behind a root that is the tests' folder. */
+static inline const char *data_job_text(const char *format, ...)
+    __attribute__((format(printf, 1, 2)));
+static inline const char *data_job_text(const char *format, ...) {
+    static char text[4096];
+    va_list arguments;
+    int length = snprintf(text, sizeof text, "  root: %s\n", data_job_folder());
+    va_start(arguments, format);
+    vsnprintf(text + length, sizeof text - (size_t)length, format, arguments);
+    va_end(arguments);
+    return text;
 }
 
 static inline const char *data_job_file(const char *name, const void *bytes, size_t count) {

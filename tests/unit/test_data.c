@@ -1,6 +1,5 @@
 /* Sources idx and synthetic, parts, steps, classes; real MNIST where there is one. */
 #include <math.h>
-#include <stdarg.h>
 #include <zlib.h>
 
 #include "runtime/base/hash.h"
@@ -22,27 +21,16 @@ static void write_small(void) {
     gzclose(gz);
 }
 
-static const char *job_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static const char *job_text(const char *format, ...) {
-    static char text[4096];
-    va_list arguments;
-    int length = snprintf(text, sizeof text, "  root: %s\n", data_job_folder());
-    va_start(arguments, format);
-    vsnprintf(text + length, sizeof text - (size_t)length, format, arguments);
-    va_end(arguments);
-    return text;
-}
-
 static void test_idx(void) {
     data_job d;
     float x[8];
     int32_t y[6];
     write_small();
     CHECK_OK(data_job_open(
-        &d, job_text("  train: {idx: {x: images.gz, y: labels}}\n"
-                     "  test: {idx: {x: images, y: labels}, last: 2}\n"
-                     "  prepare: [{reshape: [4]}, {scale: 1/2}, {scale: {by: 2, offset: 1}}]\n")));
+        &d,
+        data_job_text("  train: {idx: {x: images.gz, y: labels}}\n"
+                      "  test: {idx: {x: images, y: labels}, last: 2}\n"
+                      "  prepare: [{reshape: [4]}, {scale: 1/2}, {scale: {by: 2, offset: 1}}]\n")));
     CU_ASSERT_EQUAL(dl_data_samples(d.data, DL_PART_TRAIN), 6);
     CU_ASSERT_EQUAL(dl_data_samples(d.data, DL_PART_TEST), 2);
     CU_ASSERT_EQUAL(dl_data_samples(d.data, DL_PART_VALIDATION), 0);
@@ -82,17 +70,18 @@ static void test_idx_damaged(void) {
     write_header("long", 8, 1, 3, 4);
     write_header("type", 7, 1, 3, 3);
     write_header("none", 8, 1, 0, 0);
-    DATA_FAILS(job_text("  train: {idx: {x: short}}\n"), DL_NO_INPUT,
+    DATA_FAILS(data_job_text("  train: {idx: {x: short}}\n"), DL_NO_INPUT,
                "short is cut off: 6 samples need 40 bytes, but it has 39");
-    DATA_FAILS(job_text("  train: {idx: {x: long}}\n"), DL_NO_INPUT,
+    DATA_FAILS(data_job_text("  train: {idx: {x: long}}\n"), DL_NO_INPUT,
                "job.yaml:3:20: long is too long: 3 samples need 11 bytes, but it has 12");
-    DATA_FAILS(job_text("  train: {idx: {x: magic}}\n"), DL_NO_INPUT, "is no IDX file");
-    DATA_FAILS(job_text("  train: {idx: {x: type}}\n"), DL_NO_INPUT, "element type 0x07");
-    DATA_FAILS(job_text("  train: {idx: {x: cut.gz}}\n"), DL_NO_INPUT, "is cut off");
-    DATA_FAILS(job_text("  train: {idx: {x: empty}}\n"), DL_NO_INPUT, "is no IDX file");
-    DATA_FAILS(job_text("  train: {idx: {x: many}}\n"), DL_NO_INPUT, "more elements than can be");
-    DATA_FAILS(job_text("  train: {idx: {x: none}}\n"), DL_BAD_JOB, "0 samples");
-    DATA_FAILS(job_text("  train: {idx: {x: images, y: none}}\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text("  train: {idx: {x: magic}}\n"), DL_NO_INPUT, "is no IDX file");
+    DATA_FAILS(data_job_text("  train: {idx: {x: type}}\n"), DL_NO_INPUT, "element type 0x07");
+    DATA_FAILS(data_job_text("  train: {idx: {x: cut.gz}}\n"), DL_NO_INPUT, "is cut off");
+    DATA_FAILS(data_job_text("  train: {idx: {x: empty}}\n"), DL_NO_INPUT, "is no IDX file");
+    DATA_FAILS(data_job_text("  train: {idx: {x: many}}\n"), DL_NO_INPUT,
+               "more elements than can be");
+    DATA_FAILS(data_job_text("  train: {idx: {x: none}}\n"), DL_BAD_JOB, "0 samples");
+    DATA_FAILS(data_job_text("  train: {idx: {x: images, y: none}}\n"), DL_BAD_JOB,
                "'y' has 0 samples, but 'x' has 6");
     /* A packed file that is damaged in every single byte is refused or read as before, never worse.
      */
@@ -108,7 +97,7 @@ static void test_idx_damaged(void) {
         packed[i] ^= 0x15;
         data_job_file("flipped.gz", packed, count);
         packed[i] ^= 0x15;
-        dl_status status = data_job_open(&d, job_text("  train: {idx: {x: flipped.gz}}\n"));
+        dl_status status = data_job_open(&d, data_job_text("  train: {idx: {x: flipped.gz}}\n"));
         refused += status == DL_NO_INPUT;
         CU_ASSERT(status == DL_OK || status == DL_NO_INPUT);
         data_job_close(&d);
@@ -133,9 +122,9 @@ static void test_cuts(void) {
     data_job d;
     float x[12];
     write_small();
-    CHECK_OK(data_job_open(&d, job_text("  source: {idx: {x: images, y: labels}}\n"
-                                        "  test: {last: 0.3}\n"
-                                        "  validation: {first: 1}\n")));
+    CHECK_OK(data_job_open(&d, data_job_text("  source: {idx: {x: images, y: labels}}\n"
+                                             "  test: {last: 0.3}\n"
+                                             "  validation: {first: 1}\n")));
     CU_ASSERT_EQUAL(dl_data_samples(d.data, DL_PART_TEST), 2); /* 1.8, rounded up */
     CU_ASSERT_EQUAL(dl_data_samples(d.data, DL_PART_VALIDATION), 1);
     CU_ASSERT_EQUAL(dl_data_samples(d.data, DL_PART_TRAIN), 3);
@@ -146,7 +135,8 @@ static void test_cuts(void) {
     dl_data_read(d.data, DL_PART_TRAIN, 0, NULL, 0, 3, x);
     CU_ASSERT(x[0] == 4 && x[4] == 8 && x[8] == 12);
     data_job_close(&d);
-    CHECK_OK(data_job_open(&d, job_text("  train: {idx: {x: images}, first: 4}\n"
+    CHECK_OK(
+        data_job_open(&d, data_job_text("  train: {idx: {x: images}, first: 4}\n"
                                         "  test: {idx: {x: images}}\n"
                                         "  validation: {from: test, rows: 1..2, keep: true}\n")));
     CU_ASSERT_EQUAL(dl_data_samples(d.data, DL_PART_TRAIN), 4);
@@ -155,27 +145,27 @@ static void test_cuts(void) {
     dl_data_read(d.data, DL_PART_VALIDATION, 0, NULL, 0, 2, x);
     CU_ASSERT(x[0] == 4 && x[4] == 8);
     data_job_close(&d);
-    CHECK_OK(data_job_open(&d, job_text("  source: {idx: {x: images, y: labels}}\n"
-                                        "  test: {random: 3, stratify: true}\n")));
+    CHECK_OK(data_job_open(&d, data_job_text("  source: {idx: {x: images, y: labels}}\n"
+                                             "  test: {random: 3, stratify: true}\n")));
     int32_t y[3];
     dl_data_read(d.data, DL_PART_TEST, 1, NULL, 0, 3, y);
     CU_ASSERT(y[0] + y[1] + y[2] == 3 && y[0] * y[1] * y[2] == 0 && y[0] != y[1] && y[1] != y[2]);
     dl_data_read(d.data, DL_PART_TRAIN, 1, NULL, 0, 3, y);
     CU_ASSERT(y[0] != y[1] && y[1] != y[2] && y[0] != y[2]);
     data_job_close(&d);
-    DATA_FAILS(job_text("  train: {idx: {x: images}}\n  test: {first: 7}\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text("  train: {idx: {x: images}}\n  test: {first: 7}\n"), DL_BAD_JOB,
                "first: 7 samples are wanted for test, but there are only 6");
-    DATA_FAILS(job_text("  train: {idx: {x: images}}\n  test: {first: 6}\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text("  train: {idx: {x: images}}\n  test: {first: 6}\n"), DL_BAD_JOB,
                "train is left with 0 samples");
-    DATA_FAILS(job_text("  train: {idx: {x: images}}\n  test: {rows: 4..6}\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text("  train: {idx: {x: images}}\n  test: {rows: 4..6}\n"), DL_BAD_JOB,
                "rows 4..6 do not fit");
-    DATA_FAILS(job_text("  source: {idx: {x: images}}\n  test: {rows: 0..2}\n"
-                        "  validation: {rows: 2..3}\n"),
+    DATA_FAILS(data_job_text("  source: {idx: {x: images}}\n  test: {rows: 0..2}\n"
+                             "  validation: {rows: 2..3}\n"),
                DL_BAD_JOB, "1 of these samples are in another part already");
-    DATA_FAILS(job_text("  train: {idx: {x: images}}\n  test: {random: 2, stratify: true}\n"),
+    DATA_FAILS(data_job_text("  train: {idx: {x: images}}\n  test: {random: 2, stratify: true}\n"),
                DL_BAD_JOB, "stratify needs labels");
-    DATA_FAILS(job_text("  test: {first: 2}\n"), DL_BAD_JOB, "data has no samples");
-    DATA_FAILS(job_text("  test: {idx: {x: images}}\n  validation: {first: 2}\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text("  test: {first: 2}\n"), DL_BAD_JOB, "data has no samples");
+    DATA_FAILS(data_job_text("  test: {idx: {x: images}}\n  validation: {first: 2}\n"), DL_BAD_JOB,
                "there is no source or train to cut validation from");
 }
 
@@ -232,8 +222,8 @@ static void test_classes(void) {
     data_job d;
     int32_t y[6];
     write_small();
-    CHECK_OK(data_job_open(&d, job_text("  train: {idx: {x: images, y: labels}}\n"
-                                        "  classes: {rest: others, two: [2]}\n")));
+    CHECK_OK(data_job_open(&d, data_job_text("  train: {idx: {x: images, y: labels}}\n"
+                                             "  classes: {rest: others, two: [2]}\n")));
     dl_data_read(d.data, DL_PART_TRAIN, 1, NULL, 0, 6, y);
     CU_ASSERT(y[0] == 0 && y[1] == 0 && y[2] == 1 && y[5] == 1);
     const dl_data_field *field = dl_data_field_at(d.data, 1);
@@ -241,10 +231,10 @@ static void test_classes(void) {
     CU_ASSERT_STRING_EQUAL(field->class_name[1], "two");
     CU_ASSERT(field->class_count[0] == 4 && field->class_count[1] == 2);
     data_job_close(&d);
-    CHECK_OK(data_job_open(&d, job_text("  train: {idx: {x: images, y: labels}}\n"
-                                        "  test: {first: 2}\n"
-                                        "  classes: [2, 0]\n"
-                                        "  prepare: [{one_hot, field: y}]\n")));
+    CHECK_OK(data_job_open(&d, data_job_text("  train: {idx: {x: images, y: labels}}\n"
+                                             "  test: {first: 2}\n"
+                                             "  classes: [2, 0]\n"
+                                             "  prepare: [{one_hot, field: y}]\n")));
     float rows[4], x[4];
     CU_ASSERT_EQUAL(dl_data_samples(d.data, DL_PART_TRAIN), 2);
     dl_data_read(d.data, DL_PART_TEST, 1, NULL, 0, 2, rows); /* labels 0 and 2: classes 1 and 0 */
@@ -252,18 +242,19 @@ static void test_classes(void) {
     dl_data_read(d.data, DL_PART_TEST, 0, NULL, 1, 1, x);
     CU_ASSERT_EQUAL(x[0], 8);
     data_job_close(&d);
-    DATA_FAILS(job_text("  train: {idx: {x: images, y: labels}}\n  classes: [0, 3]\n"), DL_BAD_JOB,
-               "'3' is not a label of field 'y'; its labels run from 0 to 2");
-    DATA_FAILS(job_text("  train: {idx: {x: images, y: labels}}\n  classes: [0, 0]\n"), DL_BAD_JOB,
-               "two classes");
-    DATA_FAILS(job_text("  train: {idx: {x: images}}\n  classes: [0, 1]\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text("  train: {idx: {x: images, y: labels}}\n  classes: [0, 3]\n"),
+               DL_BAD_JOB, "'3' is not a label of field 'y'; its labels run from 0 to 2");
+    DATA_FAILS(data_job_text("  train: {idx: {x: images, y: labels}}\n  classes: [0, 0]\n"),
+               DL_BAD_JOB, "two classes");
+    DATA_FAILS(data_job_text("  train: {idx: {x: images}}\n  classes: [0, 1]\n"), DL_BAD_JOB,
                "classes needs labels");
 }
 
 static void test_steps(void) {
     data_job d;
     write_small();
-    CHECK_OK(data_job_open(&d, job_text("  train: {idx: {x: images, y: labels}}\n"
+    CHECK_OK(
+        data_job_open(&d, data_job_text("  train: {idx: {x: images, y: labels}}\n"
                                         "  test: {last: 3}\n"
                                         "  prepare: [standardize, {one_hot: 4, field: y}]\n")));
     float x[12], y[12];
@@ -280,23 +271,24 @@ static void test_steps(void) {
     CU_ASSERT_EQUAL(dl_data_note_count(d.data), 0);
     CU_ASSERT_EQUAL(dl_data_field_at(d.data, 1)->classes, 4);
     data_job_close(&d);
-    CHECK_OK(
-        data_job_open(&d, job_text("  train: {idx: {x: images}}\n"
-                                   "  test: {last: 3}\n"
-                                   "  prepare: [{standardize: {fit: source, columns: [0]}}]\n")));
+    CHECK_OK(data_job_open(
+        &d, data_job_text("  train: {idx: {x: images}}\n"
+                          "  test: {last: 3}\n"
+                          "  prepare: [{standardize: {fit: source, columns: [0]}}]\n")));
     CU_ASSERT_EQUAL_FATAL(dl_data_note_count(d.data), 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(dl_data_note(d.data, 0), "job.yaml:5:13: warning: "));
     dl_data_read(d.data, DL_PART_TRAIN, 0, NULL, 0, 1, x);
     CHECK_CLOSE(x, ((const float[]){(float)(-10 / sqrt(140.0 / 3)), 1, 2, 3}), 4, 1e-6, 0);
     data_job_close(&d);
-    DATA_FAILS(
-        job_text("  train: {idx: {x: images, y: labels}}\n  prepare: [{one_hot: 2, field: y}]\n"),
-        DL_BAD_JOB, "labels: sample 2 of field 'y' is 2, outside the 2 classes");
-    DATA_FAILS(job_text("  train: {idx: {x: images}}\n  prepare: [{reshape: [5]}]\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text(
+                   "  train: {idx: {x: images, y: labels}}\n  prepare: [{one_hot: 2, field: y}]\n"),
+               DL_BAD_JOB, "labels: sample 2 of field 'y' is 2, outside the 2 classes");
+    DATA_FAILS(data_job_text("  train: {idx: {x: images}}\n  prepare: [{reshape: [5]}]\n"),
+               DL_BAD_JOB,
                "job.yaml:4:23: field 'x' has shape (2, 2), 4 values, and cannot become (5,)");
-    DATA_FAILS(job_text("  train: {idx: {x: images}}\n  prepare: [{scale: 2, field: z}]\n"),
+    DATA_FAILS(data_job_text("  train: {idx: {x: images}}\n  prepare: [{scale: 2, field: z}]\n"),
                DL_BAD_JOB, "the data has no field 'z'; it has x");
-    DATA_FAILS(job_text("  train: {idx: {x: images}}\n  prepare: [one_hot]\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text("  train: {idx: {x: images}}\n  prepare: [one_hot]\n"), DL_BAD_JOB,
                "one_hot needs whole numbers");
 }
 
@@ -456,9 +448,9 @@ static void test_no_memory(void) {
     write_small();
     char text[1024];
     snprintf(text, sizeof text, "%s",
-             job_text("  train: {idx: {x: images.gz, y: labels}}\n"
-                      "  test: {random: 2, stratify: true}\n  classes: [1, 0]\n"
-                      "  prepare: [standardize, {one_hot: 3, field: y}]\n"));
+             data_job_text("  train: {idx: {x: images.gz, y: labels}}\n"
+                           "  test: {random: 2, stratify: true}\n  classes: [1, 0]\n"
+                           "  prepare: [standardize, {one_hot: 3, field: y}]\n"));
     data_job d;
     CHECK_OK(data_job_open(&d, text));
     const dl_node *node = d.node;

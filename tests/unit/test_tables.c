@@ -1,21 +1,8 @@
 /* Sources csv, values, npy, npz and cifar; fill_missing; real tables where there are some. */
 #include <math.h>
-#include <stdarg.h>
 #include <zlib.h>
 
 #include "tests/unit/data_job.h"
-
-static const char *job_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static const char *job_text(const char *format, ...) {
-    static char text[4096];
-    va_list arguments;
-    int length = snprintf(text, sizeof text, "  root: %s\n", data_job_folder());
-    va_start(arguments, format);
-    vsnprintf(text + length, sizeof text - (size_t)length, format, arguments);
-    va_end(arguments);
-    return text;
-}
 
 static void write_text(const char *name, const char *text) {
     data_job_file(name, text, strlen(text));
@@ -35,8 +22,8 @@ static void test_csv(void) {
                         "1,2.5,\"two\nlines\",dog\r\n\r\n"
                         " 3 ,-4e1,x,\"cat\"\r\n5,6,,dog");
     CHECK_OK(data_job_open(
-        &d, job_text("  train: {csv: {file: t.csv, fields: {x: [a, 'b \"c\"'], y: kind, "
-                     "n: a, z: 1}}}\n")));
+        &d, data_job_text("  train: {csv: {file: t.csv, fields: {x: [a, 'b \"c\"'], y: kind, "
+                          "n: a, z: 1}}}\n")));
     CU_ASSERT_EQUAL_FATAL(dl_data_samples(d.data, DL_PART_TRAIN), 3);
     dl_type two = DL_TYPE(DL_F32, 2);
     CU_ASSERT(dl_same_type(&dl_data_field_at(d.data, 0)->type, &two));
@@ -51,16 +38,17 @@ static void test_csv(void) {
     CU_ASSERT_EQUAL(dl_data_field_at(d.data, 3)->type.dtype, DL_F32);
     data_job_close(&d);
     write_text("blanks", "  1.0   2\t 3\n4 5 6  \n\n");
-    CHECK_OK(
-        data_job_open(&d, job_text("  train: {csv: {file: blanks, separator: whitespace, fields: "
-                                   "{x: 1.., y: 0}}}\n")));
+    CHECK_OK(data_job_open(
+        &d, data_job_text("  train: {csv: {file: blanks, separator: whitespace, fields: "
+                          "{x: 1.., y: 0}}}\n")));
     read_all(&d, 0, x);
     CHECK_BITS(x, ((const float[]){2, 3, 5, 6}), 4);
     CU_ASSERT_EQUAL(dl_data_field_at(d.data, 1)->type.dtype, DL_F32); /* 1.0 is no label */
     data_job_close(&d);
     write_text("where.csv", "use,v\nTrue,1\nFalse,2\nTrue,3\n");
     CHECK_OK(data_job_open(
-        &d, job_text("  train: {csv: {file: where.csv, where: {use: True}, fields: {x: [v]}}}\n")));
+        &d, data_job_text(
+                "  train: {csv: {file: where.csv, where: {use: True}, fields: {x: [v]}}}\n")));
     read_all(&d, 0, x);
     CHECK_BITS(x, ((const float[]){1, 3}), 2);
     data_job_close(&d);
@@ -71,58 +59,59 @@ static void test_csv_missing(void) {
     float x[16];
     write_text("m.csv", "p,q,r\n1,,10\n9,5,20\n3,7,30\n4,7,nan\n");
     CHECK_OK(data_job_open(
-        &d, job_text("  train: {csv: {file: m.csv, missing: 9, fields: {x: [p, q, r]}}}\n"
-                     "  prepare: [{fill_missing: median}, {standardize: {columns: [r]}}]\n")));
+        &d, data_job_text("  train: {csv: {file: m.csv, missing: 9, fields: {x: [p, q, r]}}}\n"
+                          "  prepare: [{fill_missing: median}, {standardize: {columns: [r]}}]\n")));
     read_all(&d, 0, x);
     float unit = (float)(10 / sqrt(50.0));
     CHECK_CLOSE(x, ((const float[]){1, 7, -unit, 3, 5, 0, 3, 7, unit, 4, 7, 0}), 12, 1e-6, 0);
     data_job_close(&d);
-    CHECK_OK(data_job_open(&d, job_text("  train: {csv: {file: m.csv, fields: {x: [p, q, r]}}}\n"
+    CHECK_OK(
+        data_job_open(&d, data_job_text("  train: {csv: {file: m.csv, fields: {x: [p, q, r]}}}\n"
                                         "  prepare: [{fill_missing: mode}]\n")));
     read_all(&d, 0, x);
     CU_ASSERT(x[1] == 7 && x[11] == 10);
     data_job_close(&d);
     CHECK_OK(data_job_open(
-        &d, job_text("  train: {csv: {file: m.csv, missing: [9, x], drop_missing: true, "
-                     "fields: {x: [p, q, r]}}}\n")));
+        &d, data_job_text("  train: {csv: {file: m.csv, missing: [9, x], drop_missing: true, "
+                          "fields: {x: [p, q, r]}}}\n")));
     CU_ASSERT_EQUAL(dl_data_samples(d.data, DL_PART_TRAIN), 1);
     data_job_close(&d);
-    DATA_FAILS(job_text("  train: {csv: {file: m.csv, fields: {x: [p, q]}}}\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text("  train: {csv: {file: m.csv, fields: {x: [p, q]}}}\n"), DL_BAD_JOB,
                "m.csv:2:3: a value of field 'x' is unknown; add the step {fill_missing: mean");
 }
 
 static void test_csv_errors(void) {
     write_text("h.csv", "Price,Area,Location,No. of Bedrooms\n6968000,1340,Nizampet,2\n");
     DATA_FAILS(
-        job_text("  train: {csv: {file: h.csv, fields: {y: price}}}\n"), DL_BAD_JOB,
+        data_job_text("  train: {csv: {file: h.csv, fields: {y: price}}}\n"), DL_BAD_JOB,
         "job.yaml:3:42: h.csv has no column 'price'; did you mean 'Price'? It has 4: Price, Area, "
         "Location, No. of Bedrooms");
-    DATA_FAILS(job_text("  train: {csv: {file: h.csv, fields: {x: {all_but: [Price]}}}}\n"),
+    DATA_FAILS(data_job_text("  train: {csv: {file: h.csv, fields: {x: {all_but: [Price]}}}}\n"),
                DL_BAD_JOB,
                "h.csv:2:14: 'Nizampet' in column 'Location' is not a number; leave the column out: "
                "fields: {x: {all_but: [Price, Location]}}");
-    DATA_FAILS(job_text("  train: {csv: {file: h.csv, fields: {x: 2..7}}}\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text("  train: {csv: {file: h.csv, fields: {x: 2..7}}}\n"), DL_BAD_JOB,
                "has no columns 2..7; it has 4");
-    DATA_FAILS(job_text("  train: {csv: {file: h.csv, fields: {x: 4}}}\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text("  train: {csv: {file: h.csv, fields: {x: 4}}}\n"), DL_BAD_JOB,
                "has no column 4; it has 4, numbered from 0");
-    DATA_FAILS(job_text("  train: {csv: {file: h.csv, fields: {x: {wav: a}}}}\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text("  train: {csv: {file: h.csv, fields: {x: {wav: a}}}}\n"), DL_BAD_JOB,
                "'wav' is not known of columns");
     write_text("ragged.csv", "1,2\n3,4,5\n");
-    DATA_FAILS(job_text("  train: {csv: {file: ragged.csv, fields: {x: 0}}}\n"), DL_NO_INPUT,
+    DATA_FAILS(data_job_text("  train: {csv: {file: ragged.csv, fields: {x: 0}}}\n"), DL_NO_INPUT,
                "ragged.csv:2: this row has 3 cells, but the first has 2");
     write_text("quote.csv", "1,2\n\"3,4\n");
-    DATA_FAILS(job_text("  train: {csv: {file: quote.csv, fields: {x: 0}}}\n"), DL_NO_INPUT,
+    DATA_FAILS(data_job_text("  train: {csv: {file: quote.csv, fields: {x: 0}}}\n"), DL_NO_INPUT,
                "quote.csv:2: a quote begins here and never ends");
     write_text("mixed.csv", "1\n2\nthree\n");
-    DATA_FAILS(job_text("  train: {csv: {file: mixed.csv, fields: {y: 0}}}\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text("  train: {csv: {file: mixed.csv, fields: {y: 0}}}\n"), DL_BAD_JOB,
                "mixed.csv:3:1: 'three' in column 0 is not a number, but cells above are");
-    DATA_FAILS(job_text("  train: {csv: {file: mixed.csv, fields: {y: v}}}\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text("  train: {csv: {file: mixed.csv, fields: {y: v}}}\n"), DL_BAD_JOB,
                "has no header");
     write_text("empty.csv", "\n\n");
-    DATA_FAILS(job_text("  train: {csv: {file: empty.csv, fields: {y: 0}}}\n"), DL_NO_INPUT,
+    DATA_FAILS(data_job_text("  train: {csv: {file: empty.csv, fields: {y: 0}}}\n"), DL_NO_INPUT,
                "is empty");
     write_text("only.csv", "a,b\n");
-    DATA_FAILS(job_text("  train: {csv: {file: only.csv, fields: {y: a}}}\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text("  train: {csv: {file: only.csv, fields: {y: a}}}\n"), DL_BAD_JOB,
                "0 samples");
 }
 
@@ -180,7 +169,8 @@ static void test_npy(void) {
               24);
     write_npy("u.npy", "{'descr': '<U2', 'fortran_order': False, 'shape': (3,), }\n", text, 24);
     CHECK_OK(data_job_open(
-        &d, job_text("  train: {npy: {x: c.npy, f: f.npy, s: big.npy, y: y.npy, u: u.npy}}\n")));
+        &d,
+        data_job_text("  train: {npy: {x: c.npy, f: f.npy, s: big.npy, y: y.npy, u: u.npy}}\n")));
     read_all(&d, 0, x);
     CHECK_BITS(x, ((const float[]){1, 2, 3, 4, 5, 6}), 6);
     read_all(&d, 1, x);
@@ -198,24 +188,24 @@ static void test_npy(void) {
     static const uint16_t halves[] = {0x3c00, 0xc000, 0x3555, 0x0001, 0x7bff};
     write_npy("half.npy", "{'descr': '<f2', 'fortran_order': False, 'shape': (5,), }\n", halves,
               10);
-    CHECK_OK(data_job_open(&d, job_text("  train: {npy: {x: half.npy}}\n")));
+    CHECK_OK(data_job_open(&d, data_job_text("  train: {npy: {x: half.npy}}\n")));
     read_all(&d, 0, x);
     CHECK_BITS(x, ((const float[]){1, -2, 0.333251953125f, 0x1p-24f, 65504}), 5);
     data_job_close(&d);
     write_npy("o.npy", "{'descr': '|O', 'fortran_order': False, 'shape': (3,), }\n", longs, 24);
-    DATA_FAILS(job_text("  train: {npy: {x: o.npy}}\n"), DL_BAD_JOB, "Python objects");
+    DATA_FAILS(data_job_text("  train: {npy: {x: o.npy}}\n"), DL_BAD_JOB, "Python objects");
     write_npy("cut.npy", "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 2), }\n", doubles,
               47);
-    DATA_FAILS(job_text("  train: {npy: {x: cut.npy}}\n"), DL_NO_INPUT,
+    DATA_FAILS(data_job_text("  train: {npy: {x: cut.npy}}\n"), DL_NO_INPUT,
                "job.yaml:3:20: cut.npy is cut off: 6 elements of 8 bytes need");
     write_npy("many.npy",
               "{'descr': '<f8', 'fortran_order': False, 'shape': (9223372036854775807, 9), }\n",
               doubles, 48);
-    DATA_FAILS(job_text("  train: {npy: {x: many.npy}}\n"), DL_NO_INPUT, "is damaged");
+    DATA_FAILS(data_job_text("  train: {npy: {x: many.npy}}\n"), DL_NO_INPUT, "is damaged");
     write_npy("zero.npy", "{'descr': '<f8', 'fortran_order': False, 'shape': (), }\n", doubles, 8);
-    DATA_FAILS(job_text("  train: {npy: {x: zero.npy}}\n"), DL_BAD_JOB, "is a single number");
+    DATA_FAILS(data_job_text("  train: {npy: {x: zero.npy}}\n"), DL_BAD_JOB, "is a single number");
     data_job_file("no.npy", "hello, world", 12);
-    DATA_FAILS(job_text("  train: {npy: {x: no.npy}}\n"), DL_NO_INPUT, "is no NPY file");
+    DATA_FAILS(data_job_text("  train: {npy: {x: no.npy}}\n"), DL_NO_INPUT, "is no NPY file");
 }
 
 static size_t put(uint8_t *at, uint64_t number, int bytes) {
@@ -294,25 +284,26 @@ static void test_npz(void) {
     size_t count = make_npz(zip);
     data_job_file("a.npz", zip, count);
     CHECK_OK(data_job_open(
-        &d, job_text("  train: {npz: {file: a.npz, fields: {x: images, y: labels}}}\n")));
+        &d, data_job_text("  train: {npz: {file: a.npz, fields: {x: images, y: labels}}}\n")));
     read_all(&d, 0, x);
     CHECK_BITS(x, ((const float[]){1, 2, 3, 4}), 4);
     read_all(&d, 1, y);
     CU_ASSERT(y[0] == 1 && y[1] == 0);
     data_job_close(&d);
-    DATA_FAILS(job_text("  train: {npz: {file: a.npz, fields: {x: image}}}\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text("  train: {npz: {file: a.npz, fields: {x: image}}}\n"), DL_BAD_JOB,
                "a.npz has no array 'image'; did you mean 'images'?");
-    DATA_FAILS(job_text("  train: {npz: {file: a.npz, fields: {x: q}}}\n"), DL_BAD_JOB,
+    DATA_FAILS(data_job_text("  train: {npz: {file: a.npz, fields: {x: q}}}\n"), DL_BAD_JOB,
                "it has: images, labels");
     zip[60] ^= 1; /* inside the deflated bytes */
     data_job_file("bad.npz", zip, count);
-    DATA_FAILS(job_text("  train: {npz: {file: bad.npz, fields: {x: images}}}\n"), DL_NO_INPUT,
+    DATA_FAILS(data_job_text("  train: {npz: {file: bad.npz, fields: {x: images}}}\n"), DL_NO_INPUT,
                "bad.npz is damaged");
     zip[60] ^= 1;
     for (size_t cut = 0; cut < count; cut += 7) {
         data_job_file("cut.npz", zip, cut);
         CHECK_FAILS(
-            data_job_open(&d, job_text("  train: {npz: {file: cut.npz, fields: {x: images}}}\n")),
+            data_job_open(&d,
+                          data_job_text("  train: {npz: {file: cut.npz, fields: {x: images}}}\n")),
             DL_NO_INPUT, "cut.npz");
         data_job_close(&d);
     }
@@ -333,7 +324,7 @@ static void test_cifar(void) {
     data_job_file("b.bin", ten, RECORD);
     data_job_file("c.bin", ten, RECORD - 1);
     data_job_file("h.bin", hundred, sizeof hundred);
-    CHECK_OK(data_job_open(&d, job_text("  train: {cifar: [a.bin, b.bin]}\n")));
+    CHECK_OK(data_job_open(&d, data_job_text("  train: {cifar: [a.bin, b.bin]}\n")));
     CU_ASSERT_EQUAL(dl_data_samples(d.data, DL_PART_TRAIN), 3);
     dl_data_read(d.data, DL_PART_TRAIN, 0, NULL, 1, 2, x);
     for (int i = 0; i < 1024; i++)
@@ -342,17 +333,18 @@ static void test_cifar(void) {
     read_all(&d, 1, y);
     CU_ASSERT(y[0] == 3 && y[1] == 4 && y[2] == 3);
     data_job_close(&d);
-    CHECK_OK(data_job_open(&d, job_text("  train: {cifar: [h.bin]}\n")));
+    CHECK_OK(data_job_open(&d, data_job_text("  train: {cifar: [h.bin]}\n")));
     read_all(&d, 1, y);
     CU_ASSERT_EQUAL(y[0], 77);
     data_job_close(&d);
-    CHECK_OK(data_job_open(&d, job_text("  train: {cifar: {files: [h.bin], label: coarse}}\n")));
+    CHECK_OK(
+        data_job_open(&d, data_job_text("  train: {cifar: {files: [h.bin], label: coarse}}\n")));
     read_all(&d, 1, y);
     CU_ASSERT_EQUAL(y[0], 4);
     data_job_close(&d);
-    DATA_FAILS(job_text("  train: {cifar: [a.bin, c.bin]}\n"), DL_NO_INPUT,
+    DATA_FAILS(data_job_text("  train: {cifar: [a.bin, c.bin]}\n"), DL_NO_INPUT,
                "c.bin is no CIFAR file, or cut off: 3072 bytes");
-    DATA_FAILS(job_text("  train: {cifar: [a.bin, h.bin]}\n"), DL_NO_INPUT,
+    DATA_FAILS(data_job_text("  train: {cifar: [a.bin, h.bin]}\n"), DL_NO_INPUT,
                "h.bin is no CIFAR file");
 }
 
@@ -421,8 +413,8 @@ static void test_no_memory(void) {
     write_text("n.csv", "a,b\n1,x\n2,y\n3,x\n");
     char text[1024];
     snprintf(text, sizeof text, "%s",
-             job_text("  source: {csv: {file: n.csv, fields: {x: [a], y: b}}}\n"
-                      "  train: {first: 2}\n  prepare: [{fill_missing: median}]\n"));
+             data_job_text("  source: {csv: {file: n.csv, fields: {x: [a], y: b}}}\n"
+                           "  train: {first: 2}\n  prepare: [{fill_missing: median}]\n"));
     data_job d;
     CHECK_OK(data_job_open(&d, text));
     for (uint64_t n = 1;; n++) {
