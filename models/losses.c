@@ -115,8 +115,9 @@ static dl_value cosine_similarity(dl_compare *compare) {
 }
 
 #define COMMON                                                                                    \
-    {"target", "name or number", "",                                                              \
-     "field or number compared with; y, or the field named like the output"},                     \
+    {"target", "name or number or expr", "",                                                      \
+     "field, number or expression (\"1 - x\") compared with; y, or the field named like the "     \
+     "output"},                                                                                   \
         {"output", "name", "", "layer compared; that named like the term, or the only output"}, { \
         "sample_weight", "name", "", "field that weighs the samples"                              \
     }

@@ -59,6 +59,11 @@ static dl_status find_target(const dl_wiring *wiring, dl_arena *arena, dl_term *
         term->target = dl_wiring_field(wiring, given->text);
         if (term->target >= 0)
             return DL_OK;
+        if (given->value == DL_VALUE_EXPR) {
+            term->target = DL_MADE_TARGET;
+            term->target_text = given;
+            return DL_OK;
+        }
         char first = given->text[0];
         bool number = !given->quoted && (strchr("+-.", first) || (first >= '0' && first <= '9'));
         term->target_number = given->number;

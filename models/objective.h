@@ -9,7 +9,7 @@
 #include "models/wiring.h"
 
 /* An expression may do without y_pred, and without y_true. */
-enum { DL_NO_OUTPUT = INT_MIN, DL_NO_TARGET = -2 };
+enum { DL_NO_OUTPUT = INT_MIN, DL_NO_TARGET = -2, DL_MADE_TARGET = -3 };
 
 typedef struct dl_term {
     const char *name;    /* "loss" if it is the only one */
@@ -17,7 +17,8 @@ typedef struct dl_term {
     const dl_node *node; /* item of the loss */
     int output;          /* layer; -1 - i field; DL_NO_OUTPUT */
     const char *output_name;
-    int target; /* field; -1: target_number; DL_NO_TARGET */
+    int target; /* field; -1: target_number; DL_NO_TARGET; DL_MADE_TARGET: target_text */
+    const dl_node *target_text;
     double target_number;
     int sample_weight; /* field; -1: none */
     double weight;     /* in the total */

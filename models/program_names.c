@@ -1,6 +1,6 @@
 /* The names that expressions of losses and metrics see: y_true and y_pred of their term, fields,
  * layers at every place. See program.h, expression.h. */
-#include <string.h>
+#include <stdio.h>
 
 #include "models/program.h"
 
@@ -11,16 +11,19 @@ static dl_status find_target(const dl_term_names *seen, dl_operand *out) {
     const dl_graph *graph = compare->graph;
     if (seen->term->target == DL_NO_TARGET)
         return dl_fail(DL_BAD_JOB, "y_true: this term has no target; add target: FIELD");
+    if (seen->term->target == DL_MADE_TARGET && compare->target < 0)
+        return dl_fail(DL_BAD_JOB, "y_true is what this expression makes");
     out->raw = compare->target;
     out->classes = compare->classes;
-    if (compare->target >= 0 && compare->prediction >= 0 &&
-        !dl_same_but_ones(dl_type_of(graph, compare->target),
-                          dl_type_of(graph, compare->prediction)))
-        out->value = dl_program_input(seen->program, -1 - seen->term->target);
-    else if (compare->prediction >= 0)
+    bool alike = compare->prediction >= 0 &&
+                 (compare->target < 0 || dl_same_but_ones(dl_type_of(graph, compare->target),
+                                                          dl_type_of(graph, compare->prediction)));
+    if (alike)
         out->value = dl_target_like_prediction(compare); /* the same shape, a number everywhere */
-    else if (compare->target >= 0)
+    else if (seen->term->target >= 0)
         out->value = dl_program_input(seen->program, -1 - seen->term->target);
+    else if (compare->target >= 0)
+        out->value = compare->target;
     else
         return dl_fail(DL_BAD_JOB, "y_true is a number here, and no output says its shape");
     return DL_OK;
@@ -93,4 +96,11 @@ void dl_program_names(dl_term_names *seen, dl_program *program, const dl_term *t
         .kinds = "neither a layer nor a field",
     };
     compare->names = &seen->names;
+    if (term->target != DL_MADE_TARGET)
+        return;
+    char owner[160];
+    snprintf(owner, sizeof owner, "the target of loss '%.100s'", term->name);
+    program->graph->scope = term->name;
+    compare->target = dl_expression_formula(program->graph, term->target_text, owner, &seen->names);
+    compare->target_name = term->target_text->text;
 }

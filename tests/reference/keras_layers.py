@@ -64,6 +64,16 @@ def convolutions(run):
     grouped(run, "conv2d_groups_same_stride", (2, 5, 4, 6), filters=3, kernel_size=3, groups=3,
             strides=2, padding="same", activation="relu")
 
+    def transpose(name, shape, **arguments):
+        chain(run, "conv2d_transpose_" + name, shape,
+              [("Conv2DTranspose", {"filters": 3, "kernel_size": 3, **arguments})])
+
+    transpose("valid", (2, 3, 4, 2))
+    transpose("same_stride_relu", (2, 3, 2, 4), padding="same", strides=2, activation="relu")
+    transpose("stride_beyond_kernel", (2, 3, 2, 2), kernel_size=(2, 3), strides=3, use_bias=False)
+    transpose("same_odd_stride", (2, 2, 3, 2), padding="same", strides=3, kernel_size=4)
+    transpose("same_dilation", (2, 4, 4, 2), padding="same", dilation_rate=2)
+
     def conv1d(name, shape, **arguments):
         chain(run, "conv1d_" + name, shape,
               [("Conv1D", {"filters": 3, "kernel_size": 3, **arguments})])

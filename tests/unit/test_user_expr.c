@@ -113,6 +113,7 @@ static void test_loss(void) {
         {CROSSENTROPY, "{expr: \"sparse_categorical_crossentropy(y, out)\"}"},
         {"{mse: {target: x, output: five}}", "{expr: \"mse(x, five)\"}"},
         {"{mse: {target: x, output: five}}", "{expr: \"mean(square(five - x))\"}"},
+        {"{mse: {target: \"1 - x\", output: five}}", "{expr: \"mean(square(five - (1 - x)))\"}"},
         {"{mae: {target: 0.5, output: five}}",
          "{expr: {expr: \"mean(abs(y_pred - y_true))\", target: 0.5, output: five}}"},
     };
@@ -306,6 +307,8 @@ static void test_messages(void) {
          "to 1"},
         {"relu", "{expr: \"sum(dx(x))\"}", "sgd", "", "dx needs rows and columns, not (None, 5)"},
         {"relu", "{expr: \"mse(x, hidden)\"}", "sgd", "", "mse cannot compare"},
+        {"relu", "{a: {mse: {target: \"1 - y_true\", output: hidden}}}", "sgd", "",
+         "expression of the target of loss 'a', character 5: y_true is what this"},
         {"relu", CROSSENTROPY, "{expr: \"w - learning_rat * g\"}", "",
          "6:19: expression of the update, character 5: 'learning_rat' is not a name known here; "
          "did you mean 'learning_rate'?"},

@@ -210,6 +210,7 @@ static const small smalls[] = {
     {"mnist-optimizers", {"data.train.first=13", "data.validation.first=7"}},
     {"mnist-init", {"data.train.first=13", "data.validation=none"}},
     {"mnist-batch-size", {"data.train.first=13", "steps=none"}},
+    {"vae", {"data.train.first=13", "data.validation=none"}},
     {"cifar-animal-vehicle", {"data.train.first=13", "data.validation.first=7"}},
     {"cifar-deep", {"data.train.first=13", "data.validation.first=7"}},
     {"cifar-shallow", {"data.train.first=13", "data.validation.first=7"}},
