@@ -222,6 +222,11 @@ dl_value dl_conv(dl_graph *graph, dl_value x, dl_value w, dl_value bias,
         return -1;
     dl_conv_attributes clean;
     clean_conv(attributes, &clean);
+    const dl_type *kernel = dl_type_of(graph, w);
+    int64_t reach[2];
+    for (int i = 0; i < clean.spatial && i < 2; i++)
+        reach[i] = (kernel->dim[i + 1] - 1) * clean.dilation[i] + 1;
+    x = dl_window_border(graph, x, clean.spatial, reach, clean.before, clean.after);
     const dl_value inputs[] = {x, w, bias};
     return dl_graph_add(graph, &dl_op_conv, &clean, inputs, bias < 0 ? 2 : 3);
 }

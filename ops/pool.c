@@ -148,6 +148,20 @@ const dl_op dl_op_average_pool_gradient = {.name = "average_pool_gradient",
                                                    .run = dl_average_pool_run,
                                                    .release = dl_average_pool_release}};
 
+/* Whether the value is the output of a relu: zeros around it then make no maximum another. Where
+ * one of them was the first of several zeros, its gradient now goes to a cell that the relu had
+ * made 0, which passes nothing on. */
+static bool never_negative(const dl_graph *graph, dl_value x) {
+    const dl_graph_node *node = dl_producer(graph, x);
+    if (!node)
+        return false;
+    if (node->op == &dl_op_batch_norm)
+        return ((const dl_batch_norm_attributes *)node->attributes)->epilogue == DL_EPILOGUE_RELU;
+    if (node->op == &dl_op_conv)
+        return ((const dl_conv_attributes *)node->attributes)->epilogue == DL_EPILOGUE_RELU;
+    return false;
+}
+
 dl_value dl_pool(dl_graph *graph, dl_value x, const dl_pool_attributes *attributes) {
     if (x < 0)
         return -1;
@@ -161,6 +175,14 @@ dl_value dl_pool(dl_graph *graph, dl_value x, const dl_pool_attributes *attribut
         clean.stride[i] = used ? attributes->stride[i] : 1;
         clean.before[i] = used ? attributes->before[i] : 0;
         clean.after[i] = used ? attributes->after[i] : 0;
+    }
+    int64_t before[2] = {clean.before[0], clean.before[1]};
+    int64_t after[2] = {clean.after[0], clean.after[1]};
+    dl_value inside = dl_window_border(graph, x, clean.spatial, clean.kernel, before, after);
+    if (!clean.average && inside != x && never_negative(graph, inside)) {
+        memcpy(clean.before, before, sizeof before);
+        memcpy(clean.after, after, sizeof after);
+        x = inside;
     }
     return dl_graph_add(graph, clean.average ? &dl_op_average_pool : &dl_op_max_pool, &clean, &x,
                         1);

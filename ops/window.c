@@ -77,3 +77,22 @@ dl_dnnl_tensor dl_window_tensor(int64_t n, const int64_t space[2], int64_t chann
     int64_t h = space[0], w = space[1], c = channels;
     return (dl_dnnl_tensor){.rank = 4, .dim = {n, c, h, w}, .stride = {h * w * c, 1, w * c, c}};
 }
+
+dl_value dl_window_border(const dl_graph *graph, dl_value x, int spatial, const int64_t *reach,
+                          int64_t *before, int64_t *after) {
+    const dl_graph_node *node = dl_producer(graph, x);
+    if (!node || node->op != &dl_op_pad || spatial > 2 || dl_type_of(graph, x)->rank != spatial + 2)
+        return x;
+    const dl_pad_attributes *pad = node->attributes;
+    bool fits = pad->value == 0.0f && pad->before[0] + pad->after[0] == 0 &&
+                pad->before[spatial + 1] + pad->after[spatial + 1] == 0;
+    for (int i = 0; i < spatial && fits; i++)
+        fits = before[i] + pad->before[i + 1] < reach[i] && after[i] + pad->after[i + 1] < reach[i];
+    if (!fits)
+        return x;
+    for (int i = 0; i < spatial; i++) {
+        before[i] += pad->before[i + 1];
+        after[i] += pad->after[i + 1];
+    }
+    return node->input[0];
+}

@@ -22,6 +22,11 @@ void dl_window_space(const dl_type *type, int spatial, int64_t space[2]);
 /* Strides and dilations at least 1, padding at least 0, and the window fits in: sets sizes->out.
  * `what` ("conv2d") and x are for the message. */
 dl_status dl_window_out(dl_window_sizes *sizes, int spatial, const char *what, const dl_type *x);
+/* A window over x with a border of zeros is one over x with padding: goes through such a border,
+ * adds it to before and after, and returns what it was put around; x itself where there is none, or
+ * one that a window (`reach` cells wide in each dimension) could lie in. */
+dl_value dl_window_border(const dl_graph *graph, dl_value x, int spatial, const int64_t *reach,
+                          int64_t *before, int64_t *after);
 /* Channels last [n, spatial..., channels]. */
 dl_type dl_window_type(int spatial, int64_t n, const int64_t space[2], int64_t channels);
 /* The same for oneDNN, which names dimensions in the order n, channels, height, width. */

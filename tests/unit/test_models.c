@@ -1,11 +1,13 @@
 /* Networks from jobs: names, wiring, parameter counts of the drafts, freezing, sharing, messages.
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "models/patterns.h"
 #include "ops/ops.h"
 #include "runtime/base/memory.h"
+#include "runtime/base/philox.h"
 #include "tests/unit/model.h"
 
 static void check_parameters(const char *yaml, const dl_field *field, int64_t want) {
@@ -319,6 +321,57 @@ static void test_keras_order(void) {
     model_close(&m);
 }
 
+/* Weights of layers a and b after a step of a network with `between` behind its border. */
+static void step_with_border(const char *window, const char *between, float *weights) {
+    const dl_field fields[] = {FLOATS("x", 9, 8, 2), FLOATS("y", 3)};
+    static float x[4 * 9 * 8 * 2], y[4 * 3];
+    char yaml[1024];
+    model m;
+    for (int i = 0; i < DL_COUNT(x); i++)
+        x[i] = dl_unit_float(dl_random_word(3, 0, 0, 0, (uint32_t)i)) - 0.5f;
+    snprintf(yaml, sizeof yaml,
+             "model:\n"
+             "  - {conv2d: {filters: 3, kernel_size: 3, activation: relu}, name: a}\n"
+             "  - {zero_padding2d: [[2, 1], [0, 2]], name: border}\n%s%s"
+             "  - flatten\n"
+             "  - {dense: 3, name: b}\n"
+             "loss: mse\n"
+             "optimizer: {sgd: 1}\n",
+             between, window);
+    if (model_open(&m, yaml, fields, 2)) {
+        dl_exec *exec = model_exec(&m, MODEL_STEP, 4);
+        model_bind(exec, "x", x);
+        model_bind(exec, "y", y);
+        CU_ASSERT(model_step(&m, exec, 4, 0, 1, NULL));
+        dl_exec_close(exec);
+        memcpy(weights, model_weight(&m, "a/kernel"), sizeof(float) * 54);
+        memcpy(weights + 54, model_weight(&m, "b/bias"), sizeof(float) * 3);
+    }
+    model_close(&m);
+}
+
+/* A border of zeros becomes padding of the window that reads it, unless something stands between
+ * (here a leaky_relu that changes nothing); a step is the same up to the order of additions. */
+static void test_borders(void) {
+    static const char *const windows[] = {
+        "  - {conv2d: {filters: 4, kernel_size: 3, strides: 2}, name: c}\n",
+        "  - {conv2d: {filters: 4, kernel_size: 2, dilation_rate: 2, padding: same}, name: c}\n",
+        "  - {conv2d: {filters: 4, kernel_size: 1}, name: c}\n",
+        "  - max_pooling2d: {pool_size: 3, strides: 2}\n",
+        "  - max_pooling2d: {pool_size: 2, padding: same}\n",
+        "  - average_pooling2d: {pool_size: 3, strides: 2}\n"};
+    for (int w = 0; w < DL_COUNT(windows); w++) {
+        float got[57] = {0}, want[57] = {0}, moved = 0;
+        step_with_border(windows[w], "", got);
+        step_with_border(windows[w], "  - leaky_relu: 1\n", want);
+        for (int i = 0; i < 57; i++) {
+            CU_ASSERT(!(fabsf(got[i] - want[i]) > 1e-5f));
+            moved += i >= 54 ? fabsf(want[i]) : 0;
+        }
+        CU_ASSERT(moved > 1e-3f);
+    }
+}
+
 void suite_models(void) {
     CU_pSuite suite = CU_add_suite("models", NULL, NULL);
     CU_add_test(suite, "parameter counts of drafts", test_parameter_counts);
@@ -330,4 +383,5 @@ void suite_models(void) {
     CU_add_test(suite, "memory runs out", test_no_memory);
     CU_add_test(suite, "Keras configuration", test_keras_config);
     CU_add_test(suite, "layers in Keras's order", test_keras_order);
+    CU_add_test(suite, "borders", test_borders);
 }
