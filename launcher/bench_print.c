@@ -151,7 +151,9 @@ dl_status dl_bench_print(const dl_bench *b) {
            dl_dnnl_version());
     printf("%d repetition%s of %" PRId64 " steps after %" PRId64 " to warm up\n\n",
            b->options->repeat, b->options->repeat == 1 ? "" : "s", b->steps, b->warmup);
-    printf("  samples/s      %10.0f   median; %.0f to %.0f\n", rate.median, rate.least, rate.most);
+    int places = rate.median < 100 ? 2 : 0;
+    printf("  samples/s      %10.*f   median; %.*f to %.*f\n", places, rate.median, places,
+           rate.least, places, rate.most);
     printf("  ms a step      %10.4f   median; %.4f to %.4f (%.4f with parts timed, %.4f with every "
            "node timed)\n",
            1e3 * step.median, 1e3 * step.least, 1e3 * step.most, 1e3 * mean.step,
