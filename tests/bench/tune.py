@@ -32,13 +32,17 @@ class Tuning:
             self.best = (ms, environment, options)
 
     def try_environment(self, name, env, option_list):
-        torch = self.start(env)
+        torch = None
         try:
+            torch = self.start(env)
             for options in option_list:
                 if self.best is None or self.left() > 0:
                     self.try_setting(torch, name, options)
+        except Failure as why:
+            self.tried.append({"environment": name, "failed": str(why)})
         finally:
-            torch.close()
+            if torch:
+                torch.close()
 
 
 def tune(python, job, ranks, threads, cores, big, seconds, budget, end):
@@ -59,8 +63,10 @@ def tune(python, job, ranks, threads, cores, big, seconds, budget, end):
     for name, env in memory.items():
         if t.left() > 0 and name != first and (name == "glibc" or not big):
             environments[name] = env
-            t.try_environment(name, env, [t.best[2]])
-    chosen = dict(environments[t.best[1]])
+            t.try_environment(name, env, [t.best[2]] if t.best else options)
+    if t.best is None:
+        raise Failure(t.tried[-1]["failed"])
+    chosen = environments[t.best[1]]
     if threads > 1 and not big:
         allocator = t.best[1]
         for name, env in list(WAITING.items())[1:]:
