@@ -1,6 +1,8 @@
 /* Opening the data of a job, from sources to planned steps; and what can be asked of them. */
 #include "runtime/data/inner.h"
 
+#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "runtime/base/hash.h"
@@ -10,21 +12,58 @@ const char *dl_part_text(dl_part_name part) {
     return names[part];
 }
 
-static dl_status open_set(dl_data *data, const char *name) {
-    const dl_node *node = dl_given(data->node, name);
-    if (!node || node->kind != DL_NODE_ITEM)
-        return DL_OK;
-    data->set_name[data->sets] = name;
-    DL_TRY(dl_set_open(&data->set[data->sets], node, data->node, data->seed));
-    data->sets++;
-    return DL_OK;
+/* The opening of a source, on a thread of its own where there is another one: what is packed takes
+ * a while to unpack. */
+typedef struct opening {
+    dl_data *data;
+    dl_set *set;
+    const dl_node *item;
+    pthread_t thread;
+    bool running;
+    dl_status status;
+    char message[DL_MESSAGE_MAX];
+} opening;
+
+static void *open_set(void *argument) {
+    opening *o = argument;
+    o->status = dl_set_open(o->set, o->item, o->data->node, o->data->seed);
+    if (o->status != DL_OK)
+        snprintf(o->message, sizeof o->message, "%s", dl_message());
+    return NULL;
+}
+
+/* All sources, the first on this thread; the failure of the first that failed. */
+static dl_status open_sets(dl_data *data) {
+    /* train, if it is a source, comes first: it decides the order of the fields. */
+    static const char *const names[] = {"source", "train", "validation", "test"};
+    opening *all = dl_alloc(sizeof *all * DL_COUNT(names));
+    if (!all)
+        return dl_fail_memory(sizeof *all * DL_COUNT(names));
+    for (int i = 0; i < DL_COUNT(names); i++) {
+        const dl_node *node = dl_given(data->node, names[i]);
+        if (!node || node->kind != DL_NODE_ITEM)
+            continue;
+        data->set_name[data->sets] = names[i];
+        all[data->sets] = (opening){.data = data, .set = &data->set[data->sets], .item = node};
+        data->sets++;
+    }
+    for (int i = 1; i < data->sets; i++)
+        all[i].running = pthread_create(&all[i].thread, NULL, open_set, &all[i]) == 0;
+    dl_status status = DL_OK;
+    for (int i = 0; i < data->sets; i++) {
+        if (all[i].running)
+            pthread_join(all[i].thread, NULL);
+        else
+            open_set(&all[i]);
+        if (status == DL_OK && all[i].status != DL_OK)
+            status = dl_fail(all[i].status, "%s", all[i].message);
+    }
+    dl_free(all);
+    return status;
 }
 
 static dl_status open_all(dl_data *data) {
-    /* train, if it is a source, comes first: it decides the order of the fields. */
-    static const char *const names[] = {"source", "train", "validation", "test"};
-    for (int i = 0; i < DL_COUNT(names); i++)
-        DL_TRY(open_set(data, names[i]));
+    DL_TRY(open_sets(data));
     if (data->sets == 0)
         return dl_fail_at(data->node, DL_BAD_JOB,
                           "data has no samples; give it a source, train or test");
