@@ -373,7 +373,7 @@ def read_options():
     if strange:
         words.error(f"--only: no part is called {strange[0]}")
     options.budget = options.budget or (700 if options.quick else 1450)
-    hidden = ("--build", "--python")
+    hidden = ("--build", "--python", "--output")
     given = sys.argv[1:]
     options.words = [w for i, w in enumerate(given) if w not in hidden and (i == 0 or given[i - 1] not in hidden)]
     return options

@@ -37,7 +37,7 @@ def describe(build, python):
         "flags": [flag for flag in FLAGS if flag in flags],
         "memory_gib": memory_gib(),
         "system": (platform.freedesktop_os_release().get("PRETTY_NAME", "")
-                   if hasattr(platform, "freedesktop_os_release") else "") + ", Linux " + platform.release(),
+                   if hasattr(platform, "freedesktop_os_release") else "") + ", Linux " + platform.release().split("-")[0],
         "load_average_at_the_end": os.getloadavg()[0],
         "versions": {
             "dltrain": attempt([os.path.join(build, "dltrain"), "--version"]).splitlines(),

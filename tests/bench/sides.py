@@ -166,6 +166,11 @@ class Floor(Processes):
         return max(self.ask(str(seconds), timeout), key=lambda answer: answer["step_ms"])
 
 
+# As PyTorch's performance tuning guide has it.
+JEMALLOC = {"MALLOC_CONF": "oversize_threshold:1,background_thread:true,metadata_thp:auto,"
+                           "dirty_decay_ms:9000000000,muzzy_decay_ms:9000000000"}
+
+
 def allocators():
     """Environments for memory: glibc's own; glibc's told to keep what it has; what Debian packages give."""
     found = {"glibc": {}, "glibc, told to keep memory": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TOP_PAD_": "67108864",
@@ -175,7 +180,7 @@ def allocators():
         for folder in folders:
             path = os.path.join(folder, library)
             if os.path.exists(path):
-                found[name] = {"LD_PRELOAD": path}
+                found[name] = {"LD_PRELOAD": path, **(JEMALLOC if name == "jemalloc" else {})}
                 break
     return found
 

@@ -53,7 +53,8 @@ class Worker:
         if channels_last:
             model = model.to(memory_format=format)
         if self.size > 1:
-            model = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+            model = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True,
+                                                              static_graph=True, broadcast_buffers=False)
         self.model = torch.compile(model) if compile else model
         self.optimizer = torch_models.optimizer(self.job["optimizer"], model.parameters(), optimizer)
         self.start = self.data[0].shape[0]
