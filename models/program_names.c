@@ -50,9 +50,10 @@ static dl_status find_name(void *argument, int index, dl_operand *out) {
         source = wiring->result[at - wiring->fields].layer;
     else
         source = at - wiring->fields - wiring->results;
-    out->value = dl_program_input(program, source);
+    out->value = dl_convert(program->graph, dl_program_input(program, source), DL_F32);
     if (source >= 0) {
         out->logits = program->logits[source];
+        out->logits.value = dl_convert(program->graph, out->logits.value, DL_F32);
         out->node = wiring->layer[source].node;
     } else {
         out->raw = dl_program_field(program, -1 - source);
