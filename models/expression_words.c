@@ -116,6 +116,17 @@ static dl_status dx(call *c, dl_value *out) {
     return difference(c, 2, out);
 }
 
+/* How much channels go together: [n, c, c], sums over all cells of the products of two channels
+ * (Gatys et al. 2015). */
+static dl_status gram(call *c, dl_value *out) {
+    int64_t channels = c->type.dim[c->type.rank - 1], samples = c->type.dim[0];
+    DL_TRY(spatial(c, 1, "channels of several cells"));
+    dl_type flat = DL_TYPE(DL_F32, samples, dl_type_count(&c->type) / samples / channels, channels);
+    dl_value x = dl_reshape(c->graph, c->x, flat);
+    *out = dl_sample_matmul(c->graph, x, true, x, false);
+    return DL_OK;
+}
+
 /* word, arguments, function, also over a tensor */
 #define WORD_LIST(X)              \
     X(mean, 1, mean, true)        \
@@ -124,6 +135,7 @@ static dl_status dx(call *c, dl_value *out) {
     X(crop, 2, crop, false)       \
     X(dx, 1, dx, false)           \
     X(dy, 1, dy, false)           \
+    X(gram, 1, gram, false)       \
     X(size, 1, NULL, false)
 
 static const struct {

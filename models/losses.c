@@ -136,7 +136,7 @@ static const dl_key expr_keys[] = {
     {"expr", "expr", NULL,
      "one number a sample over layers, fields, constants, y_true and y_pred, with mean and sum "
      "over "
-     "all but samples, channel(a, k), crop(a, border), dx, dy, size, the losses as "
+     "all but samples, channel(a, k), crop(a, border), dx, dy, gram, size, the losses as "
      "mse(target, prediction); for example \"mean(square(y_true - y_pred))\""},
     COMMON};
 

@@ -5,6 +5,7 @@
 
 #define DL_OP_LIST(X)                 \
     X(matmul)                         \
+    X(sample_matmul)                  \
     X(conv)                           \
     X(conv_input_gradient)            \
     X(conv_weight_gradient)           \

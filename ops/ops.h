@@ -32,6 +32,16 @@ typedef struct dl_matmul_attributes {
 dl_value dl_matmul(dl_graph *graph, dl_value a, dl_value b, dl_value bias,
                    const dl_matmul_attributes *attributes);
 
+/* ---- sample_matmul.c: own ---- */
+
+/* y [n, m, p] = op(a) · op(b), sample by sample: a [n, m, k] (or [n, k, m] transposed), b [n, k, p]
+ * (or [n, p, k]). */
+typedef struct dl_sample_matmul_attributes {
+    bool transpose_a, transpose_b;
+} dl_sample_matmul_attributes;
+dl_value dl_sample_matmul(dl_graph *graph, dl_value a, bool transpose_a, dl_value b,
+                          bool transpose_b);
+
 /* ---- conv.c: oneDNN ---- */
 
 /* 1 or 2 spatial dimensions ([0] alone for one). Padding is explicit: TensorFlow's `same` puts the

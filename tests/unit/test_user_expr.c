@@ -203,10 +203,11 @@ static void test_functions(void) {
                    "  - {expr: \"sum(square(crop(image, 1)))\", name: inner}\n"
                    "  - {expr: \"sum(square(dx(image)) + square(dy(image)))\", name: rough}\n"
                    "  - {expr: \"sum(abs(image - mean(image)))\", name: spread}\n"
-                   "  - {expr: \"mean(y_true == y_pred) + rate\", name: mixed}\n"),
+                   "  - {expr: \"mean(y_true == y_pred) + rate\", name: mixed}\n"
+                   "  - {expr: \"sum(square(gram(image)))\", name: style}\n"),
                &got))
         return;
-    double want[7] = {got.metrics[0][0]};
+    double want[8] = {got.metrics[0][0]};
     for (int n = 0; n < BATCH; n++) {
         const float *at = image + 24 * n;
         double mean = 0, spread = 0;
@@ -228,12 +229,18 @@ static void test_functions(void) {
                         want[4] += pow((double)at[6 * r + 2 * c + 2 + k] - here, 2) +
                                    pow((double)at[6 * r + 6 + 2 * c + k] - here, 2);
                 }
+        for (int a = 0; a < 4; a++) { /* pairs of the 2 channels */
+            double together = 0;
+            for (int cell = 0; cell < 12; cell++)
+                together += (double)at[2 * cell + a / 2] * (double)at[2 * cell + a % 2];
+            want[7] += together * together;
+        }
         want[6] += 0.5; /* labels are never a probability between 0 and 1 */
     }
-    for (int i = 1; i < 7; i++)
+    for (int i = 1; i < 8; i++)
         want[i] /= BATCH;
-    CU_ASSERT_EQUAL_FATAL(got.values, 7);
-    CHECK_CLOSE_DOUBLE(got.metrics[0], want, 7, 1e-5, 1e-5);
+    CU_ASSERT_EQUAL_FATAL(got.values, 8);
+    CHECK_CLOSE_DOUBLE(got.metrics[0], want, 8, 1e-5, 1e-5);
 }
 
 /* A term that compares nothing has no metrics of its own. */
