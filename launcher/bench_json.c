@@ -141,7 +141,7 @@ static void put_results(json_t *top, const dl_bench *b, dl_bench_row *group) {
     put(top, "flop_per_second", number(b->flop / step));
     put(top, "peak_flop_per_second", number(mean.peak));
     put(top, "peak_of",
-        json_string("best of oneDNN's fp32 products of matrices, all ranks at once"));
+        json_string("best of oneDNN's products of matrices in this precision, all ranks at once"));
     put(top, "peak_matrix_size", json_integer(DL_PEAK_SIZE));
     put(top, "share_of_peak", number(b->flop / step / mean.peak));
     put(top, "start_to_first_step", number(mean.start[DL_BENCH_BEGUN]));

@@ -116,7 +116,8 @@ static void print_group(const dl_bench *b, bool by_op, dl_bench_row *group) {
     double all = 0;
     for (int i = 0; i < groups; i++)
         all += group[i].seconds;
-    printf("\n%-32s%12s%10s%10s%10s%12s%10s\n", by_op ? "By row" : "By layer", "ms a step", "share",
+    printf("\n%-32s%12s%10s%10s%10s%12s%10s\n", by_op ? "By row" : "By layer",
+           dl_team_form_of(b->session->team) == DL_TEAM_SIDE ? "thread ms" : "ms a step", "share",
            "calls", "GFLOP", "GFLOP/s", "GB/s");
     for (int i = 0; i < groups; i++) {
         const dl_bench_row *row = &group[i];
@@ -159,10 +160,10 @@ dl_status dl_bench_print(const dl_bench *b) {
            1e3 * step.median, 1e3 * step.least, 1e3 * step.most, 1e3 * mean.step,
            1e3 * b->profiled);
     printf(
-        "  GFLOP/s        %10.1f   %.1f %% of %.1f, the best of oneDNN's %dx%d products on these "
-        "threads\n",
+        "  GFLOP/s        %10.1f   %.1f %% of %.1f, the best of oneDNN's %s products of %dx%d on "
+        "these threads\n",
         1e-9 * b->flop / step.median, 100 * b->flop / step.median / mean.peak, 1e-9 * mean.peak,
-        DL_PEAK_SIZE, DL_PEAK_SIZE);
+        dl_text(s->job, "precision"), DL_PEAK_SIZE, DL_PEAK_SIZE);
     printf("  memory         %10.1f   MiB at most%s\n", mean.memory / (1 << 20),
            ranks == 1 ? "" : ", of the largest rank");
     print_parts(b, &mean);
