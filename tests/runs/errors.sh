@@ -69,7 +69,7 @@ job "$digits" '- &a dense: 10';                          fails "anchor" 2 "ancho
 job "$digits" "$dense" "" "" "freeze: [*x]";             fails "alias" 2 "quote it: ..x"
 job "train: {idx: {x: '\${NOWHERE}/x', y: y}}" "$dense"; fails "unset variable" 2 "NOWHERE is not set"
 job "$digits" "$dense" "" "" "checkpoint: {every: 5}";   fails "no unit" 2 "'every' needs a unit; write '5 epochs'"
-job "$digits" "$dense" "" "" "comm: {overlap: true}";    fails "a word to come" 2 "'overlap' is not a key"
+job "$digits" "$dense" "" "" "comm: {compress: bf16}";   fails "a word to come" 2 "'compress' is not a key"
 job "$digits" "$dense";                                  fails "unknown --set path" 2 "did you mean 'optimizer" --set optimiser.adam.learning_rate=1
 job "$digits" '- dens: {units: 10}' msee;                fails "all errors at once" 2 "^bad.yaml: 2 errors"
 
