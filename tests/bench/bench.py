@@ -64,7 +64,10 @@ class Benchmark:
 
     def within(self, seconds):
         """As long as is asked for, but not beyond the end of the part."""
-        return min(seconds, max(self.end_of_part - time.monotonic(), 1))
+        rest = self.end_of_part - time.monotonic()
+        if rest < 1:
+            raise Failure("the time of this part was over")
+        return min(seconds, rest)
 
     def part(self, name, most, work, *arguments):
         """Runs one part, for `most` seconds at most; what it returns stands under its name."""
@@ -320,7 +323,7 @@ class Benchmark:
                 continue
             for ranks, threads in self.options.configs:
                 limit = (45 if quick else 120) if big else (30 if quick else 60)
-                self.part(f"steps {job.name} {ranks}x{threads}", 2.5 * limit, self.steps, job, ranks, threads, limit)
+                self.part(f"steps {job.name} {ranks}x{threads}", max(2.5 * limit, 180), self.steps, job, ranks, threads, limit)
 
     def run_all(self):
         self.run_steps(False)
