@@ -323,7 +323,8 @@ class Benchmark:
                 continue
             for ranks, threads in self.options.configs:
                 limit = (45 if quick else 120) if big else (30 if quick else 60)
-                self.part(f"steps {job.name} {ranks}x{threads}", max(2.5 * limit, 180), self.steps, job, ranks, threads, limit)
+                name, most = f"steps {job.name} {ranks}x{threads}", max(2.5 * limit, 180)
+                self.part(name, most, self.steps, job, ranks, threads, limit)
 
     def run_all(self):
         self.run_steps(False)

@@ -295,7 +295,8 @@ static void add_arguments(kernel *k, const bench_layer *l, kernel_direction dire
         add(k, DNNL_ARG_MEAN, PLACE_OWN, true);
         add(k, DNNL_ARG_VARIANCE, PLACE_OWN, true);
         add(k, DNNL_ARG_SCALE, PLACE_OWN, true);
-        add(k, DNNL_ARG_SHIFT, PLACE_OWN, true);
+        if (forward || DNNL_VERSION_MAJOR < 3) /* v2 wants it backward, too */
+            add(k, DNNL_ARG_SHIFT, PLACE_OWN, true);
         if (!forward) {
             add(k, DNNL_ARG_DIFF_SCALE, PLACE_OWN, false);
             add(k, DNNL_ARG_DIFF_SHIFT, PLACE_OWN, false);

@@ -69,8 +69,10 @@ static dl_status put_dense(bench_layer *layer, const walk *w, const dl_graph_nod
 }
 
 static dl_status put_norm(bench_layer *layer, const walk *w, const dl_graph_node *node) {
+    const dl_batch_norm_attributes *attributes = node->attributes;
     const dl_type *x = dl_type_of(w->graph, node->input[0]);
     layer->kind = LAYER_NORM;
+    layer->relu = attributes->epilogue == DL_EPILOGUE_RELU;
     layer->n = x->dim[0];
     layer->channels = layer->filters = x->dim[x->rank - 1];
     layer->in[0] = x->rank == 4 ? x->dim[1] : 1;

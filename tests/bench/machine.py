@@ -27,6 +27,13 @@ def memory_gib():
         return round(int(file.readline().split()[1]) / (1 << 20), 1)
 
 
+def system():
+    name = ""
+    if hasattr(platform, "freedesktop_os_release"):
+        name = platform.freedesktop_os_release().get("PRETTY_NAME", "") + ", "
+    return name + "Linux " + platform.release().split("-")[0]
+
+
 def describe(build, python):
     flags = (cpuinfo("flags") or cpuinfo("Features")).split()
     torch = attempt([python, "-c", "import torch; print(torch.__version__)"]) if python else ""
@@ -36,8 +43,7 @@ def describe(build, python):
         "used": len(os.sched_getaffinity(0)),
         "flags": [flag for flag in FLAGS if flag in flags],
         "memory_gib": memory_gib(),
-        "system": (platform.freedesktop_os_release().get("PRETTY_NAME", "")
-                   if hasattr(platform, "freedesktop_os_release") else "") + ", Linux " + platform.release().split("-")[0],
+        "system": system(),
         "load_average_at_the_end": os.getloadavg()[0],
         "versions": {
             "dltrain": attempt([os.path.join(build, "dltrain"), "--version"]).splitlines(),
