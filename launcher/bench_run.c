@@ -264,13 +264,14 @@ static dl_status open_bench(dl_bench *b) {
 
 dl_status dl_bench_run(dl_bench *b) {
     dl_session *s = b->session;
+    dl_dtype dtype = dl_is(s->job, "precision", "bf16") ? DL_BF16 : DL_F32;
     DL_TRY(open_bench(b));
     dl_bench_mark(b, DL_BENCH_READY);
     DL_TRY(warm_up(b));
     DL_TRY(time_repetitions(b));
     DL_TRY(time_nodes(b));
     DL_TRY(gather_rows(b));
-    DL_TRY(dl_comm_agree(s->comm, dl_peak_measure(s->team, &b->mine.peak)));
+    DL_TRY(dl_comm_agree(s->comm, dl_peak_measure(s->team, dtype, &b->mine.peak)));
     return dl_comm_gather(s->comm, &b->mine, sizeof b->mine, b->rank);
 }
 

@@ -40,7 +40,9 @@ static dl_status agree_on_kernels(dl_comm *comm) {
         return DL_OK;
     DL_TRY(dl_comm_same(comm, dl_hash_text(DL_VERSION, dl_hash_text(dl_dnnl_version(), 0)),
                         "the versions of dltrain and oneDNN"));
-    int32_t mine = dl_isa_here(), least = mine;
+    /* One number in the order of what they can do. */
+    int32_t mine = (int32_t)dl_isa_here() * 16 + (int32_t)dl_bf16_of_cpu();
+    int32_t least = mine;
     int32_t *all = dl_alloc(sizeof *all * (size_t)comm->size);
     DL_TRY(dl_comm_agree(comm, all ? DL_OK : dl_fail_memory(sizeof *all * (size_t)comm->size)));
     dl_status status = dl_comm_gather(comm, &mine, sizeof mine, all);
@@ -50,8 +52,8 @@ static dl_status agree_on_kernels(dl_comm *comm) {
     DL_TRY(status);
     if (least == mine)
         return dl_comm_agree(comm, DL_OK);
-    dl_expr_limit((dl_isa)least);
-    return dl_comm_agree(comm, dl_dnnl_limit((dl_isa)least));
+    dl_expr_limit((dl_isa)(least / 16));
+    return dl_comm_agree(comm, dl_dnnl_limit((dl_isa)(least / 16), (dl_bf16_kernels)(least % 16)));
 }
 
 /* "job.yaml:12:5: ..." says where it is; all else is said by name. */

@@ -8,6 +8,7 @@
 #include "comm/comm.h"
 #include "launcher/session.h"
 #include "launcher/verbs.h"
+#include "ops/dnnl.h"
 #include "ops/ops.h"
 
 enum { NAME_WIDTH = 28, NAME_MOST = 60, SHAPE_WIDTH = 26, REST_WIDTH = 24 };
@@ -173,6 +174,13 @@ static dl_status print_plan(dl_job *job, const dl_options *options, dl_comm *com
         if (status == DL_OK)
             print_memory(&session, &report);
     }
+    if (dl_is(session.job, "precision", "bf16"))
+        printf(
+            "\nPrecision\n  bf16, multiplied by %s (oneDNN %s): activations, their gradients and "
+            "the "
+            "kernels' copies of weights;\n  float32: weights, optimizer state, statistics, sums, "
+            "softmax and losses\n",
+            dl_bf16_text(dl_dnnl_bf16()), dl_dnnl_version());
     printf("\nThreads\n  %s\n", dl_cores_text(&cores, text));
     for (int i = 0; i < dl_data_note_count(session.data); i++)
         printf("%s\n", dl_data_note(session.data, i));

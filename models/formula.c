@@ -137,5 +137,5 @@ dl_value dl_constant_like(dl_graph *graph, dl_value like, double number) {
         return -1;
     if (!output)
         return dl_graph_fail(graph, DL_NO_MEMORY, "no memory for an expression");
-    return dl_pointwise(graph, &output, 1, NULL, &like, 1);
+    return dl_pointwise_as(graph, DL_F32, &output, 1, NULL, &like, 1);
 }

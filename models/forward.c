@@ -70,6 +70,7 @@ static void build_layer(dl_program *program, int index) {
     if (program->output[index] < 0)
         return;
     layer->type = *dl_type_of(graph, program->output[index]);
+    layer->type.dtype = DL_F32; /* for whom it is given to, whatever it is kept in here */
     double count = 1;
     for (int i = 0; i < layer->type.rank; i++)
         count *= (double)layer->type.dim[i];
@@ -96,6 +97,7 @@ dl_status dl_program_open(dl_program *program, dl_network *network, dl_graph *gr
     program->measured = DL_NEW_N(&graph->arena, dl_value, measures + 1);
     if (!program->output || !program->logits || !program->loss || !program->measured)
         return dl_fail_memory(sizeof(dl_value) * layers);
+    graph->precision = network->precision;
     for (int i = 0; i < network->wiring.layers && graph->status == DL_OK; i++)
         build_layer(program, i);
     graph->place = NULL;
@@ -172,8 +174,10 @@ static void compare_with(dl_program *program, const dl_term *term, dl_compare *c
                             .target = -1,
                             .target_number = term->target_number};
     if (term->output != DL_NO_OUTPUT) {
-        compare->prediction = dl_program_input(program, term->output);
+        compare->prediction =
+            dl_convert(program->graph, dl_program_input(program, term->output), DL_F32);
         compare->logits = logits_of(program, term->output);
+        compare->logits.value = dl_convert(program->graph, compare->logits.value, DL_F32);
     }
     compare->output_node = term->output >= 0 ? wiring->layer[term->output].node : NULL;
     if (term->target >= 0) {
@@ -195,12 +199,14 @@ static void set_item(dl_compare *compare, const dl_node *item, const char *kind,
         compare->title = kind;
 }
 
-/* Losses and metrics: their sums over the shard, and the objective, the weighted losses over all
- * samples of the batch, as Keras's reduction SUM_OVER_BATCH_SIZE. */
+/* Losses and metrics, in float32 whatever the layers are in: their sums over the shard, and the
+ * objective, the weighted losses over all samples of the batch, as Keras's reduction
+ * SUM_OVER_BATCH_SIZE. */
 dl_status dl_program_objective(dl_program *program) {
     dl_network *network = program->network;
     dl_graph *graph = program->graph;
     const dl_objective *objective = &network->objective;
+    graph->precision = DL_F32;
     for (int i = 0; i < objective->terms && graph->status == DL_OK; i++) {
         const dl_term *term = &objective->term[i];
         dl_compare compare;
@@ -242,6 +248,7 @@ dl_status dl_program_objective(dl_program *program) {
                        : dl_formula(graph, "others + weight * sum / samples", NULL, symbols, 4);
         }
     }
+    graph->precision = network->precision;
     graph->place = NULL;
     graph->scope = "";
     return dl_graph_status(graph);

@@ -10,6 +10,7 @@
 #include "models/initializers.h"
 #include "models/network_inner.h"
 #include "models/regularizers.h"
+#include "ops/dnnl.h"
 
 void dl_network_warn(dl_network *network, const dl_node *at, const char *format, ...) {
     char text[DL_MESSAGE_MAX];
@@ -89,6 +90,22 @@ static dl_status read_class_weight(dl_network *network) {
     return dl_variables_want(&network->variables, &like, &network->class_weight);
 }
 
+static dl_status read_precision(dl_network *network) {
+    const dl_node *node = dl_get(network->job, "precision");
+    if (!node || !dl_is(network->job, "precision", "bf16"))
+        return DL_OK;
+    network->precision = DL_BF16;
+    if (dl_dnnl_bf16() != DL_BF16_NONE)
+        return DL_OK;
+    bool held = dl_bf16_of_cpu() != DL_BF16_NONE;
+    return dl_fail_at(node, DL_UNAVAILABLE,
+                      "precision: bf16 needs a processor that multiplies bfloat16 (AVX-512 BF16 or "
+                      "AMX); %s; set precision: fp32",
+                      held ? "this one does, but oneDNN is held to fewer instructions "
+                             "(ONEDNN_MAX_CPU_ISA, DNNL_MAX_CPU_ISA or another rank's processor)"
+                           : "this one does not");
+}
+
 static dl_statistics read_statistics(const dl_node *job) {
     const char *text = dl_get(job, "batch_statistics") ? dl_text(job, "batch_statistics") : NULL;
     return text && strcmp(text, "shard") == 0  ? DL_STATISTICS_SHARD
@@ -146,6 +163,7 @@ dl_status dl_network_open(dl_network **out, const dl_node *job, const dl_field *
     network->steps_per_epoch = 1;
     network->optimizer = dl_given(job, "optimizer");
     network->statistics = read_statistics(job);
+    DL_GOTO(fail, read_precision(network));
     DL_GOTO(fail, dl_wiring_open(&network->wiring, &network->arena, job, fields, field_count));
     DL_GOTO(fail, dl_network_list_keras_layers(network));
     DL_GOTO(fail, dl_objective_open(&network->objective, &network->arena, job, &network->wiring));

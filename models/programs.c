@@ -195,7 +195,9 @@ dl_status dl_network_prediction(void *argument, dl_graph *graph) {
     for (int i = 0; i < network->wiring.results; i++) {
         const dl_result *result = &network->wiring.result[i];
         if (!result->read)
-            dl_graph_output_add(graph, result->name, dl_program_input(&program, result->layer));
+            dl_graph_output_add(
+                graph, result->name,
+                dl_convert(graph, dl_program_input(&program, result->layer), DL_F32));
     }
     return dl_graph_status(graph);
 }

@@ -17,9 +17,9 @@ dl_status dl_conv_sizes(const dl_conv_attributes *attributes, const dl_type *x, 
     const char *what = word(spatial);
     if (spatial != 1 && spatial != 2)
         return dl_fail(DL_INTERNAL, "a convolution over %d dimensions", spatial);
-    if (x->dtype != DL_F32 || w->dtype != DL_F32)
+    if (!dl_is_float(x->dtype) || !dl_is_float(w->dtype))
         return dl_fail(DL_BAD_JOB, "%s takes float32, not %s", what,
-                       dl_dtype_text(x->dtype != DL_F32 ? x->dtype : w->dtype));
+                       dl_dtype_text(dl_is_float(x->dtype) ? w->dtype : x->dtype));
     if (x->rank != spatial + 2)
         return dl_fail(DL_BAD_JOB, "%s takes an input of shape %s, but it gets %s", what,
                        spatial == 2 ? "(None, height, width, channels)" : "(None, steps, channels)",
@@ -55,7 +55,8 @@ static dl_status infer_conv(const dl_infer *infer) {
     if (infer->inputs == 3 &&
         (infer->input[2]->rank != 1 || infer->input[2]->dim[0] != sizes.filters))
         return dl_fail(DL_INTERNAL, "the bias does not fit %lld filters", (long long)sizes.filters);
-    infer->output[0] = dl_window_type(attributes->spatial, sizes.n, sizes.out, sizes.filters);
+    infer->output[0] = dl_window_type(infer->input[0]->dtype, attributes->spatial, sizes.n,
+                                      sizes.out, sizes.filters);
     return DL_OK;
 }
 
@@ -67,7 +68,7 @@ static dl_status check_gradient(const dl_conv_attributes *attributes, const dl_t
     DL_TRY(dl_conv_sizes(attributes, x, w, &sizes));
     if (attributes->epilogue != DL_EPILOGUE_NONE)
         return dl_fail(DL_INTERNAL, "the gradient of a convolution has no epilogue");
-    dl_type y = dl_window_type(attributes->spatial, sizes.n, sizes.out, sizes.filters);
+    dl_type y = dl_window_type(dy->dtype, attributes->spatial, sizes.n, sizes.out, sizes.filters);
     if (!dl_same_type(&y, dy))
         return dl_fail(DL_BAD_JOB, "the gradient of a %s has shape %s where its output has %s",
                        word(attributes->spatial), dl_shape_text(dy, true, have),
@@ -79,6 +80,7 @@ static dl_status infer_input(const dl_infer *infer) {
     const dl_conv_input_attributes *attributes = infer->attributes;
     DL_TRY(check_gradient(&attributes->conv, &attributes->x, infer->input[1], infer->input[0]));
     infer->output[0] = attributes->x;
+    infer->output[0].dtype = infer->input[0]->dtype;
     return DL_OK;
 }
 
@@ -86,6 +88,7 @@ static dl_status infer_weight(const dl_infer *infer) {
     const dl_conv_weight_attributes *attributes = infer->attributes;
     DL_TRY(check_gradient(&attributes->conv, infer->input[0], &attributes->w, infer->input[1]));
     infer->output[0] = attributes->w;
+    infer->output[0].dtype = DL_F32; /* a sum over samples */
     return DL_OK;
 }
 
@@ -163,6 +166,9 @@ const dl_op dl_op_conv = {.name = "conv",
                           .attribute_bytes = sizeof(dl_conv_attributes),
                           .infer = infer_conv,
                           .grad = grad_conv,
+                          .bf16 = 3,
+                          .packs_bf16 = 2,
+                          .seeks_bf16 = true,
                           .deterministic = true,
                           .flop = flop_conv,
                           .cpu = {.prepare = dl_conv_prepare,
@@ -177,6 +183,8 @@ const dl_op dl_op_conv_input_gradient = {.name = "conv_input_gradient",
                                          .attribute_bytes = sizeof(dl_conv_input_attributes),
                                          .infer = infer_input,
                                          .grad = grad_input,
+                                         .bf16 = 3,
+                                         .packs_bf16 = 2,
                                          .deterministic = true,
                                          .flop = flop_input,
                                          .cpu = {.prepare = dl_conv_input_prepare,
@@ -192,6 +200,7 @@ const dl_op dl_op_conv_weight_gradient = {
     .attribute_bytes = sizeof(dl_conv_weight_attributes),
     .infer = infer_weight,
     .grad = grad_weight,
+    .bf16 = 3,
     .deterministic = true,
     .flop = flop_weight,
     .cpu = {.prepare = dl_conv_weight_prepare, .run = dl_conv_run, .release = dl_conv_release}};

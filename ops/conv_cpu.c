@@ -1,7 +1,8 @@
 /* Convolutions on oneDNN. Activations stay channels last; weights, canonical [output, kernel...,
  * input], are reordered into the layout oneDNN asks for: packed once per update where they are a
  * variable, else in each run into the workspace; a weight gradient comes back the same way.
- * Workspace: [reordered weights][scratch, of one call at a time]. */
+ * With bfloat16 activations the reordered weights are bfloat16, made from float32 ones; a weight
+ * gradient is float32. Workspace: [reordered weights][scratch, of one call at a time]. */
 #include "ops/conv.h"
 #include "runtime/base/memory.h"
 
@@ -32,13 +33,15 @@ static dl_dnnl_tensor weights_tensor(const dl_window_sizes *sizes) {
 
 static dl_status prepare(const dl_prepare *what, dl_dnnl_direction direction,
                          const dl_conv_attributes *attributes, const dl_type *x, const dl_type *w,
-                         dl_prepared *out) {
+                         dl_dtype dtype, dl_dtype y, dl_prepared *out) {
     dl_status status;
     dl_window_sizes sizes;
     DL_TRY(dl_conv_sizes(attributes, x, w, &sizes));
-    dl_dnnl_tensor in = dl_window_tensor(sizes.n, sizes.in, sizes.channels);
-    dl_dnnl_tensor result = dl_window_tensor(sizes.n, sizes.out, sizes.filters);
+    dl_dnnl_tensor in = dl_window_tensor(dtype, sizes.n, sizes.in, sizes.channels);
+    dl_dnnl_tensor result = dl_window_tensor(y, sizes.n, sizes.out, sizes.filters);
     dl_dnnl_tensor canonical = weights_tensor(&sizes), asked = canonical;
+    canonical.dtype = w->dtype; /* the reorder also converts */
+    asked.dtype = direction == DL_DNNL_BACKWARD_WEIGHTS ? DL_F32 : dtype;
     dl_dnnl_tensor bias = {.rank = 1, .dim = {sizes.filters}, .stride = {1}};
     asked.any = true;
     state *made = dl_alloc(sizeof *made);
@@ -73,19 +76,20 @@ failed:
 }
 
 dl_status dl_conv_prepare(const dl_prepare *what, dl_prepared *out) {
-    return prepare(what, DL_DNNL_FORWARD, what->attributes, what->input[0], what->input[1], out);
+    return prepare(what, DL_DNNL_FORWARD, what->attributes, what->input[0], what->input[1],
+                   what->input[0]->dtype, what->output[0]->dtype, out);
 }
 
 dl_status dl_conv_input_prepare(const dl_prepare *what, dl_prepared *out) {
     const dl_conv_input_attributes *attributes = what->attributes;
     return prepare(what, DL_DNNL_BACKWARD_DATA, &attributes->conv, &attributes->x, what->input[1],
-                   out);
+                   what->input[0]->dtype, what->input[0]->dtype, out);
 }
 
 dl_status dl_conv_weight_prepare(const dl_prepare *what, dl_prepared *out) {
     const dl_conv_weight_attributes *attributes = what->attributes;
     return prepare(what, DL_DNNL_BACKWARD_WEIGHTS, &attributes->conv, what->input[0],
-                   &attributes->w, out);
+                   what->output[0], what->input[0]->dtype, what->input[1]->dtype, out);
 }
 
 void dl_conv_pack(const void *state_of_weights, int input, const void *from, void *to,

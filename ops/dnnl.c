@@ -1,6 +1,9 @@
 /* Running oneDNN's primitives. Memory objects of a slot are made when it is first used (inside
  * oneDNN); dltrain's own memory is allocated with the call, so that a run allocates nothing.
  * dnnl_make.c makes the calls. */
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <dlfcn.h>
 #include <omp.h>
 #include <oneapi/dnnl/dnnl_debug.h>
@@ -155,10 +158,43 @@ static void write_version(void) {
              version->patch);
 }
 
-dl_status dl_dnnl_limit(dl_isa isa) {
+/* CPUID leaf 7, and whether the system keeps the tiles: bits 17 and 18 of XCR0. */
+dl_bf16_kernels dl_bf16_of_cpu(void) {
+#if defined(__x86_64__)
+    unsigned a, b, c, d, state, high;
+    if (dl_isa_here() < DL_ISA_AVX512 || !__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a >> 5 & 1))
+        return DL_BF16_NONE;
+    __asm__ volatile("xgetbv" : "=a"(state), "=d"(high) : "c"(0));
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1) && (d >> 24 & 1) &&
+        (state >> 17 & 3) == 3)
+        return DL_BF16_AMX;
+    return DL_BF16_AVX512;
+#else
+    return DL_BF16_NONE;
+#endif
+}
+
+dl_bf16_kernels dl_dnnl_bf16(void) {
+    unsigned isa = (unsigned)dnnl_get_effective_cpu_isa();
+    unsigned amx = (unsigned)dnnl_cpu_isa_avx512_core_amx;
+    unsigned avx512 = (unsigned)dnnl_cpu_isa_avx512_core_bf16;
+    return (isa & amx) == amx         ? DL_BF16_AMX
+           : (isa & avx512) == avx512 ? DL_BF16_AVX512
+                                      : DL_BF16_NONE;
+}
+
+const char *dl_bf16_text(dl_bf16_kernels kernels) {
+    static const char *const text[] = {"none", "AVX-512 BF16", "AMX"};
+    return text[kernels];
+}
+
+dl_status dl_dnnl_limit(dl_isa isa, dl_bf16_kernels bf16) {
     static const dnnl_cpu_isa_t most[DL_ISA_COUNT] = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2,
                                                       dnnl_cpu_isa_avx512_core};
-    dnnl_status_t status = dnnl_set_max_cpu_isa(most[isa]);
+    dnnl_cpu_isa_t limit = most[isa];
+    if (isa == DL_ISA_AVX512 && bf16 != DL_BF16_NONE)
+        limit = bf16 == DL_BF16_AMX ? dnnl_cpu_isa_avx512_core_amx : dnnl_cpu_isa_avx512_core_bf16;
+    dnnl_status_t status = dnnl_set_max_cpu_isa(limit);
     if (status != dnnl_success)
         return dl_fail(DL_UNAVAILABLE,
                        "oneDNN cannot be held to %s instructions, which another rank "

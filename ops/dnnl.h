@@ -4,8 +4,9 @@
  * A call is a primitive made for a stated number of threads and runs under exactly that OpenMP
  * setting (dl_team sets it; another one is DL_INTERNAL). Any number of threads may run one call at
  * a time: each run borrows one of the call's sets of memory objects, whose handles are changed only
- * when the pointers are not those of the set's last run. Scratch memory is the caller's. float32
- * throughout. */
+ * when the pointers are not those of the set's last run. Scratch memory is the caller's. Tensors
+ * are float32 or bfloat16; a product of bfloat16 is added up in float32, and written as its
+ * output's tensor says. */
 #ifndef DL_OPS_DNNL_H
 #define DL_OPS_DNNL_H
 
@@ -14,6 +15,7 @@
 #include <stdint.h>
 
 #include "runtime/base/status.h"
+#include "runtime/base/type.h"
 #include "runtime/expr/expr.h"
 
 enum { DL_DNNL_RANK = 12 /* DNNL_MAX_NDIMS: oneDNN takes arrays of this */, DL_DNNL_ARGUMENTS = 4 };
@@ -25,6 +27,7 @@ typedef struct dl_dnnl_tensor {
     int64_t dim[DL_DNNL_RANK];
     int64_t stride[DL_DNNL_RANK]; /* in elements */
     bool any;                     /* oneDNN chooses the layout; strides are not read */
+    dl_dtype dtype;               /* DL_F32 (0) or DL_BF16 */
 } dl_dnnl_tensor;
 
 /* Arguments of each kind of call, in the order in which dl_dnnl_run takes their memory. */
@@ -87,8 +90,15 @@ static inline void *dl_dnnl_input(const void *memory) {
 }
 void dl_dnnl_free(dl_dnnl *call); /* NULL is allowed */
 
+/* What multiplies bfloat16 here, ascending. oneDNN would also imitate it on lesser processors, more
+ * slowly than float32; that is no use to anybody. */
+typedef enum dl_bf16_kernels { DL_BF16_NONE, DL_BF16_AVX512, DL_BF16_AMX } dl_bf16_kernels;
+dl_bf16_kernels dl_bf16_of_cpu(void); /* of the processor, whatever oneDNN is held to */
+dl_bf16_kernels dl_dnnl_bf16(void);   /* what oneDNN will use; after this there is no limiting */
+const char *dl_bf16_text(dl_bf16_kernels kernels); /* "AMX" */
+
 /* Before the first call: at most these instructions, when another rank has no others. */
-dl_status dl_dnnl_limit(dl_isa isa);
+dl_status dl_dnnl_limit(dl_isa isa, dl_bf16_kernels bf16);
 /* For --version: "2.6.3 (OpenMP)" and the file that the library was loaded from. */
 const char *dl_dnnl_version(void);
 const char *dl_dnnl_path(void);

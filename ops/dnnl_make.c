@@ -9,18 +9,18 @@
 #include "runtime/base/memory.h"
 
 static dnnl_status_t make_layout(layout *out, const dl_dnnl_tensor *tensor) {
+    dnnl_data_type_t type = tensor->dtype == DL_BF16 ? dnnl_bf16 : dnnl_f32;
 #if DNNL_VERSION_MAJOR >= 3
     if (tensor->any)
-        return dnnl_memory_desc_create_with_tag(out, tensor->rank, tensor->dim, dnnl_f32,
+        return dnnl_memory_desc_create_with_tag(out, tensor->rank, tensor->dim, type,
                                                 dnnl_format_tag_any);
-    return dnnl_memory_desc_create_with_strides(out, tensor->rank, tensor->dim, dnnl_f32,
+    return dnnl_memory_desc_create_with_strides(out, tensor->rank, tensor->dim, type,
                                                 tensor->stride);
 #else
     if (tensor->any)
-        return dnnl_memory_desc_init_by_tag(out, tensor->rank, tensor->dim, dnnl_f32,
+        return dnnl_memory_desc_init_by_tag(out, tensor->rank, tensor->dim, type,
                                             dnnl_format_tag_any);
-    return dnnl_memory_desc_init_by_strides(out, tensor->rank, tensor->dim, dnnl_f32,
-                                            tensor->stride);
+    return dnnl_memory_desc_init_by_strides(out, tensor->rank, tensor->dim, type, tensor->stride);
 #endif
 }
 
@@ -146,8 +146,30 @@ failed_call:
     return status;
 }
 
-/* Makes a call under the stated number of threads. backward: a forward descriptor is made first, as
- * the hint that oneDNN wants. */
+/* The forward descriptor that oneDNN wants as a hint for a backward one. There all tensors have the
+ * type of the first, also where a weight gradient of bfloat16 is float32. */
+static dnnl_status_t describe_hint(describe_fn hint_of, dnnl_engine_t engine, const void *recipe,
+                                   const dl_dnnl_tensor *const *tensors,
+                                   dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t *out) {
+    dl_dnnl_tensor alike[DL_DNNL_ARGUMENTS];
+    const dl_dnnl_tensor *given[DL_DNNL_ARGUMENTS] = {NULL};
+    layouts all;
+    for (int i = 0; i < DL_DNNL_ARGUMENTS; i++)
+        if (tensors[i]) {
+            alike[i] = *tensors[i];
+            alike[i].dtype = tensors[0]->dtype;
+            given[i] = &alike[i];
+        }
+    dnnl_status_t status = make_layouts(&all, given, DL_DNNL_ARGUMENTS);
+    if (status != dnnl_success)
+        return status;
+    status = hint_of(engine, recipe, &all, attributes, NULL, out);
+    drop_layouts(&all);
+    return status;
+}
+
+/* Makes a call under the stated number of threads. backward: hint_of makes the forward descriptor.
+ */
 static dl_status make(dl_dnnl **out, const char *what, int threads, describe_fn describe,
                       describe_fn hint_of, const void *recipe, const dl_dnnl_tensor *const *tensors,
                       bool relu, const int *id, int arguments) {
@@ -167,7 +189,7 @@ static dl_status make(dl_dnnl **out, const char *what, int threads, describe_fn 
     }
     made = make_attributes(relu, &attributes);
     if (made == dnnl_success && hint_of)
-        made = hint_of(engine, recipe, &all, attributes, NULL, &hint);
+        made = describe_hint(hint_of, engine, recipe, tensors, attributes, &hint);
     if (made == dnnl_success)
         made = describe(engine, recipe, &all, attributes, hint, &desc);
     if (made == dnnl_success)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ops/ops.h"
+#include "runtime/expr/math.h"
 
 /* ---- strided copies: what transpose, slice and pad are made of ---- */
 
@@ -127,6 +128,7 @@ const dl_op dl_op_transpose = {.name = "transpose",
                                .attribute_bytes = sizeof(dl_transpose_attributes),
                                .infer = infer_transpose,
                                .grad = grad_transpose,
+                               .bf16 = 1,
                                .mixes_samples = true,
                                .deterministic = true,
                                .cpu = {.prepare = prepare_transpose, .run = run_box}};
@@ -185,6 +187,7 @@ const dl_op dl_op_slice = {.name = "slice",
                            .attribute_bytes = sizeof(dl_slice_attributes),
                            .infer = infer_slice,
                            .grad = grad_slice,
+                           .bf16 = 1,
                            .deterministic = true,
                            .cpu = {.prepare = prepare_slice, .run = run_box}};
 
@@ -202,7 +205,7 @@ dl_value dl_slice(dl_graph *graph, dl_value x, const int64_t *begin, const int64
 static dl_status infer_pad(const dl_infer *infer) {
     const dl_pad_attributes *attributes = infer->attributes;
     *infer->output = *infer->input[0];
-    if (infer->input[0]->dtype != DL_F32)
+    if (!dl_is_float(infer->input[0]->dtype))
         return dl_fail(DL_INTERNAL, "padding takes float32");
     for (int axis = 0; axis < infer->output->rank; axis++) {
         if (attributes->before[axis] < 0 || attributes->after[axis] < 0)
@@ -231,7 +234,7 @@ static dl_status prepare_pad(const dl_prepare *what, dl_prepared *out) {
         return dl_fail_memory(sizeof *state);
     box *b = &state->b;
     b->rank = what->input[0]->rank;
-    b->bytes = sizeof(float);
+    b->bytes = dl_dtype_bytes(what->output[0]->dtype);
     steps_of(what->input[0], b->from);
     steps_of(what->output[0], b->to);
     for (int axis = 0; axis < b->rank; axis++) {
@@ -247,9 +250,14 @@ static dl_status prepare_pad(const dl_prepare *what, dl_prepared *out) {
 static dl_status run_pad(const void *state_pointer, const dl_run *run) {
     const pad_state *state = state_pointer;
     float *y = run->out[0];
-    for (int64_t i = 0; i < state->count; i++)
-        y[i] = state->value;
-    copy_box(&state->b, run->in[0], y, run->team);
+    uint16_t *half = run->out[0], value = dl_m_to_bf16(state->value);
+    if (state->b.bytes == sizeof *half)
+        for (int64_t i = 0; i < state->count; i++)
+            half[i] = value;
+    else
+        for (int64_t i = 0; i < state->count; i++)
+            y[i] = state->value;
+    copy_box(&state->b, run->in[0], run->out[0], run->team);
     return DL_OK;
 }
 
@@ -260,6 +268,7 @@ const dl_op dl_op_pad = {.name = "pad",
                          .attribute_bytes = sizeof(dl_pad_attributes),
                          .infer = infer_pad,
                          .grad = grad_pad,
+                         .bf16 = 1,
                          .deterministic = true,
                          .cpu = {.prepare = prepare_pad, .run = run_pad}};
 
@@ -364,6 +373,7 @@ const dl_op dl_op_concatenate = {.name = "concatenate",
                                  .attribute_bytes = sizeof(dl_concatenate_attributes),
                                  .infer = infer_concatenate,
                                  .grad = grad_concatenate,
+                                 .bf16 = DL_BF16_ALL,
                                  .deterministic = true,
                                  .cpu = {.prepare = prepare_concatenate, .run = run_concatenate}};
 

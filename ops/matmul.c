@@ -18,7 +18,7 @@ static dl_status infer(const dl_infer *infer) {
     const dl_type *a = infer->input[0], *b = infer->input[1];
     char one[DL_SHAPE_TEXT], other[DL_SHAPE_TEXT];
     for (int i = 0; i < infer->inputs; i++)
-        if (infer->input[i]->dtype != DL_F32)
+        if (!dl_is_float(infer->input[i]->dtype))
             return dl_fail(DL_BAD_JOB, "a matrix product takes float32, not %s",
                            dl_dtype_text(infer->input[i]->dtype));
     if (a->rank != 2 || b->rank != 2)
@@ -36,7 +36,8 @@ static dl_status infer(const dl_infer *infer) {
     if (infer->inputs == 3 && (infer->input[2]->rank != 1 || infer->input[2]->dim[0] != n))
         return dl_fail(DL_BAD_JOB, "a bias of shape %s does not fit %lld columns",
                        dl_shape_text(infer->input[2], false, one), (long long)n);
-    infer->output[0] = DL_TYPE(DL_F32, m, n);
+    /* A transposed a is contracted over its rows, the samples: a gradient of weights. */
+    infer->output[0] = DL_TYPE(attributes->transpose_a ? DL_F32 : a->dtype, m, n);
     return DL_OK;
 }
 
@@ -74,6 +75,9 @@ const dl_op dl_op_matmul = {.name = "matmul",
                             .attribute_bytes = sizeof(dl_matmul_attributes),
                             .infer = infer,
                             .grad = grad,
+                            .bf16 = 3,
+                            .packs_bf16 = 2,
+                            .seeks_bf16 = true,
                             .deterministic = true,
                             .flop = flop,
                             .cpu = {.prepare = dl_matmul_prepare,

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "ops/cells.h"
 #include "ops/norm.h"
-#include "ops/sums.h"
 #include "runtime/base/clones.h"
 
 void dl_channels_of(const dl_type *x, dl_channels *out) {
@@ -15,6 +15,7 @@ void dl_channels_of(const dl_type *x, dl_channels *out) {
     out->rows = dl_type_count(x) / out->channels;
     out->block_rows = out->channels < NARROW ? ROWS * NARROW / out->channels : ROWS;
     out->blocks = (out->rows + out->block_rows - 1) / out->block_rows;
+    out->half = x->dtype == DL_BF16;
 }
 
 void dl_join_columns(const float *partial, int64_t blocks, int64_t columns, float *sum) {
@@ -33,7 +34,7 @@ int64_t dl_block_rows(const dl_channels *state, int64_t block) {
 
 static dl_status check_vectors(const dl_infer *infer, int first, int last) {
     const dl_type *x = infer->input[0];
-    if (x->rank < 1 || x->dtype != DL_F32)
+    if (x->rank < 1 || !dl_is_float(x->dtype))
         return dl_fail(DL_BAD_JOB, "normalisation needs at least one axis");
     for (int i = first; i < last; i++)
         if (infer->input[i]->rank != 1 || infer->input[i]->dim[0] != x->dim[x->rank - 1])
@@ -86,9 +87,10 @@ static void channel_sum_blocks(void *argument, int64_t first, int64_t last) {
     int64_t c = call->state->channels;
     bool centred = call->run->in[1] != NULL;
     for (int64_t b = first; b < last; b++)
-        dl_column_sum((const float *)call->run->in[0] + b * call->state->block_rows * c,
-                      dl_block_rows(call->state, b), c, centred ? call->run->in[1] : NULL,
-                      DL_TERM_PLAIN, call->partial + b * c);
+        dl_cells_column_sum(
+            dl_cell_at(call->run->in[0], b * call->state->block_rows * c, call->state->half),
+            call->state->half, dl_block_rows(call->state, b), c, centred ? call->run->in[1] : NULL,
+            DL_TERM_PLAIN, call->partial + b * c);
 }
 
 static dl_status run_channel_sum(const void *state, const dl_run *run) {
@@ -112,6 +114,7 @@ const dl_op dl_op_channel_sum = {
     .outputs = 1,
     .infer = infer_channel_sum,
     .grad = grad_channel_sum,
+    .bf16 = 1,
     .mixes_samples = true,
     .deterministic = true,
     .cpu = {.prepare = prepare_channel_sum, .run = run_plain_channel_sum}};
@@ -123,6 +126,7 @@ const dl_op dl_op_channel_squares = {
     .outputs = 1,
     .infer = infer_channel_sum,
     .grad = grad_channel_sum,
+    .bf16 = 1,
     .mixes_samples = true,
     .deterministic = true,
     .cpu = {.prepare = prepare_channel_sum, .run = run_channel_sum}};
@@ -203,9 +207,9 @@ static dl_status prepare_norm(const dl_prepare *what, dl_prepared *out) {
 
 typedef struct norm_call {
     const norm_state *state;
-    const float *x, *dy;
+    const void *x, *dy;
     const float *vector[NORM_VECTORS];
-    float *y;
+    void *y;
 } norm_call;
 
 /* Fills what the vectors lack behind their first channels, and lists them. */
@@ -231,30 +235,39 @@ static void run_wide(const norm_state *state, dl_team *team, dl_range_fn range, 
                   16384 / state->wide + 1, range, call);
 }
 
-/* The rows of a kernel with and without relu. */
-#define APPLY(name, value)                                                                      \
-    DL_CLONES static void name(const norm_call *call, const float *x, float *y, int64_t rows,   \
-                               int64_t wide) {                                                  \
-        const float *restrict mean = call->vector[MEAN], *restrict scale = call->vector[SCALE]; \
-        const float *restrict beta = call->vector[BETA];                                        \
-        for (int64_t r = 0; r < rows; r++, x += wide, y += wide)                                \
-            for (int64_t c = 0; c < wide; c++) {                                                \
-                float z = (x[c] - mean[c]) * scale[c] + beta[c];                                \
-                y[c] = (value);                                                                 \
-            }                                                                                   \
-    }
-APPLY(apply_plain, z)
-APPLY(apply_relu, !(z <= 0.0f) ? z : 0.0f)
+typedef void (*rows_fn)(const norm_call *call, int64_t begin, int64_t rows, int64_t wide);
 
-static void apply_range(void *argument, int64_t first, int64_t last) {
-    const norm_call *call = argument;
+/* The rows of a kernel with and without relu, of float32 and bfloat16. */
+#define APPLY(name, half, value)                                                                   \
+    DL_CLONES static void name(const norm_call *call, int64_t begin, int64_t rows, int64_t wide) { \
+        const float *restrict mean = call->vector[MEAN], *restrict scale = call->vector[SCALE];    \
+        const float *restrict beta = call->vector[BETA];                                           \
+        for (int64_t r = 0, at = begin; r < rows; r++, at += wide)                                 \
+            _Pragma("GCC ivdep") for (int64_t c = 0; c < wide; c++) {                              \
+                float z = (dl_cell(call->x, at + c, half) - mean[c]) * scale[c] + beta[c];         \
+                dl_put_cell(call->y, at + c, half, value);                                         \
+            }                                                                                      \
+    }
+APPLY(apply_plain, false, z)
+APPLY(apply_relu, false, !(z <= 0.0f) ? z : 0.0f)
+APPLY(apply_plain_half, true, z)
+APPLY(apply_relu_half, true, !(z <= 0.0f) ? z : 0.0f)
+
+static void each_row(const norm_call *call, int64_t first, int64_t last,
+                     const rows_fn kernel[2][2]) {
     int64_t wide = call->state->wide, begin, end;
     span_of(call->state, first, last, &begin, &end);
     int64_t rows = (end - begin) / wide, cut = begin + rows * wide;
-    void (*apply)(const norm_call *, const float *, float *, int64_t, int64_t) =
-        call->state->attributes.epilogue ? apply_relu : apply_plain;
-    apply(call, call->x + begin, call->y + begin, rows, wide);
-    apply(call, call->x + cut, call->y + cut, 1, end - cut);
+    rows_fn apply =
+        kernel[call->state->channels.half][call->state->attributes.epilogue != DL_EPILOGUE_NONE];
+    apply(call, begin, rows, wide);
+    apply(call, cut, 1, end - cut);
+}
+
+static void apply_range(void *argument, int64_t first, int64_t last) {
+    static const rows_fn kernel[2][2] = {{apply_plain, apply_relu},
+                                         {apply_plain_half, apply_relu_half}};
+    each_row(argument, first, last, kernel);
 }
 
 /* scale = gamma / sqrt(variance + epsilon), and beta, of each channel. */
@@ -289,6 +302,7 @@ const dl_op dl_op_batch_norm = {.name = "batch_norm",
                                 .attribute_bytes = sizeof(dl_batch_norm_attributes),
                                 .infer = infer_batch_norm,
                                 .grad = grad_batch_norm,
+                                .bf16 = 1,
                                 .in_place = 1,
                                 .deterministic = true,
                                 .cpu = {.prepare = prepare_norm, .run = run_batch_norm}};
@@ -312,7 +326,8 @@ static dl_status prepare_sums(const dl_prepare *what, dl_prepared *out) {
 
 typedef struct sums_call {
     const norm_state *state;
-    const float *dy, *x, *mean;
+    const void *dy, *x;
+    const float *mean;
     const dl_gate *gate;
     float *partial;
 } sums_call;
@@ -323,8 +338,10 @@ static void sum_blocks(void *argument, int64_t first, int64_t last) {
     for (int64_t b = first; b < last; b++) {
         float *partial = call->partial + b * 2 * c;
         int64_t from = b * call->state->channels.block_rows * c;
-        dl_column_product(call->dy + from, call->x + from, dl_block_rows(&call->state->channels, b),
-                          c, call->mean, call->gate, partial, partial + c);
+        bool half = call->state->channels.half;
+        dl_cells_column_product(dl_cell_at(call->dy, from, half), dl_cell_at(call->x, from, half),
+                                half, dl_block_rows(&call->state->channels, b), c, call->mean,
+                                call->gate, partial, partial + c);
     }
 }
 
@@ -353,6 +370,7 @@ const dl_op dl_op_batch_norm_sums = {.name = "batch_norm_sums",
                                      .outputs = 1,
                                      .attribute_bytes = sizeof(dl_batch_norm_attributes),
                                      .infer = infer_sums,
+                                     .bf16 = 3,
                                      .mixes_samples = true,
                                      .deterministic = true,
                                      .cpu = {.prepare = prepare_sums, .run = run_sums}};
@@ -366,31 +384,28 @@ static dl_status infer_input_gradient(const dl_infer *infer) {
 }
 
 /* dx = scale * dy - slope * (x - mean) - shift */
-#define GRADIENT(name, value)                                                                     \
-    DL_CLONES static void name(const norm_call *call, const float *dy, const float *x, float *dx, \
-                               int64_t rows, int64_t wide) {                                      \
-        const float *restrict mean = call->vector[MEAN], *restrict scale = call->vector[SCALE];   \
-        const float *restrict slope = call->vector[SLOPE], *restrict shift = call->vector[SHIFT]; \
-        const float *restrict beta = call->vector[BETA];                                          \
-        (void)beta;                                                                               \
-        for (int64_t r = 0; r < rows; r++, x += wide, dy += wide, dx += wide)                     \
-            for (int64_t c = 0; c < wide; c++) {                                                  \
-                float around = x[c] - mean[c], d = (value);                                       \
-                dx[c] = scale[c] * d - slope[c] * around - shift[c];                              \
-            }                                                                                     \
+#define GRADIENT(name, half, value)                                                                \
+    DL_CLONES static void name(const norm_call *call, int64_t begin, int64_t rows, int64_t wide) { \
+        const float *restrict mean = call->vector[MEAN], *restrict scale = call->vector[SCALE];    \
+        const float *restrict slope = call->vector[SLOPE], *restrict shift = call->vector[SHIFT];  \
+        const float *restrict beta = call->vector[BETA];                                           \
+        (void)beta;                                                                                \
+        for (int64_t r = 0, at = begin; r < rows; r++, at += wide)                                 \
+            _Pragma("GCC ivdep") for (int64_t c = 0; c < wide; c++) {                              \
+                float dy = dl_cell(call->dy, at + c, half);                                        \
+                float around = dl_cell(call->x, at + c, half) - mean[c], d = (value);              \
+                dl_put_cell(call->y, at + c, half, scale[c] * d - slope[c] * around - shift[c]);   \
+            }                                                                                      \
     }
-GRADIENT(gradient_plain, dy[c])
-GRADIENT(gradient_relu, around *scale[c] + beta[c] > 0.0f ? dy[c] : 0.0f)
+GRADIENT(gradient_plain, false, dy)
+GRADIENT(gradient_relu, false, around *scale[c] + beta[c] > 0.0f ? dy : 0.0f)
+GRADIENT(gradient_plain_half, true, dy)
+GRADIENT(gradient_relu_half, true, around *scale[c] + beta[c] > 0.0f ? dy : 0.0f)
 
 static void gradient_range(void *argument, int64_t first, int64_t last) {
-    const norm_call *call = argument;
-    int64_t wide = call->state->wide, begin, end;
-    span_of(call->state, first, last, &begin, &end);
-    int64_t rows = (end - begin) / wide, cut = begin + rows * wide;
-    void (*apply)(const norm_call *, const float *, const float *, float *, int64_t, int64_t) =
-        call->state->attributes.epilogue ? gradient_relu : gradient_plain;
-    apply(call, call->dy + begin, call->x + begin, call->y + begin, rows, wide);
-    apply(call, call->dy + cut, call->x + cut, call->y + cut, 1, end - cut);
+    static const rows_fn kernel[2][2] = {{gradient_plain, gradient_relu},
+                                         {gradient_plain_half, gradient_relu_half}};
+    each_row(argument, first, last, kernel);
 }
 
 static dl_status run_input_gradient(const void *state_pointer, const dl_run *run) {
@@ -428,6 +443,7 @@ const dl_op dl_op_batch_norm_input_gradient = {
     .outputs = 1,
     .attribute_bytes = sizeof(dl_batch_norm_attributes),
     .infer = infer_input_gradient,
+    .bf16 = 3,
     .in_place = 1,
     .deterministic = true,
     .cpu = {.prepare = prepare_norm, .run = run_input_gradient}};

@@ -8,6 +8,7 @@
 typedef struct dl_channels {
     int64_t rows, channels;
     int64_t block_rows, blocks;
+    bool half; /* x is bfloat16 */
 } dl_channels;
 
 /* Blocks of 256 rows, or of more where they are narrow. */

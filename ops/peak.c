@@ -1,6 +1,7 @@
 /* See peak.h. The weights are packed beforehand, as they are for a kernel that reads them often. */
 #include "ops/peak.h"
 
+#include "ops/cells.h"
 #include "ops/dnnl.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/memory.h"
@@ -10,7 +11,8 @@ static const double least_seconds = 0.2;
 
 typedef struct bench { /* of one thread, or of the lone team */
     dl_dnnl *product, *packing;
-    float *a, *b, *y;
+    void *a, *y;
+    float *b;
     void *packed, *scratch;
 } bench;
 
@@ -29,10 +31,12 @@ static void close_bench(bench *made) {
     dl_dnnl_free(made->product);
 }
 
-static dl_status open_bench(bench *made, int threads) {
-    dl_dnnl_tensor plain = {.rank = 2, .dim = {N, N}, .stride = {N, 1}}, asked = plain;
+static dl_status open_bench(bench *made, dl_dtype dtype, int threads) {
+    dl_dnnl_tensor plain = {.rank = 2, .dim = {N, N}, .stride = {N, 1}}, typed = plain, asked;
+    typed.dtype = dtype;
+    asked = typed;
     asked.any = true;
-    DL_TRY(dl_dnnl_matmul(&made->product, threads, &plain, &asked, NULL, &plain, false));
+    DL_TRY(dl_dnnl_matmul(&made->product, threads, &typed, &asked, NULL, &typed, false));
     DL_TRY(dl_dnnl_reorder_to(&made->packing, &plain, made->product, DL_DNNL_B));
     size_t bytes = sizeof(float) * N * N, packed = dl_dnnl_bytes(made->product, DL_DNNL_B);
     packed = (packed + 63) / 64 * 64;
@@ -44,7 +48,7 @@ static dl_status open_bench(bench *made, int threads) {
     if (!made->a || !made->b || !made->y || !made->packed || !made->scratch)
         return dl_fail_memory(3 * bytes + packed);
     for (int i = 0; i < N * N; i++) {
-        made->a[i] = (float)(i % 13 - 6) / 8;
+        dl_put_cell(made->a, i, dtype == DL_BF16, (float)(i % 13 - 6) / 8);
         made->b[i] = (float)(i % 11 - 5) / 8;
     }
     dl_dnnl_pack(made->packing, made->b, made->packed, packed);
@@ -75,13 +79,13 @@ static dl_status measure(dl_team *team, benches *all, int tasks, double *rate) {
     return DL_OK;
 }
 
-dl_status dl_peak_measure(dl_team *team, double *rate) {
+dl_status dl_peak_measure(dl_team *team, dl_dtype dtype, double *rate) {
     bool side = dl_team_form_of(team) == DL_TEAM_SIDE;
     int tasks = side ? dl_team_threads(team) : 1, made = 0;
     benches all = {.bench = dl_alloc(sizeof *all.bench * (size_t)tasks), .runs = side ? 4 : 1};
     dl_status status = all.bench ? DL_OK : dl_fail_memory(sizeof *all.bench * (size_t)tasks);
     while (status == DL_OK && made < tasks)
-        status = open_bench(&all.bench[made++], side ? 1 : dl_team_threads(team));
+        status = open_bench(&all.bench[made++], dtype, side ? 1 : dl_team_threads(team));
     if (status == DL_OK)
         status = measure(team, &all, tasks, rate);
     for (int i = 0; i < made; i++)

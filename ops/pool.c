@@ -16,7 +16,7 @@ dl_status dl_pool_sizes(const dl_pool_attributes *attributes, const dl_type *x,
                            ? spatial == 2 ? "average_pooling2d" : "average_pooling1d"
                        : spatial == 2 ? "max_pooling2d"
                                       : "max_pooling1d";
-    if (x->dtype != DL_F32)
+    if (!dl_is_float(x->dtype))
         return dl_fail(DL_BAD_JOB, "%s takes float32, not %s", what, dl_dtype_text(x->dtype));
     if (x->rank != spatial + 2)
         return dl_fail(DL_BAD_JOB, "%s takes an input of shape %s, but it gets %s", what,
@@ -46,7 +46,8 @@ static dl_status infer_pool(const dl_infer *infer, bool average) {
     const dl_pool_attributes *attributes = infer->attributes;
     dl_window_sizes sizes;
     DL_TRY(dl_pool_sizes(attributes, infer->input[0], &sizes));
-    infer->output[0] = dl_window_type(attributes->spatial, sizes.n, sizes.out, sizes.channels);
+    infer->output[0] = dl_window_type(infer->input[0]->dtype, attributes->spatial, sizes.n,
+                                      sizes.out, sizes.channels);
     if (!average)
         infer->output[1] = index_type(&sizes, &infer->output[0]);
     return DL_OK;
@@ -65,7 +66,8 @@ static dl_status infer_gradient(const dl_infer *infer) {
     char have[DL_SHAPE_TEXT], want[DL_SHAPE_TEXT];
     dl_window_sizes sizes;
     DL_TRY(dl_pool_sizes(&attributes->pool, &attributes->x, &sizes));
-    dl_type y = dl_window_type(attributes->pool.spatial, sizes.n, sizes.out, sizes.channels);
+    dl_type y = dl_window_type(attributes->x.dtype, attributes->pool.spatial, sizes.n, sizes.out,
+                               sizes.channels);
     dl_type index = index_type(&sizes, &y);
     if (!dl_same_type(&y, infer->input[0]) ||
         (infer->inputs == 2 && !dl_same_type(&index, infer->input[1])))
@@ -110,6 +112,7 @@ const dl_op dl_op_max_pool = {.name = "max_pool",
                               .outputs = 2,
                               .attribute_bytes = sizeof(dl_pool_attributes),
                               .infer = infer_max,
+                              .bf16 = 1,
                               .grad = grad_max,
                               .deterministic = true,
                               .cpu = {.prepare = dl_max_pool_prepare, .run = dl_max_pool_run}};
@@ -120,6 +123,7 @@ const dl_op dl_op_average_pool = {.name = "average_pool",
                                   .outputs = 1,
                                   .attribute_bytes = sizeof(dl_pool_attributes),
                                   .infer = infer_average,
+                                  .bf16 = 1,
                                   .grad = grad_average,
                                   .deterministic = true,
                                   .cpu = {.prepare = dl_average_pool_prepare,
@@ -133,6 +137,7 @@ const dl_op dl_op_max_pool_gradient = {
     .outputs = 1,
     .attribute_bytes = sizeof(dl_pool_gradient_attributes),
     .infer = infer_gradient,
+    .bf16 = 1,
     .deterministic = true,
     .cpu = {.prepare = dl_max_pool_gradient_prepare, .run = dl_max_pool_gradient_run}};
 
@@ -142,6 +147,7 @@ const dl_op dl_op_average_pool_gradient = {.name = "average_pool_gradient",
                                            .outputs = 1,
                                            .attribute_bytes = sizeof(dl_pool_gradient_attributes),
                                            .infer = infer_gradient,
+                                           .bf16 = 1,
                                            .grad = grad_average_gradient,
                                            .deterministic = true,
                                            .cpu = {.prepare = dl_average_pool_gradient_prepare,

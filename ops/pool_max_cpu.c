@@ -7,6 +7,7 @@
  * counted. */
 #include <string.h>
 
+#include "ops/cells.h"
 #include "ops/pool.h"
 #include "runtime/base/memory.h"
 
@@ -25,13 +26,14 @@ typedef struct state {
     bool wide;    /* places are int32, else uint8 */
     bool overlap; /* windows share cells */
     bool tiles;   /* each cell lies in exactly one window */
+    bool half;    /* values are bfloat16 */
 } state;
 
 typedef struct job {
     const state *made;
-    const float *from; /* x, or dy */
-    float *to;         /* y, or dx */
-    void *place;       /* NULL: not wanted */
+    const void *from; /* x, or dy */
+    void *to;         /* y, or dx */
+    void *place;      /* NULL: not wanted */
 } job;
 
 /* Cells [first, last) of a window at output position `out` that lie inside, along one dimension. */
@@ -44,46 +46,44 @@ static inline void inside(const dl_window_sizes *sizes, int dimension, int64_t o
 }
 
 /* Best of what came before (`begun`) and four cells with numbers k, for a block of channels. */
-static inline __attribute__((always_inline)) void take_four(const float *const cell[4],
-                                                            const int32_t k[4], int64_t count,
-                                                            bool begun, float *restrict best,
-                                                            int32_t *restrict where) {
-    const float *a = cell[0], *b = cell[1], *c = cell[2], *d = cell[3];
+DL_INLINE void take_four(const void *const cell[4], const int32_t k[4], int64_t count, bool begun,
+                         float *restrict best, int32_t *restrict where, bool half) {
     for (int64_t i = 0; i < count; i++) {
-        float most = begun ? best[i] : a[i];
+        float a = dl_cell(cell[0], i, half), b = dl_cell(cell[1], i, half);
+        float c = dl_cell(cell[2], i, half), d = dl_cell(cell[3], i, half);
+        float most = begun ? best[i] : a;
         int32_t place = begun ? where[i] : k[0];
-        bool more = (a[i] > most) | (a[i] != a[i]);
-        most = more ? a[i] : most;
+        bool more = (a > most) | (a != a);
+        most = more ? a : most;
         place = more ? k[0] : place;
-        more = (b[i] > most) | (b[i] != b[i]);
-        most = more ? b[i] : most;
+        more = (b > most) | (b != b);
+        most = more ? b : most;
         place = more ? k[1] : place;
-        more = (c[i] > most) | (c[i] != c[i]);
-        most = more ? c[i] : most;
+        more = (c > most) | (c != c);
+        most = more ? c : most;
         place = more ? k[2] : place;
-        more = (d[i] > most) | (d[i] != d[i]);
-        best[i] = more ? d[i] : most;
+        more = (d > most) | (d != d);
+        best[i] = more ? d : most;
         where[i] = more ? k[3] : place;
     }
 }
 
 /* One block of channels of one output cell: four cells of the window at a time, the last four
  * filled up with their first, which changes nothing. */
-static inline __attribute__((always_inline)) void take_maximum(const dl_window_sizes *sizes,
-                                                               const float *x, int64_t oy,
-                                                               int64_t ox, int64_t count, float *y,
-                                                               void *place, int64_t at, bool wide) {
+DL_INLINE void take_maximum(const dl_window_sizes *sizes, const void *x, int64_t oy, int64_t ox,
+                            int64_t count, void *y, void *place, int64_t at, bool wide, bool half) {
     float best[BLOCK];
     int32_t where[BLOCK], k[4] = {0};
-    const float *cell[4] = {x, x, x, x};
+    const void *cell[4] = {x, x, x, x};
     int64_t top, left, ky0, ky1, kx0, kx1, cells = 0;
     inside(sizes, 0, oy, &top, &ky0, &ky1);
     inside(sizes, 1, ox, &left, &kx0, &kx1);
     for (int64_t ky = ky0; ky < ky1; ky++)
         for (int64_t kx = kx0; kx < kx1; kx++) {
             if (cells % 4 == 0 && cells > 0)
-                take_four(cell, k, count, cells > 4, best, where);
-            cell[cells % 4] = x + ((top + ky) * sizes->in[1] + left + kx) * sizes->channels;
+                take_four(cell, k, count, cells > 4, best, where, half);
+            cell[cells % 4] =
+                dl_cell_at(x, ((top + ky) * sizes->in[1] + left + kx) * sizes->channels, half);
             k[cells++ % 4] = (int32_t)(ky * sizes->window.kernel[1] + kx);
         }
     bool begun = cells > 4;
@@ -91,8 +91,12 @@ static inline __attribute__((always_inline)) void take_maximum(const dl_window_s
         cell[cells % 4] = cell[0];
         k[cells % 4] = k[0];
     }
-    take_four(cell, k, count, begun, best, where);
-    memcpy(y, best, sizeof(float) * (size_t)count);
+    take_four(cell, k, count, begun, best, where, half);
+    if (half) /* exact: it came from bfloat16 */
+        for (int64_t c = 0; c < count; c++)
+            ((uint16_t *)y)[at + c] = (uint16_t)(DL_BITS(best[c]) >> 16);
+    else
+        memcpy((float *)y + at, best, sizeof(float) * (size_t)count);
     if (place && wide)
         memcpy((int32_t *)place + at, where, sizeof(int32_t) * (size_t)count);
     else if (place)
@@ -100,55 +104,69 @@ static inline __attribute__((always_inline)) void take_maximum(const dl_window_s
             ((uint8_t *)place)[at + c] = (uint8_t)where[c];
 }
 
-CLONES static void forward_rows(void *argument, int64_t first, int64_t last) {
-    const job *work = argument;
+DL_INLINE void forward(const job *work, int64_t first, int64_t last, bool half) {
     const dl_window_sizes *sizes = &work->made->sizes;
     int64_t sample = sizes->in[0] * sizes->in[1] * sizes->channels;
     for (int64_t row = first; row < last; row++) {
-        const float *x = work->from + row / sizes->out[0] * sample;
+        const void *x = dl_cell_at(work->from, row / sizes->out[0] * sample, half);
         int64_t oy = row % sizes->out[0];
         for (int64_t ox = 0; ox < sizes->out[1]; ox++)
             for (int64_t c = 0; c < sizes->channels; c += BLOCK) {
                 int64_t count = sizes->channels - c < BLOCK ? sizes->channels - c : BLOCK;
                 int64_t at = (row * sizes->out[1] + ox) * sizes->channels + c;
-                take_maximum(sizes, x + c, oy, ox, count, work->to + at, work->place, at,
-                             work->made->wide);
+                take_maximum(sizes, dl_cell_at(x, c, half), oy, ox, count, work->to, work->place,
+                             at, work->made->wide, half);
             }
     }
 }
 
-/* dy of one output cell to the places its maxima came from. */
-static inline __attribute__((always_inline)) void give_back(const dl_window_sizes *sizes, float *dx,
-                                                            int64_t oy, int64_t ox, const float *dy,
-                                                            const void *place, int64_t at,
-                                                            bool wide, bool overlap) {
+CLONES static void forward_rows(void *argument, int64_t first, int64_t last) {
+    const job *work = argument;
+    if (work->made->half)
+        forward(work, first, last, true);
+    else
+        forward(work, first, last, false);
+}
+
+/* dy of one output cell to the places its maxima came from; dy is read from element `at` on. */
+DL_INLINE void give_back(const dl_window_sizes *sizes, void *dx, int64_t oy, int64_t ox,
+                         const void *dy, const void *place, int64_t at, bool wide, bool overlap,
+                         bool half) {
     int64_t top, left, ky0, ky1, kx0, kx1;
     inside(sizes, 0, oy, &top, &ky0, &ky1);
     inside(sizes, 1, ox, &left, &kx0, &kx1);
     for (int64_t ky = ky0; ky < ky1; ky++)
         for (int64_t kx = kx0; kx < kx1; kx++) {
-            float *restrict cell = dx + ((top + ky) * sizes->in[1] + left + kx) * sizes->channels;
+            int64_t first = ((top + ky) * sizes->in[1] + left + kx) * sizes->channels;
+            float *restrict cell = (float *)dx + first;
+            uint16_t *restrict cell16 = (uint16_t *)dx + first;
             int32_t k = (int32_t)(ky * sizes->window.kernel[1] + kx);
             const uint8_t *narrow = (const uint8_t *)place + at;
+            const uint16_t *dy16 = (const uint16_t *)dy + at;
             for (int64_t c = 0; c < sizes->channels; c++) {
                 bool mine = wide ? ((const int32_t *)place)[at + c] == k : narrow[c] == k;
-                float part = mine ? dy[c] : 0.0f;
-                cell[c] = overlap ? cell[c] + part : part;
+                float part = mine ? dl_cell(dy, at + c, half) : 0.0f;
+                if (!half)
+                    cell[c] = overlap ? cell[c] + part : part;
+                else if (overlap)
+                    cell16[c] = dl_m_to_bf16(dl_m_from_bf16(cell16[c]) + part);
+                else
+                    cell16[c] = mine ? dy16[c] : 0;
             }
         }
 }
 
-static inline __attribute__((always_inline)) void give_back_all(const job *work, int64_t n,
-                                                                bool wide, bool overlap) {
+DL_INLINE void give_back_all(const job *work, int64_t n, bool wide, bool overlap, bool half) {
     const dl_window_sizes *sizes = &work->made->sizes;
     int64_t sample = sizes->in[0] * sizes->in[1] * sizes->channels;
-    float *dx = work->to + n * sample;
+    size_t bytes = (size_t)sample * (half ? 2 : 4);
+    void *dx = (char *)work->to + (size_t)n * bytes;
     if (!work->made->tiles)
-        memset(dx, 0, sizeof(float) * (size_t)sample);
+        memset(dx, 0, bytes);
     for (int64_t oy = 0; oy < sizes->out[0]; oy++)
         for (int64_t ox = 0; ox < sizes->out[1]; ox++) {
             int64_t at = ((n * sizes->out[0] + oy) * sizes->out[1] + ox) * sizes->channels;
-            give_back(sizes, dx, oy, ox, work->from + at, work->place, at, wide, overlap);
+            give_back(sizes, dx, oy, ox, work->from, work->place, at, wide, overlap, half);
         }
 }
 
@@ -156,12 +174,18 @@ CLONES static void backward_samples(void *argument, int64_t first, int64_t last)
     const job *work = argument;
     bool wide = work->made->wide, overlap = work->made->overlap;
     for (int64_t n = first; n < last; n++) /* each form has loops of its own */
-        if (!wide && !overlap)
-            give_back_all(work, n, false, false);
+        if (work->made->half && !wide && !overlap)
+            give_back_all(work, n, false, false, true);
+        else if (work->made->half && !wide)
+            give_back_all(work, n, false, true, true);
+        else if (work->made->half)
+            give_back_all(work, n, true, overlap, true);
+        else if (!wide && !overlap)
+            give_back_all(work, n, false, false, false);
         else if (!wide)
-            give_back_all(work, n, false, true);
+            give_back_all(work, n, false, true, false);
         else
-            give_back_all(work, n, true, overlap);
+            give_back_all(work, n, true, overlap, false);
 }
 
 static dl_status prepare(const dl_pool_attributes *attributes, const dl_type *x,
@@ -175,6 +199,7 @@ static dl_status prepare(const dl_pool_attributes *attributes, const dl_type *x,
         return status;
     }
     made->wide = place->dtype == DL_I32;
+    made->half = x->dtype == DL_BF16;
     made->tiles = true;
     for (int i = 0; i < 2; i++) {
         const dl_dnnl_window *window = &made->sizes.window;

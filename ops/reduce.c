@@ -3,14 +3,14 @@
  * sums.c. */
 #include <string.h>
 
+#include "ops/cells.h"
 #include "ops/ops.h"
-#include "ops/sums.h"
 
 static dl_status infer_reduce(const dl_infer *infer) {
     const dl_reduce_attributes *attributes = infer->attributes;
     const dl_type *x = infer->input[0];
     dl_type *y = infer->output;
-    if (x->dtype != DL_F32)
+    if (!dl_is_float(x->dtype))
         return dl_fail(DL_INTERNAL, "a reduction takes float32");
     *y = (dl_type){.dtype = DL_F32};
     for (int axis = 0; axis < x->rank; axis++) {
@@ -85,6 +85,7 @@ typedef struct reduce_state {
     float scale;
     size_t between; /* bytes of one intermediate result */
     size_t partial; /* bytes of partial sums */
+    bool half;      /* x is bfloat16; results are float32 */
 } reduce_state;
 
 static void find_runs(const dl_type *x, uint32_t axes, reduce_state *state) {
@@ -112,6 +113,7 @@ static dl_status prepare_reduce(const dl_prepare *what, dl_prepared *out) {
     if (!state)
         return dl_fail_memory(sizeof *state);
     state->kind = attributes->kind;
+    state->half = what->input[0]->dtype == DL_BF16;
     find_runs(what->input[0], attributes->axes, state);
     int64_t reduced = dl_type_count(what->input[0]) / dl_type_count(what->output[0]);
     state->scale = attributes->kind == DL_REDUCE_MEAN ? (float)(1.0 / (double)reduced) : 1.0f;
@@ -134,7 +136,8 @@ static dl_status prepare_reduce(const dl_prepare *what, dl_prepared *out) {
 
 typedef struct reduce_call {
     const run_of_axes *run;
-    const float *x;
+    const void *x;
+    bool half;
     float *partial;
     bool most;
     dl_term term;
@@ -147,14 +150,16 @@ static void reduce_blocks(void *argument, int64_t first, int64_t last) {
     for (int64_t i = first; i < last; i++) {
         int64_t from = i % run->blocks * run->block;
         int64_t rows = run->reduced - from < run->block ? run->reduced - from : run->block;
-        const float *x = call->x + (i / run->blocks * run->reduced + from) * run->inner;
+        const void *x =
+            dl_cell_at(call->x, (i / run->blocks * run->reduced + from) * run->inner, call->half);
         float *partial = call->partial + i * run->inner;
         if (run->inner == 1)
-            *partial = call->most ? dl_block_max(x, rows) : dl_block_sum(x, rows, call->term);
+            *partial = call->most ? dl_cells_max(x, call->half, rows)
+                                  : dl_cells_sum(x, call->half, rows, call->term);
         else if (call->most)
-            dl_column_max(x, rows, run->inner, partial);
+            dl_cells_column_max(x, call->half, rows, run->inner, partial);
         else
-            dl_column_sum(x, rows, run->inner, NULL, call->term, partial);
+            dl_cells_column_sum(x, call->half, rows, run->inner, NULL, call->term, partial);
     }
 }
 
@@ -180,7 +185,7 @@ static void join_blocks(const run_of_axes *run, const float *partial, bool most,
 
 static dl_status run_reduce(const void *state_pointer, const dl_run *call) {
     const reduce_state *state = state_pointer;
-    const float *x = call->in[0];
+    const void *x = call->in[0];
     float *y = call->out[0];
     int64_t count =
         state->runs ? state->run[state->runs - 1].outer * state->run[state->runs - 1].inner : 0;
@@ -194,7 +199,8 @@ static dl_status run_reduce(const void *state_pointer, const dl_run *call) {
                        : state->kind == DL_REDUCE_SUM_ABS && i == 0   ? DL_TERM_ABS
                                                                       : DL_TERM_PLAIN;
         bool most = state->kind == DL_REDUCE_MAX;
-        reduce_call blocks = {run, x, run->blocks == 1 ? to : partial, most, term};
+        reduce_call blocks = {run,  x,   state->half && i == 0, run->blocks == 1 ? to : partial,
+                              most, term};
         int64_t work = (run->blocks == 1 ? run->reduced : run->block) * run->inner;
         dl_team_range(call->team, run->outer * run->blocks, 16384 / (work + 1) + 1, reduce_blocks,
                       &blocks);
@@ -215,6 +221,7 @@ const dl_op dl_op_reduce = {.name = "reduce",
                             .attribute_bytes = sizeof(dl_reduce_attributes),
                             .infer = infer_reduce,
                             .grad = grad_reduce,
+                            .bf16 = 1,
                             .mixes_samples = true,
                             .deterministic = true,
                             .cpu = {.prepare = prepare_reduce, .run = run_reduce}};

@@ -68,14 +68,17 @@ dl_status dl_window_out(dl_window_sizes *sizes, int spatial, const char *what, c
     return DL_OK;
 }
 
-dl_type dl_window_type(int spatial, int64_t n, const int64_t space[2], int64_t channels) {
-    return spatial == 2 ? DL_TYPE(DL_F32, n, space[0], space[1], channels)
-                        : DL_TYPE(DL_F32, n, space[1], channels);
+dl_type dl_window_type(dl_dtype dtype, int spatial, int64_t n, const int64_t space[2],
+                       int64_t channels) {
+    return spatial == 2 ? DL_TYPE(dtype, n, space[0], space[1], channels)
+                        : DL_TYPE(dtype, n, space[1], channels);
 }
 
-dl_dnnl_tensor dl_window_tensor(int64_t n, const int64_t space[2], int64_t channels) {
+dl_dnnl_tensor dl_window_tensor(dl_dtype dtype, int64_t n, const int64_t space[2],
+                                int64_t channels) {
     int64_t h = space[0], w = space[1], c = channels;
-    return (dl_dnnl_tensor){.rank = 4, .dim = {n, c, h, w}, .stride = {h * w * c, 1, w * c, c}};
+    return (dl_dnnl_tensor){
+        .rank = 4, .dim = {n, c, h, w}, .stride = {h * w * c, 1, w * c, c}, .dtype = dtype};
 }
 
 dl_value dl_window_border(const dl_graph *graph, dl_value x, int spatial, const int64_t *reach,

@@ -28,8 +28,10 @@ dl_status dl_window_out(dl_window_sizes *sizes, int spatial, const char *what, c
 dl_value dl_window_border(const dl_graph *graph, dl_value x, int spatial, const int64_t *reach,
                           int64_t *before, int64_t *after);
 /* Channels last [n, spatial..., channels]. */
-dl_type dl_window_type(int spatial, int64_t n, const int64_t space[2], int64_t channels);
+dl_type dl_window_type(dl_dtype dtype, int spatial, int64_t n, const int64_t space[2],
+                       int64_t channels);
 /* The same for oneDNN, which names dimensions in the order n, channels, height, width. */
-dl_dnnl_tensor dl_window_tensor(int64_t n, const int64_t space[2], int64_t channels);
+dl_dnnl_tensor dl_window_tensor(dl_dtype dtype, int64_t n, const int64_t space[2],
+                                int64_t channels);
 
 #endif
