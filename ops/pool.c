@@ -66,7 +66,7 @@ static dl_status infer_gradient(const dl_infer *infer) {
     char have[DL_SHAPE_TEXT], want[DL_SHAPE_TEXT];
     dl_window_sizes sizes;
     DL_TRY(dl_pool_sizes(&attributes->pool, &attributes->x, &sizes));
-    dl_type y = dl_window_type(attributes->x.dtype, attributes->pool.spatial, sizes.n, sizes.out,
+    dl_type y = dl_window_type(infer->input[0]->dtype, attributes->pool.spatial, sizes.n, sizes.out,
                                sizes.channels);
     dl_type index = index_type(&sizes, &y);
     if (!dl_same_type(&y, infer->input[0]) ||
@@ -75,6 +75,7 @@ static dl_status infer_gradient(const dl_infer *infer) {
                        "the gradient of a pooling has shape %s where its output has %s",
                        dl_shape_text(infer->input[0], true, have), dl_shape_text(&y, true, want));
     infer->output[0] = attributes->x;
+    infer->output[0].dtype = infer->input[0]->dtype;
     return DL_OK;
 }
 

@@ -11,8 +11,9 @@ static dl_status prepare(const dl_prepare *what, dl_dnnl_direction direction,
                          const dl_pool_attributes *attributes, const dl_type *x, dl_prepared *out) {
     dl_window_sizes sizes;
     DL_TRY(dl_pool_sizes(attributes, x, &sizes));
-    dl_dnnl_tensor in = dl_window_tensor(x->dtype, sizes.n, sizes.in, sizes.channels);
-    dl_dnnl_tensor result = dl_window_tensor(x->dtype, sizes.n, sizes.out, sizes.channels);
+    dl_dnnl_tensor in = dl_window_tensor(what->input[0]->dtype, sizes.n, sizes.in, sizes.channels);
+    dl_dnnl_tensor result =
+        dl_window_tensor(what->input[0]->dtype, sizes.n, sizes.out, sizes.channels);
     state *made = dl_alloc(sizeof *made);
     if (!made)
         return dl_fail_memory(sizeof *made);

@@ -189,7 +189,7 @@ CLONES static void backward_samples(void *argument, int64_t first, int64_t last)
 }
 
 static dl_status prepare(const dl_pool_attributes *attributes, const dl_type *x,
-                         const dl_type *place, dl_prepared *out) {
+                         const dl_type *place, dl_dtype dtype, dl_prepared *out) {
     state *made = dl_alloc(sizeof *made);
     if (!made)
         return dl_fail_memory(sizeof *made);
@@ -199,7 +199,7 @@ static dl_status prepare(const dl_pool_attributes *attributes, const dl_type *x,
         return status;
     }
     made->wide = place->dtype == DL_I32;
-    made->half = x->dtype == DL_BF16;
+    made->half = dtype == DL_BF16;
     made->tiles = true;
     for (int i = 0; i < 2; i++) {
         const dl_dnnl_window *window = &made->sizes.window;
@@ -213,12 +213,12 @@ static dl_status prepare(const dl_pool_attributes *attributes, const dl_type *x,
 }
 
 dl_status dl_max_pool_prepare(const dl_prepare *what, dl_prepared *out) {
-    return prepare(what->attributes, what->input[0], what->output[1], out);
+    return prepare(what->attributes, what->input[0], what->output[1], what->input[0]->dtype, out);
 }
 
 dl_status dl_max_pool_gradient_prepare(const dl_prepare *what, dl_prepared *out) {
     const dl_pool_gradient_attributes *attributes = what->attributes;
-    return prepare(&attributes->pool, &attributes->x, what->input[1], out);
+    return prepare(&attributes->pool, &attributes->x, what->input[1], what->input[0]->dtype, out);
 }
 
 /* Rows or samples that are worth a thread of their own. */

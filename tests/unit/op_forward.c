@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ops/cells.h"
 #include "tests/unit/check.h"
 #include "tests/unit/op_values.h"
 
@@ -133,20 +134,21 @@ static void compare_reference(const trial *run, const instance *one) {
     const op_values *values = run->values;
     char text[256];
     for (int o = 0; o < values->outputs; o++) {
-        const float *got = one->out[o], *expected = values->sample->expected[o];
-        if (values->type[o].dtype != DL_F32)
+        const float *expected = values->sample->expected[o];
+        if (!dl_is_float(values->type[o].dtype))
             continue;
         for (int64_t e = 0; e < dl_type_count(&values->type[o]); e++) {
-            double want = values->want[o][e], error = fabs((double)got[e] - want);
-            if (expected && got[e] != expected[e]) {
+            float got = dl_cell(one->out[o], e, values->type[o].dtype == DL_BF16);
+            double want = values->want[o][e], error = fabs((double)got - want);
+            if (expected && got != expected[e]) {
                 snprintf(text, sizeof text, "output %d [%lld]: got %.9g, want by hand %.9g", o,
-                         (long long)e, (double)got[e], (double)expected[e]);
+                         (long long)e, (double)got, (double)expected[e]);
                 complain(run, text);
                 return;
             }
             if (!(error <= values->bound[o][e])) {
                 snprintf(text, sizeof text, "output %d [%lld]: got %.9g, want %.9g within %.3g", o,
-                         (long long)e, (double)got[e], want, values->bound[o][e]);
+                         (long long)e, (double)got, want, values->bound[o][e]);
                 complain(run, text);
                 return;
             }
@@ -204,6 +206,40 @@ void op_samples_forward(const op_sample_table *table) {
         try_form(&values, "side by side", THREADS, true, false);
         op_values_fini(&values);
     }
+}
+
+bool op_sample_halved(const op_sample *sample, bool weights, op_sample *out) {
+    const dl_op *op = sample->op;
+    bool any = false;
+    *out = *sample;
+    memset(out->expected, 0, sizeof out->expected);
+    for (int i = 0; i < sample->inputs; i++)
+        if ((op->bf16 >> i & 1) && sample->input[i].dtype == DL_F32) {
+            any = true;
+            if (weights || !(op->packs_bf16 >> i & 1))
+                out->input[i].dtype = DL_BF16;
+            else
+                out->rounded |= 1U << i;
+        }
+    return any;
+}
+
+int op_samples_half(const op_sample_table *table) {
+    int done = 0;
+    for (int i = 0; i < 2 * table->count; i++) {
+        const op_sample *sample = &table->sample[i / 2];
+        op_sample half;
+        op_values values;
+        if (!op_sample_halved(sample, i % 2 == 0, &half) || (i % 2 && sample->op->packs_bf16 == 0))
+            continue;
+        op_values_init(&values, &half);
+        try_form(&values, "bfloat16, 1 thread", 1, false, false);
+        try_form(&values, "bfloat16, 2 threads, inputs constant", THREADS, false, true);
+        try_form(&values, "bfloat16, side by side", THREADS, true, false);
+        op_values_fini(&values);
+        done++;
+    }
+    return done;
 }
 
 void op_samples_no_memory(const op_sample_table *table) {

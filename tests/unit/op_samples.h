@@ -64,6 +64,7 @@ struct op_sample {
     sample_reference reference;
     unsigned differentiable;   /* bit i: check the gradient of input i */
     unsigned gradient_of;      /* bit o: of output o; 0: of the first */
+    unsigned rounded;          /* bit i: the kernel rounds float32 input i to bfloat16 */
     double gradient_tolerance; /* relative with floor 1; 0: 1e-4 */
 };
 
@@ -82,6 +83,12 @@ extern const op_sample_table op_samples_norm;     /* test_ops_norm.c */
 /* Run the checks of one table's samples as CUnit assertions: the tests of a family's suite. */
 void op_samples_forward(const op_sample_table *table);
 void op_samples_gradient(const op_sample_table *table);
+/* The forward checks once more, with bfloat16 where the row takes it: rounded inputs, the same
+ * reference, and half a unit of the 8 bits more where the result is bfloat16. Weights that the row
+ * converts as it packs come in both types. Returns how many were run. */
+int op_samples_half(const op_sample_table *table);
+/* Whether the row takes any bfloat16; the sample with it. */
+bool op_sample_halved(const op_sample *sample, bool weights, op_sample *out);
 /* prepare with its 1st, 2nd, ... allocation failing (leaks show under ASan). */
 void op_samples_no_memory(const op_sample_table *table);
 

@@ -1,4 +1,5 @@
 /* Filling samples. Numbers come from Philox keyed by the sample's name: the same in every run. */
+#include "ops/cells.h"
 #include "tests/unit/op_values.h"
 
 #include <float.h>
@@ -39,6 +40,8 @@ static void store(const dl_type *type, void *memory, int64_t element, double val
         ((int32_t *)memory)[element] = (int32_t)value;
     else if (type->dtype == DL_U8)
         ((uint8_t *)memory)[element] = (uint8_t)value;
+    else if (type->dtype == DL_BF16)
+        dl_put_cell(memory, element, true, (float)value);
     else
         CU_FAIL_FATAL("a sample with an element type that the harness does not fill");
 }
@@ -64,8 +67,21 @@ static void fill_input(op_values *values, int i) {
             for (int64_t e = first; e < first + row; e++)
                 values->exact[i][e] = (double)(float)(values->exact[i][e] / sum);
         }
-    for (int64_t e = 0; e < count; e++)
+    for (int64_t e = 0; e < count; e++) {
         store(type, values->in[i], e, values->exact[i][e]);
+        if (type->dtype == DL_BF16 || (sample->rounded >> i & 1))
+            values->exact[i][e] = (double)dl_m_from_bf16(dl_m_to_bf16((float)values->exact[i][e]));
+    }
+}
+
+/* A bfloat16 result is off by half a unit of its 8 bits more. Gradients of overlapping windows are
+ * added up in bfloat16. */
+static double allowed(const dl_op *op, const dl_type *type, double bound, double want) {
+    if (type->dtype != DL_BF16)
+        return bound * (double)FLT_EPSILON;
+    bool windows = op == &dl_op_max_pool_gradient || op == &dl_op_average_pool_gradient;
+    double sums = windows ? 0x1p-8 : (double)FLT_EPSILON;
+    return bound * sums + (want + bound * sums) * 0x1p-8;
 }
 
 void op_values_init(op_values *values, const op_sample *sample) {
@@ -98,7 +114,8 @@ void op_values_init(op_values *values, const op_sample *sample) {
                       values->bound, values->kink);
     for (int o = 0; o < values->outputs; o++)
         for (int64_t e = 0; e < dl_type_count(&values->type[o]); e++)
-            values->bound[o][e] *= (double)FLT_EPSILON;
+            values->bound[o][e] =
+                allowed(op, &values->type[o], values->bound[o][e], fabs(values->want[o][e]));
 }
 
 void op_values_fini(op_values *values) {

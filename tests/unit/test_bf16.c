@@ -3,8 +3,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "ops/ops.h"
+#include "ops/dnnl.h"
 #include "tests/unit/emitted.h"
+#include "tests/unit/op_samples.h"
 
 enum { MANY = 3 * 256 + 11, INPUTS = 5 };
 
@@ -251,6 +252,66 @@ static void test_fusion(void) {
     dl_graph_fini(&graph);
 }
 
+/* ---- rows ---- */
+
+static void test_rows(void) {
+    static const op_sample_table *const own[] = {&op_samples_reduce, &op_samples_layout,
+                                                 &op_samples_softmax, &op_samples_norm};
+    int done = 0;
+    for (size_t t = 0; t < DL_COUNT(own); t++)
+        done += op_samples_half(own[t]);
+    CU_ASSERT(done > 100);
+    if (dl_dnnl_bf16() == DL_BF16_NONE)
+        check_skip("rows of bfloat16 on oneDNN", "this processor does not multiply bfloat16");
+    else
+        CU_ASSERT(op_samples_half(&op_samples_dnnl) > 50);
+}
+
+/* What weights are multiplied with is bfloat16 where the precision is, a sum over samples is not.
+ */
+static void test_network(void) {
+    dl_graph graph;
+    dl_variables none = {.count = 0};
+    dl_graph_init(&graph, dl_ops(), &none, 3, true);
+    dl_value x = dl_graph_input(&graph, "x", DL_TYPE(DL_F32, 3, 8, 8, 2), false);
+    dl_value w = dl_graph_input(&graph, "w", DL_TYPE(DL_F32, 4, 3, 3, 2), true);
+    dl_value b = dl_graph_input(&graph, "b", DL_TYPE(DL_F32, 4), true);
+    dl_value v = dl_graph_input(&graph, "v", DL_TYPE(DL_F32, 5, 4), true);
+    dl_conv_attributes conv = {
+        .spatial = 2, .stride = {1, 1}, .dilation = {1, 1}, .groups = 1, .epilogue = 1};
+    dl_matmul_attributes product = {.transpose_b = true};
+    graph.precision = DL_BF16;
+    dl_value y = dl_conv(&graph, x, w, b, &conv);
+    CU_ASSERT_EQUAL(type_of(&graph, y), DL_BF16);
+    CU_ASSERT_EQUAL(dl_producer(&graph, y)->input[1], w); /* the kernel converts it */
+    dl_value means = dl_reduce(&graph, y, DL_REDUCE_MEAN, 6, false);
+    CU_ASSERT_EQUAL(type_of(&graph, means), DL_F32);
+    dl_value z = dl_matmul(&graph, means, v, -1, &product);
+    CU_ASSERT_EQUAL(type_of(&graph, z), DL_BF16);
+    dl_value loss =
+        dl_reduce(&graph, dl_convert(&graph, z, DL_F32), DL_REDUCE_SUM_SQUARES, 3, false);
+    dl_value out[4];
+    CHECK_OK(dl_gradients(&graph, loss, -1, (dl_value[]){x, w, b, v}, 4, out));
+    for (int i = 0; i < 4; i++)
+        CU_ASSERT_EQUAL(type_of(&graph, out[i]), DL_F32);
+    for (int i = 1; i < 4; i++)
+        dl_graph_output_add(&graph, i == 1 ? "dw" : i == 2 ? "db" : "dv", out[i]);
+    CHECK_OK(dl_graph_simplify(&graph));
+    int casts = 0;
+    for (int n = 0; n < graph.nodes; n++) {
+        const dl_graph_node *node = &graph.node[n];
+        const dl_pointwise_attributes *a = node->attributes;
+        casts +=
+            node->op == &dl_op_pointwise && a->outputs == 1 && a->output[0]->kind == DL_EXPR_INPUT;
+        if (strcmp(node->op->name, "conv_weight_gradient") == 0)
+            for (int i = 0; i < 2; i++)
+                CU_ASSERT_EQUAL(type_of(&graph, node->input[i]), DL_BF16);
+    }
+
+    CU_ASSERT_EQUAL(casts, 4); /* x, means, z and the means' gradient: none of y's size */
+    dl_graph_fini(&graph);
+}
+
 void suite_bf16(void) {
     CU_pSuite suite = CU_add_suite("bf16", open_set, close_set);
     CU_add_test(suite, "rounding", test_narrow);
@@ -260,4 +321,6 @@ void suite_bf16(void) {
     CU_add_test(suite, "other types are refused", test_store_refused);
     CU_add_test(suite, "the rule of casts", test_rule);
     CU_add_test(suite, "casts fuse", test_fusion);
+    CU_add_test(suite, "rows against their references", test_rows);
+    CU_add_test(suite, "layers and gradients", test_network);
 }
