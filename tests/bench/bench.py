@@ -27,8 +27,8 @@ SIDES = {
     "floor": "bench_floor: the library's primitives of the same step one after another, each in the fastest of its "
              "forms here: convolutions and dense layers forward with bias and relu fused, backward data (not of the "
              "first layer), backward weights with bias, pooling forward and backward; no reorders, no other "
-             "mathematics, no input, loss, update or communication. Batch normalisation is timed apart (norm_ms). "
-             "`products` leaves out pooling, too, for which dltrain has faster kernels of its own.",
+             "mathematics, no input, loss, update or communication. `products` leaves out pooling, too, for which "
+             "dltrain has faster kernels of its own; `floor_and_norm` adds batch normalisation.",
     "torch": "torch_step.py: batches of a shuffled epoch gathered from float32 tensors in memory that need no "
              "preparation, labels as class numbers, forward, cross-entropy, backward, update, loss.item() each step; "
              "bf16 is autocast on float32 weights; several ranks are DistributedDataParallel over gloo, each with its "
@@ -119,12 +119,13 @@ class Benchmark:
             return latest["dltrain"]["step"]["median"] * 1e3
         sides["dltrain"] = ours
         try:
-            products = self.open_floor(job, ranks, threads, sides, opened, missing, latest)
+            more = self.open_floor(job, ranks, threads, sides, opened, missing, latest)
             self.open_torch(job, ranks, threads, sides, opened, missing, result, deadline - time.monotonic())
             until = max(deadline, time.monotonic() + 0.3 * limit)
             times = self.in_turn(sides, self.pairs(job.big), until, missing)
             if "floor" in times:
-                times["products"] = products
+                times["products"] = [one for one, _ in more]
+                times["floor_and_norm"] = [both for _, both in more]
         finally:
             for processes in opened:
                 processes.close()
@@ -146,16 +147,16 @@ class Benchmark:
             missing["floor"] = str(why)
             return []
         opened.append(floor)
-        products = []
+        more = []  # of each turn: without pooling; with normalisation
 
         def bare():
-            latest["floor"] = floor.step(self.seconds(), self.within(120))
-            products.append(sum(ms for kind, ms in latest["floor"]["kinds_ms"].items()
-                                if kind.startswith(("conv", "dense"))))
-            return latest["floor"]["step_ms"]
+            one = latest["floor"] = floor.step(self.seconds(), self.within(120))
+            more.append((sum(ms for kind, ms in one["kinds_ms"].items() if kind.startswith(("conv", "dense"))),
+                         one["step_ms"] + one["norm_ms"]))
+            return one["step_ms"]
         floor.step(0, self.within(120))
         sides["floor"] = bare
-        return products
+        return more
 
     def open_torch(self, job, ranks, threads, sides, opened, missing, result, left):
         if not self.python:
