@@ -4,8 +4,8 @@
 
 /* test_reference.c: every case on one thread, compared as ever. */
 void reference_run_each(void);
-/* test_whole_jobs.c: every job of jobs/, made small; returns how many ran. What has no data here is
- * skipped under the name of `test`. */
-int small_jobs_run_each(const char *test);
+/* test_whole_jobs.c: every job of jobs/, made small, with `set` (as in --set, or NULL); returns how
+ * many ran. What has no data here, or not the processor, is skipped under the name of `test`. */
+int small_jobs_run_each(const char *test, const char *set);
 
 #endif

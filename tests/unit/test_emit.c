@@ -107,8 +107,10 @@ static void test_words_and_jobs(void) {
         return;
     reference_run_each();
     int words = emitted_count();
-    int jobs = small_jobs_run_each("emitted text");
-    printf("[%d texts of words, %d more of %d jobs] ", words, emitted_count() - words, jobs);
+    int jobs = small_jobs_run_each("emitted text", NULL), wide = emitted_count() - words;
+    small_jobs_run_each("emitted text in bf16", "precision=bf16");
+    printf("[%d texts of words, %d more of %d jobs, %d more in bf16] ", words, wide, jobs,
+           emitted_count() - words - wide);
     CU_ASSERT(words > 200 && jobs >= 3);
     emitted_check();
 }
