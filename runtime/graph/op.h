@@ -97,6 +97,7 @@ typedef struct dl_op {
      * a bit in packs_bf16: those stay float32, and the kernel converts them as it packs them. */
     uint32_t bf16, packs_bf16;
     bool seeks_bf16;
+    bool writes_f32;    /* from bfloat16 too, where its output is read by a cast to float32 alone */
     bool mixes_samples; /* an output sample depends on other samples of the shard */
     bool deterministic; /* same bits for the same inputs, threads and instruction set */
     double (*flop)(const dl_prepare *what); /* of the products of matrices that it is; NULL: none,

@@ -180,6 +180,30 @@ static bool compose(dl_graph *graph, int index, const int *readers) {
     return false;
 }
 
+/* A value that is rounded to bfloat16 only to be widened again is written as float32. */
+static dl_status write_wide(dl_graph *graph, const bool *alive, const int *readers) {
+    dl_value *map = identity(graph);
+    if (!map)
+        return dl_fail(DL_NO_MEMORY, "no memory to simplify a graph");
+    for (int n = 0; n < graph->nodes; n++) {
+        const dl_graph_node *node = &graph->node[n];
+        const dl_pointwise_attributes *cast = node->attributes;
+        if (!alive[n] || node->op != &dl_op_pointwise || cast->outputs != 1 ||
+            cast->dtype != DL_F32 || cast->output[0]->kind != DL_EXPR_INPUT)
+            continue;
+        dl_value from = node->input[0];
+        const dl_graph_node *producer = dl_producer(graph, from);
+        if (!producer || !producer->op->writes_f32 || readers[from] != 1 ||
+            dl_type_of(graph, from)->dtype != DL_BF16 ||
+            !dl_same_shape(dl_type_of(graph, from), dl_type_of(graph, node->output)))
+            continue;
+        graph->value[from].type.dtype = DL_F32;
+        map[node->output] = from;
+    }
+    resolve(graph, map);
+    return DL_OK;
+}
+
 static void drop_dead(dl_graph *graph, const bool *alive) {
     int kept = 0;
     for (int v = 0; v < graph->values; v++)
@@ -203,6 +227,11 @@ dl_status dl_graph_simplify(dl_graph *graph) {
         return dl_fail(DL_NO_MEMORY, "no memory to simplify a graph");
     mark_alive(graph, alive);
     int *readers = count_readers(graph, &graph->arena, alive);
+    if (!readers)
+        return dl_fail(DL_NO_MEMORY, "no memory to simplify a graph");
+    DL_TRY(write_wide(graph, alive, readers));
+    mark_alive(graph, alive);
+    readers = count_readers(graph, &graph->arena, alive);
     if (!readers)
         return dl_fail(DL_NO_MEMORY, "no memory to simplify a graph");
     for (int n = 0; n < graph->nodes; n++) {
