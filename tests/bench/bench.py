@@ -162,11 +162,12 @@ class Benchmark:
         if not self.python:
             missing["torch"] = "no Python with PyTorch"
             return
+        left = max(left, 10)
         work = {"model": job.model, "batch": job.batch // ranks, "samples": max(job.samples, job.batch) // ranks,
                 "precision": job.precision, "optimizer": job.optimizer, "smoothing": job.smoothing}
         try:
             torch, settings = tune(self.python, work, ranks, threads, self.cores, job.big,
-                                   0.2 if self.options.quick else 0.5, left * 0.4, self.end_of_part)
+                                   0.2 if self.options.quick else 0.5, left * 0.4, self.end_of_part - 0.6 * left)
         except Failure as why:
             missing["torch"] = str(why)
             return
@@ -195,19 +196,21 @@ class Benchmark:
 
     def in_turn(self, sides, pairs, deadline, missing):
         """Milliseconds a step of each side, `pairs` times; the order turns round each time."""
-        times = {name: [] for name in sides}
+        times, over = {name: [] for name in sides}, set()
         for turn in range(pairs):
-            if turn and time.monotonic() > deadline:
+            if turn and (time.monotonic() > deadline or "dltrain" in over):
                 break
-            names = [name for name in sides if name not in missing]
+            names = [name for name in sides if name not in over]
             for name in names if turn % 2 == 0 else reversed(names):
                 try:
                     times[name].append(sides[name]())
-                except Failure as why:
-                    if name == "dltrain":
-                        raise
-                    missing[name] = str(why)
-        return {name: values for name, values in times.items() if values and name not in missing}
+                except Failure as why:  # its answer may yet come, so it is not asked again
+                    over.add(name)
+                    if not times[name]:
+                        missing[name] = str(why)
+        if not times["dltrain"]:
+            raise Failure(missing["dltrain"])
+        return {name: values for name, values in times.items() if values}
 
     @staticmethod
     def put_times(result, times):
@@ -272,14 +275,14 @@ class Benchmark:
         ways = {"run": [], "4 shards": ["reproducible=any_ranks", "shards=4"],
                 "8 shards": ["reproducible=any_ranks", "shards=8"]}
         _, count = self.calibrate(job, ranks, threads)
-        count = max(count // 2, 2)
+        count, missing = max(count // 2, 2), {}
 
         def way(more):
             warmup = self.warmup(job, count)
             return lambda: self.bench(job, ranks, threads, count, warmup, more)["step"]["median"] * 1e3
         times = self.in_turn({"dltrain" if name == "run" else name: way(more) for name, more in ways.items()},
-                             self.pairs(False), time.monotonic() + 60, {})
-        result = {"job": job.file, "batch": job.batch, "ranks": ranks, "threads": threads}
+                             self.pairs(False), time.monotonic() + 60, missing)
+        result = {"job": job.file, "batch": job.batch, "ranks": ranks, "threads": threads, "missing": missing}
         self.put_times(result, times)
         return result
 
