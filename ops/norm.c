@@ -1,4 +1,4 @@
-/* Batch normalisation over the last axis. The forward pass is statistics (channel_sum, which the
+/* Batch normalisation over the last axis. The forward pass is statistics (channel_sum.c, which the
  * layer sums over shards) and one pass over x; the backward pass is two column sums, summed over
  * shards where the statistics were, and one pass. Ioffe and Szegedy, "Batch normalization", 2015.
  * Layer normalisation is in layer_norm.c. */
@@ -6,142 +6,18 @@
 #include <string.h>
 
 #include "ops/cells.h"
+#include "ops/epilogue.h"
 #include "ops/norm.h"
 #include "runtime/base/clones.h"
 
-void dl_channels_of(const dl_type *x, dl_channels *out) {
-    enum { ROWS = 256, NARROW = 32 };
-    out->channels = x->dim[x->rank - 1];
-    out->rows = dl_type_count(x) / out->channels;
-    out->block_rows = out->channels < NARROW ? ROWS * NARROW / out->channels : ROWS;
-    out->blocks = (out->rows + out->block_rows - 1) / out->block_rows;
-    out->half = x->dtype == DL_BF16;
-}
-
-void dl_join_columns(const float *partial, int64_t blocks, int64_t columns, float *sum) {
-    for (int64_t c = 0; c < columns; c++) {
-        double total = 0;
-        for (int64_t b = 0; b < blocks; b++)
-            total += (double)partial[b * columns + c];
-        sum[c] = (float)total;
-    }
-}
-
-int64_t dl_block_rows(const dl_channels *state, int64_t block) {
-    int64_t left = state->rows - block * state->block_rows;
-    return left < state->block_rows ? left : state->block_rows;
-}
-
-static dl_status check_vectors(const dl_infer *infer, int first, int last) {
-    const dl_type *x = infer->input[0];
-    if (x->rank < 1 || !dl_is_float(x->dtype))
-        return dl_fail(DL_BAD_JOB, "normalisation needs at least one axis");
-    for (int i = first; i < last; i++)
-        if (infer->input[i]->rank != 1 || infer->input[i]->dim[0] != x->dim[x->rank - 1])
-            return dl_fail(DL_INTERNAL, "normalisation over %lld channels gets another number",
-                           (long long)x->dim[x->rank - 1]);
-    return DL_OK;
-}
-
-typedef struct block_call {
-    const dl_channels *state;
-    const dl_run *run;
-    float *partial;
-} block_call;
-
-/* ---- channel_sum ---- */
-
-static dl_status infer_channel_sum(const dl_infer *infer) {
-    DL_TRY(check_vectors(infer, 1, infer->inputs));
-    *infer->output = DL_TYPE(DL_F32, infer->input[0]->dim[infer->input[0]->rank - 1]);
-    return DL_OK;
-}
-
-static void grad_channel_sum(dl_grad *grad) {
-    dl_graph *graph = grad->graph;
-    if (grad->inputs == 1) {
-        grad->dx[0] = dl_broadcast(graph, grad->dy[0], *dl_type_of(graph, grad->input[0]));
-        return;
-    }
-    dl_value twice = dl_map(graph, "2 * (x0 - x1) * x2",
-                            (dl_value[]){grad->input[0], grad->input[1], grad->dy[0]}, 3);
-    grad->dx[0] = twice;
-    if (grad->need[1]) {
-        dl_value back = dl_channel_sum(graph, twice, -1);
-        grad->dx[1] = dl_map(graph, "-x", &back, 1);
-    }
-}
-
-static dl_status prepare_channel_sum(const dl_prepare *what, dl_prepared *out) {
-    dl_channels *state = dl_alloc(sizeof *state);
-    if (!state)
-        return dl_fail_memory(sizeof *state);
-    dl_channels_of(what->input[0], state);
-    out->state = state;
-    out->workspace = (size_t)state->blocks * (size_t)state->channels * sizeof(float);
-    return DL_OK;
-}
-
-static void channel_sum_blocks(void *argument, int64_t first, int64_t last) {
-    const block_call *call = argument;
-    int64_t c = call->state->channels;
-    bool centred = call->run->in[1] != NULL;
-    for (int64_t b = first; b < last; b++)
-        dl_cells_column_sum(
-            dl_cell_at(call->run->in[0], b * call->state->block_rows * c, call->state->half),
-            call->state->half, dl_block_rows(call->state, b), c, centred ? call->run->in[1] : NULL,
-            DL_TERM_PLAIN, call->partial + b * c);
-}
-
-static dl_status run_channel_sum(const void *state, const dl_run *run) {
-    block_call call = {state, run, run->workspace};
-    dl_team_range(run->team, call.state->blocks, 1, channel_sum_blocks, &call);
-    dl_join_columns(call.partial, call.state->blocks, call.state->channels, run->out[0]);
-    return DL_OK;
-}
-
-static dl_status run_plain_channel_sum(const void *state, const dl_run *run) {
-    dl_run plain = *run;
-    const void *in[2] = {run->in[0], NULL};
-    plain.in = in;
-    return run_channel_sum(state, &plain);
-}
-
-const dl_op dl_op_channel_sum = {
-    .name = "channel_sum",
-    .min_inputs = 1,
-    .max_inputs = 1,
-    .outputs = 1,
-    .infer = infer_channel_sum,
-    .grad = grad_channel_sum,
-    .bf16 = 1,
-    .mixes_samples = true,
-    .deterministic = true,
-    .cpu = {.prepare = prepare_channel_sum, .run = run_plain_channel_sum}};
-
-const dl_op dl_op_channel_squares = {
-    .name = "channel_squares",
-    .min_inputs = 2,
-    .max_inputs = 2,
-    .outputs = 1,
-    .infer = infer_channel_sum,
-    .grad = grad_channel_sum,
-    .bf16 = 1,
-    .mixes_samples = true,
-    .deterministic = true,
-    .cpu = {.prepare = prepare_channel_sum, .run = run_channel_sum}};
-
-dl_value dl_channel_sum(dl_graph *graph, dl_value x, dl_value center) {
-    if (center < 0)
-        return dl_graph_add(graph, &dl_op_channel_sum, NULL, &x, 1);
-    return dl_graph_add(graph, &dl_op_channel_squares, NULL, (dl_value[]){x, center}, 2);
-}
-
-/* ---- batch_norm: x, mean, variance, then gamma, beta, count as far as there are any ---- */
+/* ---- batch_norm: x, mean, variance, then gamma, beta, count, residual as far as there are any
+ * ---- */
 
 static dl_status infer_batch_norm(const dl_infer *infer) {
     const dl_batch_norm_attributes *a = infer->attributes;
-    DL_TRY(check_vectors(infer, 1, 3 + a->has_gamma + a->has_beta));
+    DL_TRY(dl_check_channels(infer, 1, 3 + a->has_gamma + a->has_beta));
+    if (a->has_residual && !dl_same_type(infer->input[0], infer->input[infer->inputs - 1]))
+        return dl_fail(DL_INTERNAL, "what is added to a normalised value has another type");
     *infer->output = *infer->input[0];
     return DL_OK;
 }
@@ -150,12 +26,22 @@ static void grad_batch_norm(dl_grad *grad) {
     const dl_batch_norm_attributes *a = grad->attributes;
     dl_graph *graph = grad->graph;
     const dl_value *in = grad->input;
+    dl_batch_norm_attributes plain;
+    dl_value dy = grad->dy[0];
+    if (a->has_residual) { /* which needs what passed the relu: so the other gradients take that */
+        dy = dl_epilogue_gradient(graph, a->epilogue, grad->output, dy);
+        grad->dx[grad->inputs - 1] = dy;
+        memcpy(&plain, a, sizeof plain);
+        plain.has_residual = false;
+        plain.epilogue = DL_EPILOGUE_NONE;
+        a = &plain;
+    }
     int64_t channels = dl_type_of(graph, in[1])->dim[0];
     bool needs_weights =
         (a->has_gamma && grad->need[3]) || (a->has_beta && grad->need[3 + a->has_gamma]);
     dl_value sums = -1;
     if (needs_weights || (a->statistics_of_x && grad->need[0])) {
-        dl_value from[6] = {grad->dy[0], in[0], in[1], in[2]};
+        dl_value from[6] = {dy, in[0], in[1], in[2]};
         int count = 4;
         for (int i = 0; i < a->has_gamma + a->has_beta && a->epilogue; i++)
             from[count++] = in[3 + i];
@@ -167,7 +53,7 @@ static void grad_batch_norm(dl_grad *grad) {
         grad->dx[3 + a->has_gamma] = dl_view(graph, sums, DL_TYPE(DL_F32, channels), 0);
     if (!grad->need[0])
         return;
-    dl_value from[8] = {grad->dy[0], in[0], in[1], in[2]};
+    dl_value from[8] = {dy, in[0], in[1], in[2]};
     int count = 4;
     if (a->has_gamma)
         from[count++] = in[3];
@@ -207,7 +93,7 @@ static dl_status prepare_norm(const dl_prepare *what, dl_prepared *out) {
 
 typedef struct norm_call {
     const norm_state *state;
-    const void *x, *dy;
+    const void *x, *dy, *residual;
     const float *vector[NORM_VECTORS];
     void *y;
 } norm_call;
@@ -252,14 +138,18 @@ APPLY(apply_plain, false, z)
 APPLY(apply_relu, false, !(z <= 0.0f) ? z : 0.0f)
 APPLY(apply_plain_half, true, z)
 APPLY(apply_relu_half, true, !(z <= 0.0f) ? z : 0.0f)
+#define SUM (z + dl_cell(call->residual, at + c, false))
+APPLY(apply_residual, false, !(SUM <= 0.0f) ? SUM : 0.0f)
+#undef SUM
 
-static void each_row(const norm_call *call, int64_t first, int64_t last,
-                     const rows_fn kernel[2][2]) {
+static void each_row(const norm_call *call, int64_t first, int64_t last, const rows_fn kernel[2][2],
+                     rows_fn residual) {
     int64_t wide = call->state->wide, begin, end;
     span_of(call->state, first, last, &begin, &end);
     int64_t rows = (end - begin) / wide, cut = begin + rows * wide;
+    const dl_batch_norm_attributes *a = &call->state->attributes;
     rows_fn apply =
-        kernel[call->state->channels.half][call->state->attributes.epilogue != DL_EPILOGUE_NONE];
+        a->has_residual ? residual : kernel[call->state->channels.half][a->epilogue != 0];
     apply(call, begin, rows, wide);
     apply(call, cut, 1, end - cut);
 }
@@ -267,7 +157,7 @@ static void each_row(const norm_call *call, int64_t first, int64_t last,
 static void apply_range(void *argument, int64_t first, int64_t last) {
     static const rows_fn kernel[2][2] = {{apply_plain, apply_relu},
                                          {apply_plain_half, apply_relu_half}};
-    each_row(argument, first, last, kernel);
+    each_row(argument, first, last, kernel, apply_residual);
 }
 
 /* scale = gamma / sqrt(variance + epsilon), and beta, of each channel. */
@@ -290,6 +180,8 @@ static dl_status run_batch_norm(const void *state_pointer, const dl_run *run) {
              a->has_beta ? run->in[3 + a->has_gamma] : NULL, vector + SCALE * state->wide,
              vector + BETA * state->wide);
     norm_call call = {.state = state, .x = run->in[0], .y = run->out[0]};
+    if (a->has_residual)
+        call.residual = run->in[3 + a->has_gamma + a->has_beta + a->statistics_of_x];
     widen(state, vector, &call);
     run_wide(state, run->team, apply_range, &call);
     return DL_OK;
@@ -297,7 +189,7 @@ static dl_status run_batch_norm(const void *state_pointer, const dl_run *run) {
 
 const dl_op dl_op_batch_norm = {.name = "batch_norm",
                                 .min_inputs = 3,
-                                .max_inputs = 6,
+                                .max_inputs = 7,
                                 .outputs = 1,
                                 .attribute_bytes = sizeof(dl_batch_norm_attributes),
                                 .infer = infer_batch_norm,
@@ -405,7 +297,7 @@ GRADIENT(gradient_relu_half, true, around *scale[c] + beta[c] > 0.0f ? dy : 0.0f
 static void gradient_range(void *argument, int64_t first, int64_t last) {
     static const rows_fn kernel[2][2] = {{gradient_plain, gradient_relu},
                                          {gradient_plain_half, gradient_relu_half}};
-    each_row(argument, first, last, kernel);
+    each_row(argument, first, last, kernel, NULL);
 }
 
 static dl_status run_input_gradient(const void *state_pointer, const dl_run *run) {
@@ -469,12 +361,42 @@ dl_value dl_batch_norm(dl_graph *graph, dl_value x, dl_value mean, dl_value vari
     return dl_graph_add(graph, &dl_op_batch_norm, &a, in, inputs);
 }
 
+/* The producer if it is a batch normalisation that ends in nothing yet. */
+static const dl_graph_node *normalisation_of(const dl_graph *graph, dl_value y) {
+    const dl_graph_node *node = dl_producer(graph, y);
+    bool found = node && node->op == &dl_op_batch_norm &&
+                 !((const dl_batch_norm_attributes *)node->attributes)->epilogue;
+    return found ? node : NULL;
+}
+
+/* Whether the node is x0 + x1 of two values of one shape. */
+static bool is_sum_of_two(const dl_graph *graph, const dl_graph_node *node) {
+    if (node->op != &dl_op_pointwise || node->inputs != 2 || node->outputs != 1 ||
+        dl_type_of(graph, node->output)->dtype != DL_F32 ||
+        !dl_same_type(dl_type_of(graph, node->input[0]), dl_type_of(graph, node->input[1])))
+        return false;
+    const dl_pointwise_attributes *pointwise = node->attributes;
+    const dl_expr *sum = pointwise->output[0];
+    return sum->kind == DL_EXPR_ADD && sum->operand[0]->kind == DL_EXPR_INPUT &&
+           sum->operand[1]->kind == DL_EXPR_INPUT && sum->operand[0] != sum->operand[1];
+}
+
 dl_value dl_batch_norm_relu(dl_graph *graph, dl_value y) {
-    const dl_graph_node *node = graph->status == DL_OK && y >= 0 ? dl_producer(graph, y) : NULL;
-    if (!node || node->op != &dl_op_batch_norm)
+    if (graph->status != DL_OK || y < 0)
+        return -1;
+    const dl_graph_node *sum = dl_producer(graph, y), *node = normalisation_of(graph, y);
+    dl_value in[7], residual = -1;
+    for (int i = 2; !node && sum && is_sum_of_two(graph, sum) && i-- > 0;) {
+        node = normalisation_of(graph, sum->input[i]);
+        residual = sum->input[1 - i];
+    }
+    if (!node)
         return -1;
     dl_batch_norm_attributes a;
     memcpy(&a, node->attributes, sizeof a);
     a.epilogue = DL_EPILOGUE_RELU;
-    return dl_graph_add(graph, &dl_op_batch_norm, &a, node->input, node->inputs);
+    a.has_residual = residual >= 0;
+    memcpy(in, node->input, sizeof *in * (size_t)node->inputs);
+    in[node->inputs] = residual;
+    return dl_graph_add(graph, &dl_op_batch_norm, &a, in, node->inputs + a.has_residual);
 }

@@ -11,6 +11,8 @@ typedef struct dl_channels {
     bool half; /* x is bfloat16 */
 } dl_channels;
 
+/* x has channels, and inputs first .. last - 1 are vectors of them. */
+dl_status dl_check_channels(const dl_infer *infer, int first, int last);
 /* Blocks of 256 rows, or of more where they are narrow. */
 void dl_channels_of(const dl_type *x, dl_channels *out);
 int64_t dl_block_rows(const dl_channels *state, int64_t block);

@@ -372,6 +372,57 @@ static void test_borders(void) {
     }
 }
 
+/* Weights after a step, and the loss, of a residual block whose sum is in the given order. */
+static void step_of_block(const char *inputs, const char *between, float *weights, double *loss) {
+    const dl_field fields[] = {FLOATS("x", 6, 5, 3), FLOATS("y", 4)};
+    static float x[5 * 6 * 5 * 3], y[5 * 4];
+    char yaml[1024];
+    model m;
+    for (int i = 0; i < DL_COUNT(x); i++)
+        x[i] = dl_unit_float(dl_random_word(3, 1, 0, 0, (uint32_t)i)) - 0.5f;
+    snprintf(yaml, sizeof yaml,
+             "model:\n"
+             "  - {conv2d: {filters: 4, kernel_size: 3, padding: same}, name: s}\n"
+             "  - {conv2d: {filters: 4, kernel_size: 3, padding: same}, name: c}\n"
+             "  - {batch_normalization, name: n}\n"
+             "  - {add, inputs: [%s], name: a}\n%s"
+             "  - activation: relu\n"
+             "  - global_average_pooling2d\n"
+             "loss: mse\n"
+             "optimizer: {sgd: 1}\n",
+             inputs, between);
+    *loss = NAN;
+    if (model_open(&m, yaml, fields, 2)) {
+        dl_exec *exec = model_exec(&m, MODEL_STEP, 5);
+        model_bind(exec, "x", x);
+        model_bind(exec, "y", y);
+        CU_ASSERT(model_step(&m, exec, 5, 0, 1, loss));
+        dl_exec_close(exec);
+        memcpy(weights, model_weight(&m, "s/kernel"), sizeof(float) * 108);
+        memcpy(weights + 108, model_weight(&m, "c/kernel"), sizeof(float) * 144);
+        memcpy(weights + 252, model_weight(&m, "n/gamma"), sizeof(float) * 4);
+    }
+    model_close(&m);
+}
+
+/* relu(normalised + other) in one kernel, and apart because something stands between: the same loss
+ * and, up to what rounding and the order of sums leave, the same step. */
+static void test_residual(void) {
+    static const char *const orders[] = {"s, n", "n, s"};
+    for (int o = 0; o < DL_COUNT(orders); o++) {
+        float got[256] = {0}, want[256] = {0}, moved = 0;
+        double loss[2];
+        step_of_block(orders[o], "", got, &loss[0]);
+        step_of_block(orders[o], "  - leaky_relu: 1\n", want, &loss[1]);
+        CU_ASSERT(loss[0] == loss[1] && loss[0] > 0);
+        for (int i = 0; i < 256; i++) {
+            CU_ASSERT(!(fabsf(got[i] - want[i]) > 1e-5f));
+            moved += i >= 252 ? fabsf(want[i] - 1) : 0;
+        }
+        CU_ASSERT(moved > 1e-3f);
+    }
+}
+
 void suite_models(void) {
     CU_pSuite suite = CU_add_suite("models", NULL, NULL);
     CU_add_test(suite, "parameter counts of drafts", test_parameter_counts);
@@ -384,4 +435,5 @@ void suite_models(void) {
     CU_add_test(suite, "Keras configuration", test_keras_config);
     CU_add_test(suite, "layers in Keras's order", test_keras_order);
     CU_add_test(suite, "borders", test_borders);
+    CU_add_test(suite, "residual sums", test_residual);
 }
