@@ -137,7 +137,7 @@ static void grad_conv(dl_grad *grad) {
     if (grad->need[1])
         grad->dx[1] = weight_gradient(graph, x, dy, conv, *dl_type_of(graph, w));
     if (grad->inputs == 3 && grad->need[2])
-        grad->dx[2] = dl_reduce_to(graph, dy, grad->input[2]);
+        grad->dx[2] = dl_bias_gradient(graph, dy, grad->input[2]);
 }
 
 /* dx = C'(dy, w): inputs dy and w, the arriving gradient stands where x stood. */

@@ -59,7 +59,7 @@ static void grad(dl_grad *grad) {
     if (grad->need[1])
         grad->dx[1] = tb ? product(graph, dy, true, a, ta) : product(graph, a, !ta, dy, false);
     if (grad->inputs == 3 && grad->need[2])
-        grad->dx[2] = dl_reduce_to(graph, dy, grad->input[2]);
+        grad->dx[2] = dl_bias_gradient(graph, dy, grad->input[2]);
 }
 
 static double flop(const dl_prepare *what) {

@@ -220,6 +220,44 @@ static void test_broadcast(void) {
     }
 }
 
+/* A relu that is pooled stops gradients at the maxima, not at the cells: the same bits as where
+ * two views hide the relu from the pooling. With places where windows overlap and ties at 0. */
+static void test_pooled_relu(void) {
+    for (int overlap = 0; overlap < 2; overlap++) {
+        dl_graph g;
+        graph_sample_open(&g, 3);
+        const dl_conv_attributes conv = {.spatial = 2,
+                                         .stride = {1, 1},
+                                         .dilation = {1, 1},
+                                         .groups = 1,
+                                         .epilogue = DL_EPILOGUE_RELU};
+        const dl_pool_attributes pool = {
+            .spatial = 2, .kernel = {2 + overlap, 2 + overlap}, .stride = {2, 2}};
+        dl_value x = dl_graph_input(&g, "x", DL_TYPE(DL_F32, 3, 9, 9, 2), false);
+        dl_value w = dl_graph_input(&g, "w", DL_TYPE(DL_F32, 5, 3, 3, 2), true);
+        dl_value bias = dl_graph_input(&g, "bias", DL_TYPE(DL_F32, 5), true), wrt[] = {x, w, bias};
+        dl_value seed = dl_graph_input(&g, "seed", DL_TYPE(DL_F32, 3, 3, 3, 5), false);
+        dl_value y = dl_conv(&g, x, w, bias, &conv), out[2][3];
+        for (int hidden = 0; hidden < 2; hidden++) {
+            dl_type flat = DL_TYPE(DL_F32, 3, 7 * 7 * 5), shape = *dl_type_of(&g, y);
+            dl_value seen = hidden ? dl_reshape(&g, dl_reshape(&g, y, flat), shape) : y;
+            CHECK_OK(dl_gradients(&g, dl_pool(&g, seen, &pool), seed, wrt, 3, out[hidden]));
+        }
+        int handed_out = 0;
+        for (int n = 0; n < g.nodes; n++)
+            handed_out += g.node[n].op == &dl_op_max_pool_gradient;
+        CU_ASSERT_EQUAL(handed_out, 3); /* one of them is read by nobody */
+        graph_run run;
+        CU_ASSERT_FATAL(graph_run_init(&run, &g) && graph_run_all(&run));
+        for (int k = 0; k < 2; k++)
+            CHECK_BITS(run.value[out[0][k]], run.value[out[1][k]],
+                       dl_type_count(dl_type_of(&g, wrt[k])));
+        CHECK_CLOSE(run.value[out[0][2]], run.value[out[1][2]], 5, 1e-6, 1e-6);
+        graph_run_fini(&run);
+        dl_graph_fini(&g);
+    }
+}
+
 void suite_gradient(void);
 void suite_gradient(void) {
     CU_pSuite suite = CU_add_suite("gradient", graph_sample_begin, graph_sample_end);
@@ -230,6 +268,7 @@ void suite_gradient(void) {
     CU_add_test(suite, "many inputs", test_many_inputs);
     CU_add_test(suite, "parts and sums over shards", test_parts);
     CU_add_test(suite, "ties of max", test_ties);
+    CU_add_test(suite, "a pooled relu", test_pooled_relu);
     CU_add_test(suite, "a missing gradient", test_missing_gradient);
     CU_add_test(suite, "broadcast rules", test_broadcast);
 }
