@@ -167,9 +167,9 @@ dltrain $version for x86-64 Linux with glibc $glibc or newer; no packages are ne
     bin/mpirun -np 2 bin/dltrain jobs/quickstart.yaml     trains; runs/ appears in the current folder
     bin/dltrain help                                      what a job can say
 
-The folder may lie anywhere, and under the same path on each node of a run over several (mpirun starts
-bin/$daemon there through ssh). Ranks talk through shared memory and TCP. For GPUs put CUDA, cuDNN and NCCL into
-LD_LIBRARY_PATH; the libraries of this folder come before it. Licences of the libraries: share/licences.
+The folder may lie anywhere. For a run over several nodes it lies under the same path on each, a path without blanks
+(mpirun starts bin/$daemon there through ssh). Ranks talk through shared memory and TCP. For GPUs put CUDA, cuDNN and
+NCCL into LD_LIBRARY_PATH; the libraries of this folder come before it. Licences of the libraries: share/licences.
 R
 
 # ---- out, whole or not at all

@@ -16,6 +16,8 @@ cp /etc/resolv.conf "$root/etc/resolv.conf"
 mounted=
 undo() { for place in $mounted; do umount -R "$place"; done; }
 trap undo EXIT INT TERM
+# A root that is a mount point, so that tests inside can make mount name spaces of their own.
+mountpoint -q "$root" || { mount --bind "$root" "$root" && mount --make-private "$root" && mounted=$root; }
 for place in proc dev sys; do
     mountpoint -q "$root/$place" && continue
     mount --rbind "/$place" "$root/$place" 2>/dev/null && mount --make-rslave "$root/$place" && mounted="$root/$place $mounted"
