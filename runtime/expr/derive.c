@@ -131,6 +131,9 @@ static void send(deriver *d, const dl_expr *y, const dl_expr *g) {
     case DL_EXPR_ABS:
         add(d, a, times(d, g, make(d, DL_EXPR_SIGN, a, NULL, NULL)));
         return;
+    case DL_EXPR_FLUSH:
+        add(d, a, g);
+        return;
     case DL_EXPR_SQRT:
         add(d, a, make(d, DL_EXPR_DIV, times(d, g, constant(d, 0.5f)), y, NULL));
         return;

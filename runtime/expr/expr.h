@@ -50,6 +50,7 @@
     X(ABS, 1, "abs")                                                              \
     X(SIGN, 1, "sign")                                                            \
     X(ROUND, 1, "round") /* ties to even */                                       \
+    X(FLUSH, 1, "flush") /* 0 where |x| < 2 ** -126, else x */                    \
     X(SQRT, 1, "sqrt")                                                            \
     X(EXP, 1, "exp")                                                              \
     X(LOG, 1, "log")                                                              \

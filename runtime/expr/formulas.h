@@ -26,6 +26,7 @@
     X(ABS, dl_m_abs(A))                                    \
     X(SIGN, dl_m_sign(A))                                  \
     X(ROUND, dl_m_round(A))                                \
+    X(FLUSH, dl_m_flush(A))                                \
     X(SQRT, sqrtf(A))                                      \
     X(EXP, dl_m_exp(A))                                    \
     X(LOG, dl_m_log(A))                                    \

@@ -50,6 +50,8 @@ static double apply(dl_expr_kind kind, double a, double b, double c) {
         return isnan(a) ? a : truth(a > 0.0) - truth(a < 0.0);
     case DL_EXPR_ROUND:
         return nearbyint(a);
+    case DL_EXPR_FLUSH:
+        return fabs(a) < 0x1p-126 ? 0.0 : a;
     case DL_EXPR_SQRT:
         return sqrt(a);
     case DL_EXPR_EXP:
