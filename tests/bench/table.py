@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Tables from the benchmark's JSON.
 
-  tests/bench/table.py FILE             as the benchmark prints them
-  tests/bench/table.py FILE --readme    puts them into README.md, between the lines that mark their place"""
+  tests/bench/table.py FILE...             as the benchmark prints them
+  tests/bench/table.py FILE... --readme    puts them into README.md, between the lines that mark their place"""
 import json
 import os
 import sys
@@ -158,7 +158,7 @@ def terminal(results):
 
 
 def markdown(results):
-    lines = [BEGIN, "", f"`{results['command']}`: {setting(results)}."]
+    lines = ["", f"`{results['command']}`: {setting(results)}."]
     for _, note, rows in all_tables(results):
         lines += [""] + ([note, ""] if note else [])
         lines += ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
@@ -167,16 +167,19 @@ def markdown(results):
                for side, why in part.get("missing", {}).items()}
     missing |= {f"'{failure['part']}' failed: {failure['why']}" for failure in results["failures"]}
     lines += [""] + [f"- {line}" for line in sorted(missing)] if missing else []
-    return "\n".join(lines + ["", END])
+    return "\n".join(lines)
 
 
 def main():
-    if len(sys.argv) < 2:
+    names = [word for word in sys.argv[1:] if word != "--readme"]
+    if not names:
         sys.exit(__doc__)
-    with open(sys.argv[1]) as file:
-        results = json.load(file)
-    if sys.argv[2:] != ["--readme"]:
-        print(terminal(results))
+    several = []
+    for name in names:
+        with open(name) as file:
+            several.append(json.load(file))
+    if "--readme" not in sys.argv:
+        print("\n\n".join(terminal(results) for results in several))
         return
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../README.md")
     with open(path) as file:
@@ -185,7 +188,7 @@ def main():
         sys.exit("README.md lacks the lines between which the tables stand")
     before, rest = text.split(BEGIN)
     with open(path, "w") as file:
-        file.write(before + markdown(results) + rest.split(END)[1])
+        file.write("\n".join([before + BEGIN] + [markdown(results) for results in several] + ["", END + rest.split(END)[1]]))
 
 
 if __name__ == "__main__":
