@@ -97,7 +97,7 @@ static const dl_key comm_keys[] = {
     {"backend", "word auto|mpi|shm", "auto", "shared memory within a host, else MPI"},
     {"bucket", "quantity MiB|KiB", "25 MiB", "gradients that travel together"},
     {"first_bucket", "quantity MiB|KiB", "1 MiB", "the bucket that is ready first"},
-    {"overlap", "word auto|always|never", "auto",
+    {"overlap", "word auto|always|never", "never",
      "sum gradients while others are computed; auto: between hosts"},
     {"timeout", "quantity s|min", "60 s", "silence of a rank after which the job ends"},
 };
