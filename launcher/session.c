@@ -112,8 +112,8 @@ void dl_session_close(dl_session *session) {
     memset(session, 0, sizeof *session);
 }
 
-/* Within a host a sum is work for the very cores it would hide behind; between hosts it is waiting
- * for the network. */
+/* Within a host a sum is work for the very cores it would hide behind; between hosts it also waits
+ * for the network, and hiding that pays where the network is the limit (README, Ranks). */
 static bool overlaps(const dl_session *session) {
     const char *overlap = dl_text(dl_get(session->job, "comm"), "overlap");
     bool hosts = session->comm->local_size < session->comm->size;
