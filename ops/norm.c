@@ -10,13 +10,21 @@
 #include "ops/norm.h"
 #include "runtime/base/clones.h"
 
-/* ---- batch_norm: x, mean, variance, then gamma, beta, count, residual as far as there are any
- * ---- */
+enum { NORM_INPUTS = 7 };
+
+/* ---- batch_norm: x, mean, variance, then gamma, beta, count as far as there are any;
+ * ---- batch_norm_add: relu(batch_norm + residual), the residual behind x ---- */
+
+/* Where mean stands. */
+static int vectors_of(const dl_batch_norm_attributes *a) {
+    return 1 + a->has_residual;
+}
 
 static dl_status infer_batch_norm(const dl_infer *infer) {
     const dl_batch_norm_attributes *a = infer->attributes;
-    DL_TRY(dl_check_channels(infer, 1, 3 + a->has_gamma + a->has_beta));
-    if (a->has_residual && !dl_same_type(infer->input[0], infer->input[infer->inputs - 1]))
+    int first = vectors_of(a);
+    DL_TRY(dl_check_channels(infer, first, first + 2 + a->has_gamma + a->has_beta));
+    if (a->has_residual && !dl_same_type(infer->input[0], infer->input[1]))
         return dl_fail(DL_INTERNAL, "what is added to a normalised value has another type");
     *infer->output = *infer->input[0];
     return DL_OK;
@@ -26,17 +34,8 @@ static void grad_batch_norm(dl_grad *grad) {
     const dl_batch_norm_attributes *a = grad->attributes;
     dl_graph *graph = grad->graph;
     const dl_value *in = grad->input;
-    dl_batch_norm_attributes plain;
-    dl_value dy = grad->dy[0];
-    if (a->has_residual) { /* which needs what passed the relu: so the other gradients take that */
-        dy = dl_epilogue_gradient(graph, a->epilogue, grad->output, dy);
-        grad->dx[grad->inputs - 1] = dy;
-        memcpy(&plain, a, sizeof plain);
-        plain.has_residual = false;
-        plain.epilogue = DL_EPILOGUE_NONE;
-        a = &plain;
-    }
     int64_t channels = dl_type_of(graph, in[1])->dim[0];
+    dl_value dy = grad->dy[0];
     bool needs_weights =
         (a->has_gamma && grad->need[3]) || (a->has_beta && grad->need[3 + a->has_gamma]);
     dl_value sums = -1;
@@ -67,6 +66,36 @@ static void grad_batch_norm(dl_grad *grad) {
         from[count++] = in[3 + a->has_gamma + a->has_beta];
     }
     grad->dx[0] = dl_graph_add(graph, &dl_op_batch_norm_input_gradient, a, from, count);
+}
+
+/* The residual needs what passed the relu: so the other gradients take that, as those of a
+ * normalisation that ends in nothing. */
+static void grad_batch_norm_add(dl_grad *grad) {
+    dl_batch_norm_attributes plain;
+    memcpy(&plain, grad->attributes, sizeof plain);
+    dl_value dy = dl_epilogue_gradient(grad->graph, plain.epilogue, grad->output, grad->dy[0]);
+    plain.has_residual = false;
+    plain.epilogue = DL_EPILOGUE_NONE;
+    int others = grad->inputs - 1, input[NORM_INPUTS], dx[NORM_INPUTS];
+    bool need[NORM_INPUTS];
+    for (int i = 0; i < others; i++) {
+        int from = i + (i > 0);
+        input[i] = grad->input[from];
+        need[i] = grad->need[from];
+        dx[i] = -1;
+    }
+    dl_grad rest = {.graph = grad->graph,
+                    .attributes = &plain,
+                    .inputs = others,
+                    .input = input,
+                    .output = grad->output,
+                    .dy = &dy,
+                    .need = need,
+                    .dx = dx};
+    grad_batch_norm(&rest);
+    for (int i = 0; i < others; i++)
+        grad->dx[i + (i > 0)] = dx[i];
+    grad->dx[1] = dy;
 }
 
 typedef struct norm_state {
@@ -138,26 +167,30 @@ APPLY(apply_plain, false, z)
 APPLY(apply_relu, false, !(z <= 0.0f) ? z : 0.0f)
 APPLY(apply_plain_half, true, z)
 APPLY(apply_relu_half, true, !(z <= 0.0f) ? z : 0.0f)
-#define SUM (z + dl_cell(call->residual, at + c, false))
-APPLY(apply_residual, false, !(SUM <= 0.0f) ? SUM : 0.0f)
+#define SUM(half) (z + dl_cell(call->residual, at + c, half))
+APPLY(apply_add, false, !(SUM(false) <= 0.0f) ? SUM(false) : 0.0f)
+APPLY(apply_add_half, true, !(SUM(true) <= 0.0f) ? SUM(true) : 0.0f)
 #undef SUM
 
-static void each_row(const norm_call *call, int64_t first, int64_t last, const rows_fn kernel[2][2],
-                     rows_fn residual) {
+/* What a kernel ends in. */
+enum { END_PLAIN, END_RELU, END_ADD, ENDS };
+
+static void each_row(const norm_call *call, int64_t first, int64_t last,
+                     const rows_fn kernel[2][ENDS]) {
     int64_t wide = call->state->wide, begin, end;
     span_of(call->state, first, last, &begin, &end);
     int64_t rows = (end - begin) / wide, cut = begin + rows * wide;
     const dl_batch_norm_attributes *a = &call->state->attributes;
-    rows_fn apply =
-        a->has_residual ? residual : kernel[call->state->channels.half][a->epilogue != 0];
+    int ending = a->has_residual ? END_ADD : a->epilogue ? END_RELU : END_PLAIN;
+    rows_fn apply = kernel[call->state->channels.half][ending];
     apply(call, begin, rows, wide);
     apply(call, cut, 1, end - cut);
 }
 
 static void apply_range(void *argument, int64_t first, int64_t last) {
-    static const rows_fn kernel[2][2] = {{apply_plain, apply_relu},
-                                         {apply_plain_half, apply_relu_half}};
-    each_row(argument, first, last, kernel, apply_residual);
+    static const rows_fn kernel[2][ENDS] = {{apply_plain, apply_relu, apply_add},
+                                            {apply_plain_half, apply_relu_half, apply_add_half}};
+    each_row(argument, first, last, kernel);
 }
 
 /* scale = gamma / sqrt(variance + epsilon), and beta, of each channel. */
@@ -172,16 +205,16 @@ static void scale_of(const norm_state *state, const float *variance, const float
 static dl_status run_batch_norm(const void *state_pointer, const dl_run *run) {
     const norm_state *state = state_pointer;
     const dl_batch_norm_attributes *a = &state->attributes;
+    const void *const *in = run->in + vectors_of(a);
     float *vector = run->workspace;
     memset(vector, 0, NORM_VECTORS * (size_t)state->wide * sizeof(float));
-    memcpy(vector + MEAN * state->wide, run->in[1],
-           (size_t)state->channels.channels * sizeof(float));
-    scale_of(state, run->in[2], a->has_gamma ? run->in[3] : NULL,
-             a->has_beta ? run->in[3 + a->has_gamma] : NULL, vector + SCALE * state->wide,
-             vector + BETA * state->wide);
-    norm_call call = {.state = state, .x = run->in[0], .y = run->out[0]};
-    if (a->has_residual)
-        call.residual = run->in[3 + a->has_gamma + a->has_beta + a->statistics_of_x];
+    memcpy(vector + MEAN * state->wide, in[0], (size_t)state->channels.channels * sizeof(float));
+    scale_of(state, in[1], a->has_gamma ? in[2] : NULL, a->has_beta ? in[2 + a->has_gamma] : NULL,
+             vector + SCALE * state->wide, vector + BETA * state->wide);
+    norm_call call = {.state = state,
+                      .x = run->in[0],
+                      .residual = a->has_residual ? run->in[1] : NULL,
+                      .y = run->out[0]};
     widen(state, vector, &call);
     run_wide(state, run->team, apply_range, &call);
     return DL_OK;
@@ -189,7 +222,7 @@ static dl_status run_batch_norm(const void *state_pointer, const dl_run *run) {
 
 const dl_op dl_op_batch_norm = {.name = "batch_norm",
                                 .min_inputs = 3,
-                                .max_inputs = 7,
+                                .max_inputs = NORM_INPUTS - 1,
                                 .outputs = 1,
                                 .attribute_bytes = sizeof(dl_batch_norm_attributes),
                                 .infer = infer_batch_norm,
@@ -198,6 +231,18 @@ const dl_op dl_op_batch_norm = {.name = "batch_norm",
                                 .in_place = 1,
                                 .deterministic = true,
                                 .cpu = {.prepare = prepare_norm, .run = run_batch_norm}};
+
+const dl_op dl_op_batch_norm_add = {.name = "batch_norm_add",
+                                    .min_inputs = 4,
+                                    .max_inputs = NORM_INPUTS,
+                                    .outputs = 1,
+                                    .attribute_bytes = sizeof(dl_batch_norm_attributes),
+                                    .infer = infer_batch_norm,
+                                    .grad = grad_batch_norm_add,
+                                    .bf16 = 3,
+                                    .in_place = 3,
+                                    .deterministic = true,
+                                    .cpu = {.prepare = prepare_norm, .run = run_batch_norm}};
 
 /* ---- batch_norm_sums(dy, x, mean, variance): [sum dy, sum dy * (x - mean) / sqrt(variance +
  * eps)]; with relu gamma and beta follow, as far as there are any, and dy counts where the output
@@ -295,9 +340,9 @@ GRADIENT(gradient_plain_half, true, dy)
 GRADIENT(gradient_relu_half, true, around *scale[c] + beta[c] > 0.0f ? dy : 0.0f)
 
 static void gradient_range(void *argument, int64_t first, int64_t last) {
-    static const rows_fn kernel[2][2] = {{gradient_plain, gradient_relu},
-                                         {gradient_plain_half, gradient_relu_half}};
-    each_row(argument, first, last, kernel, NULL);
+    static const rows_fn kernel[2][ENDS] = {{gradient_plain, gradient_relu},
+                                            {gradient_plain_half, gradient_relu_half}};
+    each_row(argument, first, last, kernel);
 }
 
 static dl_status run_input_gradient(const void *state_pointer, const dl_run *run) {
@@ -372,7 +417,6 @@ static const dl_graph_node *normalisation_of(const dl_graph *graph, dl_value y) 
 /* Whether the node is x0 + x1 of two values of one shape. */
 static bool is_sum_of_two(const dl_graph *graph, const dl_graph_node *node) {
     if (node->op != &dl_op_pointwise || node->inputs != 2 || node->outputs != 1 ||
-        dl_type_of(graph, node->output)->dtype != DL_F32 ||
         !dl_same_type(dl_type_of(graph, node->input[0]), dl_type_of(graph, node->input[1])))
         return false;
     const dl_pointwise_attributes *pointwise = node->attributes;
@@ -381,22 +425,34 @@ static bool is_sum_of_two(const dl_graph *graph, const dl_graph_node *node) {
            sum->operand[1]->kind == DL_EXPR_INPUT && sum->operand[0] != sum->operand[1];
 }
 
+/* The normalisation that a value is the sum of, and what is added to it. */
+static const dl_graph_node *sum_with_normalisation(const dl_graph *graph, dl_value y,
+                                                   dl_value *residual) {
+    const dl_graph_node *sum = dl_producer(graph, y), *node = NULL;
+    for (int i = 2; !node && sum && is_sum_of_two(graph, sum) && i-- > 0;) {
+        node = normalisation_of(graph, sum->input[i]);
+        *residual = sum->input[1 - i];
+    }
+    return node;
+}
+
 dl_value dl_batch_norm_relu(dl_graph *graph, dl_value y) {
     if (graph->status != DL_OK || y < 0)
         return -1;
-    const dl_graph_node *sum = dl_producer(graph, y), *node = normalisation_of(graph, y);
-    dl_value in[7], residual = -1;
-    for (int i = 2; !node && sum && is_sum_of_two(graph, sum) && i-- > 0;) {
-        node = normalisation_of(graph, sum->input[i]);
-        residual = sum->input[1 - i];
-    }
+    const dl_graph_node *node = normalisation_of(graph, y);
+    dl_value in[NORM_INPUTS], residual = -1;
+    if (!node)
+        node = sum_with_normalisation(graph, y, &residual);
     if (!node)
         return -1;
     dl_batch_norm_attributes a;
     memcpy(&a, node->attributes, sizeof a);
     a.epilogue = DL_EPILOGUE_RELU;
     a.has_residual = residual >= 0;
-    memcpy(in, node->input, sizeof *in * (size_t)node->inputs);
-    in[node->inputs] = residual;
-    return dl_graph_add(graph, &dl_op_batch_norm, &a, in, node->inputs + a.has_residual);
+    int first = vectors_of(&a), vectors = node->inputs - 1;
+    in[0] = node->input[0];
+    in[1] = residual;
+    memcpy(in + first, node->input + 1, sizeof *in * (size_t)vectors);
+    return dl_graph_add(graph, a.has_residual ? &dl_op_batch_norm_add : &dl_op_batch_norm, &a, in,
+                        first + vectors);
 }

@@ -30,6 +30,7 @@
     X(channel_sum)                    \
     X(channel_squares)                \
     X(batch_norm)                     \
+    X(batch_norm_add)                 \
     X(batch_norm_sums)                \
     X(batch_norm_input_gradient)      \
     X(layer_norm)                     \

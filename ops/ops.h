@@ -147,13 +147,13 @@ typedef struct dl_batch_norm_attributes {
     float epsilon;
     bool statistics_of_x, global, has_gamma, has_beta;
     dl_epilogue epilogue; /* of dl_batch_norm_relu ... */
-    bool has_residual; /* ... and what it adds to y, of the shape of x, comes last of the inputs */
+    bool has_residual;    /* ... and what it adds to y, of the shape of x, comes behind x */
 } dl_batch_norm_attributes;
 dl_value dl_batch_norm(dl_graph *graph, dl_value x, dl_value mean, dl_value variance,
                        dl_value gamma, dl_value beta, dl_value count,
                        const dl_batch_norm_attributes *attributes);
-/* relu(y) where y is the output of a batch normalisation, or (float32) of its sum with another
- * value of the same shape: the kernels of the normalisation then do it all on their way. A NaN
+/* relu(y) where y is the output of a batch normalisation, or of its sum with another value of the
+ * same shape: the kernels of the normalisation then do it all on their way. A NaN
  * stays one. -1, and no error, where y is anything else. */
 dl_value dl_batch_norm_relu(dl_graph *graph, dl_value y);
 /* Over the last axis of each row; gamma, beta [c] may be -1. */

@@ -162,7 +162,7 @@ static bool never_negative(const dl_graph *graph, dl_value x) {
     const dl_graph_node *node = dl_producer(graph, x);
     if (!node)
         return false;
-    if (node->op == &dl_op_batch_norm)
+    if (node->op == &dl_op_batch_norm || node->op == &dl_op_batch_norm_add)
         return ((const dl_batch_norm_attributes *)node->attributes)->epilogue == DL_EPILOGUE_RELU;
     if (node->op == &dl_op_conv)
         return ((const dl_conv_attributes *)node->attributes)->epilogue == DL_EPILOGUE_RELU;

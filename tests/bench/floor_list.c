@@ -85,11 +85,9 @@ static dl_status put_node(walk *w, const dl_graph_node *node) {
     static const struct {
         const char *op;
         dl_status (*put)(bench_layer *layer, const walk *w, const dl_graph_node *node);
-    } kinds[] = {{"conv", put_conv},
-                 {"matmul", put_dense},
-                 {"max_pool", put_pool},
-                 {"average_pool", put_pool},
-                 {"batch_norm", put_norm}};
+    } kinds[] = {{"conv", put_conv},       {"matmul", put_dense},
+                 {"max_pool", put_pool},   {"average_pool", put_pool},
+                 {"batch_norm", put_norm}, {"batch_norm_add", put_norm}};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strcmp(node->op->name, kinds[i].op) == 0) {
             bench_layer *layer = &w->list->layer[w->list->count++];

@@ -79,6 +79,7 @@ extern const op_sample_table op_samples_products; /* test_ops_products.c: sample
 extern const op_sample_table op_samples_layout;   /* test_ops_layout.c: moves, gather, cast */
 extern const op_sample_table op_samples_softmax;  /* test_ops_softmax.c */
 extern const op_sample_table op_samples_norm;     /* test_ops_norm.c */
+extern const op_sample_table op_samples_layer_norm;
 
 /* Run the checks of one table's samples as CUnit assertions: the tests of a family's suite. */
 void op_samples_forward(const op_sample_table *table);

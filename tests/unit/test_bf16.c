@@ -258,7 +258,8 @@ static void test_fusion(void) {
 
 static void test_rows(void) {
     static const op_sample_table *const own[] = {&op_samples_reduce, &op_samples_layout,
-                                                 &op_samples_softmax, &op_samples_norm};
+                                                 &op_samples_softmax, &op_samples_norm,
+                                                 &op_samples_layer_norm};
     int done = 0;
     for (size_t t = 0; t < DL_COUNT(own); t++)
         done += op_samples_half(own[t]);

@@ -5,9 +5,9 @@
 
 #include "tests/unit/op_samples.h"
 
-static const op_sample_table *const tables[] = {&op_samples_dnnl,   &op_samples_reduce,
-                                                &op_samples_layout, &op_samples_softmax,
-                                                &op_samples_norm,   &op_samples_products};
+static const op_sample_table *const tables[] = {
+    &op_samples_dnnl, &op_samples_reduce,     &op_samples_layout,  &op_samples_softmax,
+    &op_samples_norm, &op_samples_layer_norm, &op_samples_products};
 
 static bool sampled(const dl_op *op, bool gradient) {
     for (int t = 0; t < DL_COUNT(tables); t++)

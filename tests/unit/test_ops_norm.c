@@ -1,5 +1,6 @@
-/* Samples of batch and layer normalisation. Where the statistics are those of x, mean and variance
- * are computed from x here, so that central differences go through them as the row's gradient does.
+/* Samples of batch normalisation; test_ops_layer_norm.c has the other one. Where the statistics are
+ * those of x, mean and variance are computed from x here, so that central differences go through
+ * them as the row's gradient does.
  */
 #include <CUnit/Basic.h>
 #include <math.h>
@@ -77,6 +78,30 @@ static void batch_norm_reference(const op_sample *sample, const dl_type *type,
     }
 }
 
+/* relu(y + residual), the residual behind x. */
+static void batch_norm_add_reference(const op_sample *sample, const dl_type *type,
+                                     const double *const *in, double *const *out,
+                                     double *const *bound, bool *const *kink) {
+    op_sample plain = *sample;
+    dl_batch_norm_attributes a;
+    memcpy(&a, sample->attributes, sizeof a);
+    a.epilogue = DL_EPILOGUE_NONE;
+    plain.attributes = &a;
+    const double *others[SAMPLE_INPUTS] = {in[0]};
+    for (int i = 2; i < sample->inputs; i++)
+        others[i - 1] = in[i];
+    batch_norm_reference(&plain, type, others, out, bound, kink);
+    for (int64_t e = 0; e < dl_type_count(type); e++) {
+        out[0][e] += in[1][e];
+        if (bound)
+            bound[0][e] += fabs(in[1][e]);
+        if (kink)
+            kink[0][e] = fabs(out[0][e]) < 0.02;
+        if (out[0][e] < 0)
+            out[0][e] = 0;
+    }
+}
+
 /* dy, or 0 where the normalised x, times gamma, plus beta, both at in[4], is not above 0. */
 static double gated(const op_sample *sample, const double *const *in, int64_t e, int64_t c) {
     const dl_batch_norm_attributes *a = sample->attributes;
@@ -135,79 +160,6 @@ static void input_gradient_reference(const op_sample *sample, const dl_type *typ
     }
 }
 
-/* One row: xhat, and the factor; returns the allowed error of xhat in units of epsilon. */
-static double normalise(const double *x, int64_t width, double epsilon, double *xhat,
-                        double *inverse) {
-    double mean = 0, variance = 0, size = 0, most = 0;
-    for (int64_t i = 0; i < width; i++) {
-        mean += x[i] / (double)width;
-        size += fabs(x[i]) / (double)width;
-    }
-    for (int64_t i = 0; i < width; i++)
-        variance += (x[i] - mean) * (x[i] - mean) / (double)width;
-    *inverse = 1 / sqrt(variance + epsilon);
-    for (int64_t i = 0; i < width; i++) {
-        xhat[i] = (x[i] - mean) * *inverse;
-        most = fmax(most, fabs(xhat[i]));
-    }
-    double along = fmin((double)width / 16, 256) + 6; /* additions of a lane and of the tree */
-    return along * (size * *inverse + most) + 8 * most;
-}
-
-enum { WIDEST = 4097 };
-
-static void layer_norm_reference(const op_sample *sample, const dl_type *type,
-                                 const double *const *in, double *const *out, double *const *bound,
-                                 bool *const *kink) {
-    (void)kink;
-    const dl_layer_norm_attributes *a = sample->attributes;
-    int64_t width = width_of(type);
-    double xhat[WIDEST], inverse;
-    for (int64_t at = 0; at < dl_type_count(type); at += width) {
-        double error = normalise(in[0] + at, width, (double)a->epsilon, xhat, &inverse);
-        for (int64_t c = 0; c < width; c++) {
-            double gamma = a->has_gamma ? in[1][c] : 1;
-            out[0][at + c] = xhat[c] * gamma + (a->has_beta ? in[1 + a->has_gamma][c] : 0);
-            if (bound)
-                bound[0][at + c] = error * fabs(gamma) + fabs(out[0][at + c]);
-        }
-    }
-}
-
-static void layer_norm_gradient_reference(const op_sample *sample, const dl_type *type,
-                                          const double *const *in, double *const *out,
-                                          double *const *bound, bool *const *kink) {
-    (void)kink;
-    const dl_layer_norm_attributes *a = sample->attributes;
-    int64_t width = width_of(type), rows = dl_type_count(type) / width;
-    double xhat[WIDEST], inverse;
-    for (int64_t r = 0; r < rows; r++) {
-        const double *dy = in[0] + r * width;
-        double error = normalise(in[1] + r * width, width, (double)a->epsilon, xhat, &inverse);
-        double mean = 0, slope = 0, size = 0, most = 0;
-        for (int64_t c = 0; c < width; c++) {
-            double g = dy[c] * (a->has_gamma ? in[2][c] : 1);
-            mean += g / (double)width;
-            slope += g * xhat[c] / (double)width;
-            size += fabs(g) / (double)width;
-            most = fmax(most, fabs(xhat[c]));
-            out[1][c] += dy[c];
-            out[1][width + c] += dy[c] * xhat[c];
-            if (bound) {
-                bound[1][c] += terms(rows) * fabs(dy[c]);
-                bound[1][width + c] += fabs(dy[c]) * (terms(rows) * fabs(xhat[c]) + error);
-            }
-        }
-        for (int64_t c = 0; c < width; c++) {
-            double g = dy[c] * (a->has_gamma ? in[2][c] : 1);
-            out[0][r * width + c] = inverse * (g - mean - xhat[c] * slope);
-            if (bound)
-                bound[0][r * width + c] =
-                    inverse * (8 * fabs(g) + (1 + most) * size * (2 * error + 30));
-        }
-    }
-}
-
 enum { NUMBERS = 70000, ROWS = 300, CHANNELS = 19 };
 static float numbers[NUMBERS];                                               /* whole, -8 .. 8 */
 static float own[ROWS * CHANNELS], mean_of[CHANNELS], variance_of[CHANNELS]; /* fill makes them */
@@ -218,9 +170,10 @@ static float own[ROWS * CHANNELS], mean_of[CHANNELS], variance_of[CHANNELS]; /* 
         .epsilon = (epsilon_), .statistics_of_x = (of_x), .has_gamma = (gamma_), \
         .has_beta = (beta_), .epilogue = (relu)                                  \
     }
-#define LAYER(epsilon_, gamma_, beta_)  \
-    &(const dl_layer_norm_attributes) { \
-        epsilon_, gamma_, beta_         \
+#define NORM_ADD(of_x, gamma_, beta_)                                                            \
+    &(const dl_batch_norm_attributes) {                                                          \
+        .epsilon = 1e-3f, .statistics_of_x = (of_x), .has_gamma = (gamma_), .has_beta = (beta_), \
+        .epilogue = DL_EPILOGUE_RELU, .has_residual = true                                       \
     }
 #define SCALAR \
     { .dtype = DL_F32 }
@@ -244,7 +197,8 @@ static float own[ROWS * CHANNELS], mean_of[CHANNELS], variance_of[CHANNELS]; /* 
         .name = text, .op = &dl_op_channel_squares, .inputs = 2, .input = {x, F32(c)}, \
         .given = {numbers, numbers}, .reference = sum_reference                        \
     }
-#define WEIGHTS(gamma_, beta_) (1 + 8 * ((gamma_) || (beta_)) + 16 * ((gamma_) && (beta_)))
+#define WEIGHTS(gamma_, beta_)     (1 + 8 * ((gamma_) || (beta_)) + 16 * ((gamma_) && (beta_)))
+#define ADD_WEIGHTS(gamma_, beta_) (1 + 16 * ((gamma_) || (beta_)) + 32 * ((gamma_) && (beta_)))
 #define FIXED(text, gamma_, beta_, x, c)                                                        \
     {                                                                                           \
         .name = text, .op = &dl_op_batch_norm, .attributes = NORM(1e-3f, false, gamma_, beta_), \
@@ -259,6 +213,14 @@ static float own[ROWS * CHANNELS], mean_of[CHANNELS], variance_of[CHANNELS]; /* 
         .inputs = 4 + (gamma_) + (beta_), .input = {x, F32(CHANNELS), F32(CHANNELS), __VA_ARGS__}, \
         .given = {own, mean_of, variance_of, [3 + (gamma_) + (beta_)] = GIVEN(ROWS)},              \
         .reference = batch_norm_reference, .differentiable = WEIGHTS(gamma_, beta_)                \
+    }
+#define ADD(text, of_x, gamma_, beta_, x, ...)                                                  \
+    {                                                                                           \
+        .name = text, .op = &dl_op_batch_norm_add, .attributes = NORM_ADD(of_x, gamma_, beta_), \
+        .inputs = 4 + (gamma_) + (beta_) + (of_x),                                              \
+        .input = {x, x, F32(CHANNELS), F32(CHANNELS), __VA_ARGS__},                             \
+        .given = {own, [2] = mean_of, variance_of, [4 + (gamma_) + (beta_)] = GIVEN(ROWS)},     \
+        .reference = batch_norm_add_reference, .differentiable = 2 + ADD_WEIGHTS(gamma_, beta_) \
     }
 #define NORM_SUMS(text, relu, gamma_, beta_, x, c)                      \
     {                                                                   \
@@ -284,21 +246,6 @@ static float own[ROWS * CHANNELS], mean_of[CHANNELS], variance_of[CHANNELS]; /* 
         .input = {x, x, F32(c), F32(c), F32(c), F32(c), F32(2 * (c)), SCALAR},                     \
         .fill = {FILL_SIGNED, FILL_SIGNED, FILL_SIGNED, FILL_POSITIVE}, .given = {[7] = GIVEN(7)}, \
         .reference = input_gradient_reference                                                      \
-    }
-#define LAYER_NORM(text, gamma_, beta_, x, c)                                             \
-    {                                                                                     \
-        .name = text, .op = &dl_op_layer_norm, .attributes = LAYER(1e-3f, gamma_, beta_), \
-        .inputs = 1 + (gamma_) + (beta_), .input = {x, F32(c), F32(c)},                   \
-        .reference = layer_norm_reference,                                                \
-        .differentiable = (gamma_) && (beta_)   ? 7                                       \
-                          : (gamma_) || (beta_) ? 3                                       \
-                                                : 1                                       \
-    }
-#define LAYER_GRADIENT(text, gamma_, x, c)                                                        \
-    {                                                                                             \
-        .name = text, .op = &dl_op_layer_norm_gradient, .attributes = LAYER(1e-3f, gamma_, true), \
-        .inputs = 2 + (gamma_), .input = {x, x, F32(c)},                                          \
-        .reference = layer_norm_gradient_reference                                                \
     }
 
 static const op_sample samples[] = {
@@ -377,6 +324,25 @@ static const op_sample samples[] = {
      .reference = batch_norm_reference},
 
     {.name = "by hand",
+     .op = &dl_op_batch_norm_add,
+     .attributes = &(const dl_batch_norm_attributes){.epsilon = .25f,
+                                                     .has_gamma = true,
+                                                     .has_beta = true,
+                                                     .epilogue = DL_EPILOGUE_RELU,
+                                                     .has_residual = true},
+     .inputs = 6,
+     .input = {F32(2, 2), F32(2, 2), F32(2), F32(2), F32(2), F32(2)},
+     .given = {GIVEN(1, 2, 3, 4), GIVEN(5, -15, -12.5f, -19), GIVEN(1, 4), GIVEN(3.75f, .75f),
+               GIVEN(2, 3), GIVEN(10, 20)},
+     .expected = {GIVEN(15, 0, 0, 1)},
+     .reference = batch_norm_add_reference},
+    ADD("gamma and beta", true, true, true, F32(3, 4, 25, CHANNELS), F32(CHANNELS), F32(CHANNELS),
+        SCALAR),
+    ADD("gamma alone", true, true, false, F32(ROWS, CHANNELS), F32(CHANNELS), SCALAR),
+    ADD("neither", true, false, false, F32(ROWS, CHANNELS), SCALAR),
+    ADD("statistics given", false, true, true, F32(ROWS, CHANNELS), F32(CHANNELS), F32(CHANNELS)),
+
+    {.name = "by hand",
      .op = &dl_op_batch_norm_sums,
      .attributes = NORM(.25f, true, true, true),
      .inputs = 4,
@@ -416,38 +382,6 @@ static const op_sample samples[] = {
     INPUT_GRADIENT("statistics given", false, F32(255, 16), 16),
     RELU_GRADIENT("relu, images", F32(2, 5, 4, 3), 3),
     RELU_GRADIENT("relu, 1000 x 67", F32(1000, 67), 67),
-
-    {.name = "by hand",
-     .op = &dl_op_layer_norm,
-     .attributes = LAYER(3, true, true),
-     .inputs = 3,
-     .input = {F32(2, 2), F32(2), F32(2)},
-     .given = {GIVEN(1, 3, 5, 3), GIVEN(2, 4), GIVEN(10, 20)},
-     .expected = {GIVEN(9, 22, 11, 18)},
-     .reference = layer_norm_reference,
-     .differentiable = 7},
-    LAYER_NORM("gamma and beta", true, true, F32(3, 4, 5), 5),
-    LAYER_NORM("gamma alone", true, false, F32(33, 16), 16),
-    LAYER_NORM("beta alone", false, true, F32(33, 17), 17),
-    LAYER_NORM("neither", false, false, F32(257, 15), 15),
-    LAYER_NORM("one channel", true, true, F32(20, 1), 1),
-    LAYER_NORM("300 rows of 257", true, true, F32(300, 257), 257),
-    LAYER_NORM("rows of 4095", true, true, F32(3, 4095), 4095),
-    LAYER_NORM("rows of 4097", true, true, F32(3, 4097), 4097),
-
-    {.name = "by hand",
-     .op = &dl_op_layer_norm_gradient,
-     .attributes = LAYER(3, false, true),
-     .inputs = 2,
-     .input = {F32(1, 2), F32(1, 2)},
-     .given = {GIVEN(1, 0), GIVEN(1, 3)},
-     .expected = {GIVEN(.1875f, -.1875f), GIVEN(1, 0, -.5f, 0)},
-     .reference = layer_norm_gradient_reference},
-    LAYER_GRADIENT("5 channels", true, F32(3, 4, 5), 5),
-    LAYER_GRADIENT("without gamma", false, F32(257, 17), 17),
-    LAYER_GRADIENT("600 rows of 16", true, F32(600, 16), 16),
-    LAYER_GRADIENT("300 rows of 255", true, F32(300, 255), 255),
-    LAYER_GRADIENT("rows of 4097", true, F32(3, 4097), 4097),
 };
 
 const op_sample_table op_samples_norm = {samples, DL_COUNT(samples)};
@@ -487,8 +421,6 @@ static void test_messages(void) {
     infer.input = scalar;
     infer.inputs = 1;
     CHECK_FAILS(dl_op_channel_sum.infer(&infer), DL_BAD_JOB, "at least one axis");
-    infer.attributes = LAYER(1, false, false);
-    CHECK_FAILS(dl_op_layer_norm.infer(&infer), DL_BAD_JOB, "at least one axis");
 }
 
 void suite_ops_norm(void);
