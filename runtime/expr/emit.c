@@ -1,6 +1,7 @@
 /* From a program to text: a variable for each step, formulas with their operands' names put in,
- * what is the same for every element before the loop. See emit.h; functions of the text: math.h,
- * kernel.h, which the build turns into dl_expr_prelude (CMakeLists.txt). */
+ * what is the same for every element before the loop. See emit.h; functions of the text: both.h and
+ * philox_rounds.h of runtime/base, math.h and kernel.h, which the build turns into dl_expr_prelude
+ * (CMakeLists.txt). */
 #include "runtime/expr/emit.h"
 
 #include <inttypes.h>

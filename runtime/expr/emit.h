@@ -1,5 +1,5 @@
 /* CPU programs as text: C11 for the host and CUDA C for a device at once, with the bits of the
- * program. A source holds the functions of math.h and kernel.h and then one entry for each distinct
+ * program. A source holds the functions that entries call and then one entry for each distinct
  * program, so that a plan is one compilation. Host: cc -std=c11 -O2 -ffp-contract=off
  * -fno-math-errno. Device: dl_nvrtc_compile (runtime/device/nvrtc.h) has the options. */
 #ifndef DL_EXPR_EMIT_H

@@ -1,9 +1,10 @@
 /* What an emitted entry stands on, besides math.h, in the common part of C11 and CUDA C: its
- * argument, its loop over elements, random numbers. emit.c carries both files with the text; who
- * launches an entry includes this one for dl_kernel_call. */
+ * argument, its loop over elements, random numbers. emit.c carries it with the text; who launches
+ * an entry includes it for dl_kernel_call. */
 #ifndef DL_EXPR_KERNEL_H
 #define DL_EXPR_KERNEL_H
 
+#include "runtime/base/philox_rounds.h"
 #include "runtime/expr/math.h"
 
 enum { DL_KERNEL_INPUTS = 24, DL_KERNEL_OUTPUTS = 24 };
@@ -34,33 +35,17 @@ typedef struct dl_kernel_call {
 #define DL_KERNEL_EACH(type, e, count) for (type e = 0; e < (type)(count); e++)
 #endif
 
-typedef struct dl_kernel_words {
-    uint32_t word[4];
-} dl_kernel_words;
-
-/* dl_philox (runtime/base/philox.h) for elements 4 quad .. 4 quad + 3 of a sample. */
-DL_MATH dl_kernel_words dl_k_philox(const dl_kernel_random *random, uint32_t stream,
+/* For elements 4 quad .. 4 quad + 3 of a sample. */
+DL_MATH dl_philox_words dl_k_philox(const dl_kernel_random *random, uint32_t stream,
                                     uint32_t sample, uint32_t quad) {
-    uint32_t c0 = stream, c1 = random->step, c2 = random->first_sample + sample, c3 = quad;
-    uint32_t k0 = (uint32_t)random->seed, k1 = (uint32_t)(random->seed >> 32);
-    for (int round = 0; round < 10; round++) {
-        uint64_t product0 = (uint64_t)0xD2511F53u * c0;
-        uint64_t product1 = (uint64_t)0xCD9E8D57u * c2;
-        c0 = (uint32_t)(product1 >> 32) ^ c1 ^ k0;
-        c1 = (uint32_t)product1;
-        c2 = (uint32_t)(product0 >> 32) ^ c3 ^ k1;
-        c3 = (uint32_t)product0;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    dl_kernel_words words = {{c0, c1, c2, c3}};
-    return words;
+    return dl_philox_rounds(stream, random->step, random->first_sample + sample, quad,
+                            random->seed);
 }
 
 /* `place`: which of the four elements. */
 DL_MATH float dl_k_uniform(const dl_kernel_random *random, uint32_t stream, uint32_t sample,
                            uint32_t quad, uint32_t place) {
-    dl_kernel_words w = dl_k_philox(random, stream, sample, quad);
+    dl_philox_words w = dl_k_philox(random, stream, sample, quad);
     uint32_t low = (place & 1u) != 0 ? w.word[1] : w.word[0];
     uint32_t high = (place & 1u) != 0 ? w.word[3] : w.word[2];
     return dl_m_uniform((place & 2u) != 0 ? high : low);
@@ -68,7 +53,7 @@ DL_MATH float dl_k_uniform(const dl_kernel_random *random, uint32_t stream, uint
 
 DL_MATH float dl_k_normal(const dl_kernel_random *random, uint32_t stream, uint32_t sample,
                           uint32_t quad, uint32_t place) {
-    dl_kernel_words w = dl_k_philox(random, stream, sample, quad);
+    dl_philox_words w = dl_k_philox(random, stream, sample, quad);
     return dl_m_normal((place & 2u) != 0 ? w.word[2] : w.word[0],
                        (place & 2u) != 0 ? w.word[3] : w.word[1], place & 1u);
 }

@@ -13,26 +13,16 @@
 #ifndef DL_EXPR_MATH_H
 #define DL_EXPR_MATH_H
 
+#include "runtime/base/both.h"
+
 #ifdef __CUDACC__
-#ifdef __CUDACC_RTC__ /* comes without headers */
-typedef unsigned short uint16_t;
-typedef int int32_t;
-typedef unsigned uint32_t;
-typedef long long int64_t;
-typedef unsigned long long uint64_t;
-#else
-#include <stdint.h>
-#endif
-#define DL_MATH      __device__ __forceinline__ /* not static: unused ones are no warning */
 #define DL_BITS(x)   __float_as_uint(x)
 #define DL_FLOAT(u)  __uint_as_float(u)
 #define DL_BITS64(x) ((uint64_t)__double_as_longlong(x))
 #define DL_DOUBLE(u) __longlong_as_double((long long)(u))
 #else
 #include <math.h>
-#include <stdint.h>
 #include <string.h>
-#define DL_MATH      static inline __attribute__((always_inline))
 DL_MATH uint32_t dl_m_bits(float x) {
     uint32_t u;
     memcpy(&u, &x, sizeof u);

@@ -103,6 +103,18 @@ static void test_operations(void) {
     dl_arena_free(&arena);
 }
 
+/* Nothing is left for a compiler to look up, and nothing is written out a second time. */
+static void test_prelude(void) {
+    dl_expr_source *source = NULL;
+    if (!CHECK_OK(dl_expr_source_open(&source)))
+        return;
+    const char *text = dl_expr_source_text(source), *factor = strstr(text, "0xD2511F53u");
+    CU_ASSERT_PTR_NULL(strstr(text, "#include \""));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(factor);
+    CU_ASSERT_PTR_NULL(strstr(factor + 1, "0xD2511F53u"));
+    dl_expr_source_close(source);
+}
+
 static void test_words_and_jobs(void) {
     if (!emitted_watch())
         return;
@@ -246,6 +258,7 @@ static void test_nvrtc(void) {
 
 void suite_emit(void) {
     CU_pSuite suite = CU_add_suite("emitted text", NULL, NULL);
+    CU_add_test(suite, "one text that stands alone", test_prelude);
     CU_add_test(suite, "operations", test_operations);
     CU_add_test(suite, "every word and job", test_words_and_jobs);
     CU_add_test(suite, "NVRTC", test_nvrtc);
