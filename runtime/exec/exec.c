@@ -26,6 +26,7 @@ void dl_exec_close(dl_exec *exec) {
         dl_sum_close(exec->sum[s]);
     dl_free(exec->sum);
     dl_free(exec->sum_floats);
+    dl_free(exec->notices);
     for (int l = 0; exec->leaves && l < exec->local_leaves; l++) {
         dl_free(exec->leaves[l].base);
         dl_free(exec->leaves[l].in);
@@ -141,7 +142,11 @@ dl_status dl_exec_connect(dl_exec *exec) {
     size_t sums = (size_t)exec->collectives + 1;
     exec->sum = dl_alloc(sizeof *exec->sum * sums);
     exec->sum_floats = dl_alloc(sizeof *exec->sum_floats * sums);
-    status = exec->sum && exec->sum_floats ? DL_OK : dl_fail_memory(sums * sizeof *exec->sum);
+    size_t ranks = (size_t)exec->options.comm->size;
+    exec->notices = dl_alloc(sizeof *exec->notices * ranks);
+    status = exec->sum && exec->sum_floats && exec->notices
+                 ? DL_OK
+                 : dl_fail_memory(sums * sizeof *exec->sum + ranks * sizeof *exec->notices);
     DL_TRY(dl_comm_agree(exec->options.comm, status));
     const variant *v = exec->variant[0];
     for (int u = 0; u < v->count; u++) {

@@ -67,7 +67,8 @@ const float *dl_exec_result(const dl_exec *exec, int output);
  * could not be read, say) and so, through its collectives, on every rank. */
 void dl_exec_refuse(dl_exec *exec, dl_status status);
 /* A number that rides along with the last collective of the runs that follow (a signal has come),
- * and the sum of what all ranks with samples sent in the last run: free agreement. */
+ * and the sum of what all ranks sent in the last run: an agreement that is free, but where a batch
+ * has fewer samples than there are ranks. */
 void dl_exec_notice(dl_exec *exec, float notice);
 float dl_exec_noticed(const dl_exec *exec);
 

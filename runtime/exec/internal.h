@@ -113,6 +113,7 @@ struct dl_exec {
     dl_status refusal;
     char refusal_message[256];
     float notice, noticed;
+    float *notices;          /* [ranks], where some have no leaf to send theirs with */
     struct profile *profile; /* NULL: off */
     /* of the current run */
     int current_phase, first_leaf, leaf_count;

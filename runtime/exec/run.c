@@ -262,6 +262,19 @@ float dl_exec_noticed(const dl_exec *exec) {
     return exec->noticed;
 }
 
+/* A rank without samples has no leaf that its notice could ride in. All ranks know when there are
+ * such ranks. */
+static dl_status gather_notices(dl_exec *exec, int leaves) {
+    dl_comm *comm = exec->options.comm;
+    if (exec->collectives == 0 || leaves >= comm->size)
+        return DL_OK;
+    DL_TRY(dl_comm_gather(comm, &exec->notice, sizeof exec->notice, exec->notices));
+    exec->noticed = 0;
+    for (int r = 0; r < comm->size; r++)
+        exec->noticed += exec->notices[r];
+    return DL_OK;
+}
+
 static dl_status run_leaves(dl_exec *exec) {
     if (dl_team_form_of(exec->options.team) == DL_TEAM_SIDE)
         return dl_team_tasks(exec->options.team, exec->leaf_count, run_leaf, exec);
@@ -296,6 +309,8 @@ dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random) {
         DL_TRY(run_collectives(exec, phase, leaves));
         lap(exec, DL_RUN_COMMUNICATION);
     }
+    DL_TRY(gather_notices(exec, leaves));
+    lap(exec, DL_RUN_COMMUNICATION);
     for (int l = 0; l < exec->leaf_count;
          l++) /* a program without a collective after the failure */
         if (exec->leaves[l].status != DL_OK)

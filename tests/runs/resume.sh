@@ -88,3 +88,28 @@ for signal in TERM INT mpirun; do
     [ "$got" = "$want" ] && cmp runs/long/log.csv runs/stopped/log.csv &&
         ok "$signal: same bits and log after going on" || bad "$signal: going on" "$got, wanted $want"
 done
+
+# A batch of one sample on two ranks: rank 0 never has one, and its signal counts all the same, within the
+# epoch. So does its clock.
+# shellcheck disable=SC2086
+mpirun -np 2 "$DLTRAIN" resume.yaml --set name=idle --set data.train.synthetic.samples=200000 --set batch_size=1 \
+    --set epochs=1 --set callbacks=[] --set 'checkpoint.every=1 s' >out 2>&1 &
+pid=$!
+for wait in $(seq 1 200); do
+    ls runs/idle/checkpoints 2>/dev/null | grep -q '^step-' && break
+    sleep 0.1
+done
+ls runs/idle/checkpoints 2>/dev/null | grep -q '^step-' && ok "an idle rank: a checkpoint when it is time" ||
+    bad "an idle rank: a checkpoint when it is time" "none"
+for rank in $(cat /proc/$pid/task/*/children); do
+    tr '\0' '\n' <"/proc/$rank/environ" | grep -qx OMPI_COMM_WORLD_RANK=0 && kill -s TERM "$rank"
+done
+for wait in $(seq 1 100); do
+    kill -0 $pid 2>/dev/null || break
+    sleep 0.1
+done
+kill -s KILL $pid 2>/dev/null # of a run that goes on
+wait $pid
+code=$?
+[ $code = 75 ] && [ "$(status_of runs/idle state)" = stopped ] && ok "an idle rank: SIGTERM" ||
+    { cat out; bad "an idle rank: SIGTERM" "exit $code"; }
