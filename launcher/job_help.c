@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "launcher/job_inner.h"
+#include "runtime/expr/expr.h"
 
 enum { NAMES = 1024 };
 
@@ -46,6 +47,23 @@ static void print_family(FILE *out, const dl_family *family) {
         print_row(out, family->words[i].name, NULL, family->words[i].help);
     print_siblings(out, family);
     fprintf(out, "dltrain help WORD tells the arguments of one.\n");
+}
+
+/* "abs(a), sign(a), ...", whatever the expression is of. */
+static void print_functions(FILE *out) {
+    static const char *const arguments[] = {"", "a", "a, b", "a, b, c"};
+    const char *name;
+    int arity = 0, column = 0;
+    fprintf(out, "functions of every expression, of each element\n");
+    for (int i = 0; (name = dl_expr_function_name(i, &arity)); i++) {
+        column = column > 80 ? 0 : column;
+        column += fprintf(out, "%s%s(%s)",
+                          column ? ", "
+                          : i    ? ",\n  "
+                                 : "  ",
+                          name, arguments[arity]);
+    }
+    putc('\n', out);
 }
 
 static void print_word(FILE *out, const dl_family *family, const dl_word *word) {
@@ -162,6 +180,8 @@ dl_status dl_job_help(const dl_vocabulary *vocabulary, const char *what, FILE *o
     bool found = help_family(vocabulary, what, out);
     found |= help_key(job, what, out);
     found |= help_word(vocabulary, what, out);
+    if (found && strcmp(what, "expr") == 0)
+        print_functions(out);
     for (int i = 0; !found && i < vocabulary->table_count; i++) {
         const dl_table *table = vocabulary->tables[i];
         const dl_key *key = dl_key_of(table->keys, table->key_count, what);

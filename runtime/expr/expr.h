@@ -125,6 +125,10 @@ typedef struct dl_expr_scope {
 dl_status dl_expr_parse_in(dl_exprs *set, const char *text, const dl_expr_scope *scope,
                            const dl_expr **out);
 
+/* The elementwise functions that every text may call, by number from 0, with how many arguments;
+ * NULL behind the last. */
+const char *dl_expr_function_name(int index, int *arity);
+
 /* The derivative of y with respect to input `input`. relu-like kinks: max(a,b) sends all to a where
  * a > b, else to b ... (see derive.c for each kind). round, sign, comparisons: 0. */
 const dl_expr *dl_expr_derive(dl_exprs *set, const dl_expr *y, int input);

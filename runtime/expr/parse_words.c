@@ -19,6 +19,18 @@ static const struct {
     float value;
 } constants[] = {{"pi", 3.14159265358979f}, {"inf", __builtin_inff()}, {"nan", __builtin_nanf("")}};
 
+const char *dl_expr_function_name(int index, int *arity) {
+    for (int kind = 0; kind < DL_EXPR_KINDS; kind++)
+        if (dl_expr_word[kind][0] && index-- == 0) {
+            *arity = dl_expr_arity[kind];
+            return dl_expr_word[kind];
+        }
+    if (index < 0 || index >= DL_COUNT(macros))
+        return NULL;
+    *arity = macros[index].arity;
+    return macros[index].name;
+}
+
 static const char *read_word(dl_parser *p, char word[WORD_SPACE]) {
     const char *end = p->at;
     while (dl_is_name(*end) || (*end == '.' && dl_is_letter(end[1]))) /* vgg.block5_conv3 */

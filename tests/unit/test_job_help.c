@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "launcher/job_inner.h"
+#include "launcher/verbs.h"
+#include "runtime/expr/expr.h"
 #include "tests/unit/check.h"
 #include "tests/unit/job_words.h"
 
@@ -55,6 +57,27 @@ static void help_tells(void) {
     CU_ASSERT_STRING_EQUAL(dl_message(), "no key or word 'batchsize'; did you mean 'batch_size'?");
     CU_ASSERT_PTR_NULL(help("zzzzzzzz"));
     CU_ASSERT_PTR_NULL(help("data.batch_size.x"));
+}
+
+/* All functions that a text may call, under any word whose argument is one. */
+static void help_tells_functions(void) {
+    const char *name;
+    char call[64];
+    int arity, count = 0;
+    char *text = NULL;
+    size_t size;
+    FILE *stream = open_memstream(&text, &size);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(stream);
+    CHECK_OK(dl_job_help(dl_job_vocabulary(), "expr", stream));
+    fclose(stream);
+    for (; (name = dl_expr_function_name(count, &arity)); count++) {
+        snprintf(call, sizeof call, " %s(", name);
+        CU_ASSERT_PTR_NOT_NULL(strstr(text, call));
+    }
+    CU_ASSERT(count > 20);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, " flush(a)"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, " clip(a, b, c)"));
+    free(text);
 }
 
 /* Brackets outside of strings match, and every reference has its definition. */
@@ -133,6 +156,7 @@ static void drafts_are_yaml(void) {
 void suite_job_help(void) {
     CU_pSuite suite = CU_add_suite("job help", NULL, NULL);
     CU_add_test(suite, "help tells", help_tells);
+    CU_add_test(suite, "help tells the functions of expressions", help_tells_functions);
     CU_add_test(suite, "schema is whole", schema_is_whole);
     CU_add_test(suite, "drafts are YAML", drafts_are_yaml);
 }
