@@ -19,6 +19,21 @@ static int wanted_fields(dl_batches *batches, int *field) {
     return count;
 }
 
+/* Constants of the steps that the program does on bytes. */
+static void bind_constants(const dl_batches *batches) {
+    const dl_data *data = batches->session->data;
+    char name[DL_AFFINE_NAME];
+    for (int i = 0; i < dl_data_field_count(data); i++) {
+        const dl_data_field *field = dl_data_field_at(data, i);
+        for (int k = 0; field->bytes && k < field->affines; k++)
+            for (int by = 0; by < 2; by++)
+                dl_exec_bind_input(
+                    batches->exec,
+                    dl_exec_input(batches->exec, dl_affine_name(name, field->name, k, by)),
+                    by ? field->affine[k].by : field->affine[k].offset);
+    }
+}
+
 static dl_status open_feed(dl_batches *batches) {
     dl_session *s = batches->session;
     int field[DL_BATCH_FIELDS];
@@ -33,6 +48,7 @@ static dl_status open_feed(dl_batches *batches) {
         .ranks = s->comm->size,
         .field = field,
         .fields = batches->fields,
+        .bytes = true,
         .first_step = batches->options.first_step,
         .end_step = batches->options.in_order || batches->options.endless ? 0 : s->steps};
     return dl_feed_open(&batches->feed, s->data, &feed);
@@ -47,6 +63,7 @@ dl_status dl_batches_open(dl_batches *batches, dl_session *session, dl_exec *exe
     dl_exec_bind_input(exec, dl_exec_input(exec, "samples"), &batches->samples);
     dl_exec_bind_input(exec, dl_exec_input(exec, "learning_rate"), &batches->learning_rate);
     dl_exec_bind_input(exec, dl_exec_input(exec, "step"), &batches->step);
+    bind_constants(batches);
     return dl_comm_agree(session->comm, open_feed(batches));
 }
 

@@ -37,14 +37,21 @@ static dl_status open_data(dl_session *session, const dl_session_options *option
     session->fields = dl_alloc(sizeof *session->fields * (size_t)(session->field_count + 1));
     if (!session->fields)
         return dl_fail_memory(sizeof *session->fields);
+    dl_session_list_fields(session);
+    return DL_OK;
+}
+
+void dl_session_list_fields(dl_session *session) {
     for (int i = 0; i < session->field_count; i++) {
         const dl_data_field *field = dl_data_field_at(session->data, i);
         session->fields[i] = (dl_field){.name = field->name,
                                         .type = field->type,
                                         .classes = field->classes,
-                                        .class_count = field->class_count};
+                                        .class_count = field->class_count,
+                                        .bytes = field->bytes,
+                                        .affine = field->affine,
+                                        .affines = field->affines};
     }
-    return DL_OK;
 }
 
 static dl_status count_steps(dl_session *session) {

@@ -41,6 +41,8 @@ dl_status dl_session_open(dl_session *session, const dl_node *job, dl_comm *comm
 dl_status dl_session_open_here(dl_session *session, const dl_node *job, dl_comm *comm,
                                const dl_session_options *options);
 void dl_session_close(dl_session *session);
+/* The fields of the data for the network: again when samples from outside the job were opened. */
+void dl_session_list_fields(dl_session *session);
 
 /* Opens a program over the session's network; prepared for batches of `batch` and, if not 0,
  * `last`. */

@@ -36,7 +36,8 @@ typedef struct dl_term_names {
 } dl_term_names;
 void dl_program_names(dl_term_names *seen, dl_program *program, const dl_term *term,
                       dl_compare *compare);
-dl_value dl_program_field(dl_program *program, int index); /* as the data has it */
+/* As the data has it; float32 where it comes as bytes. */
+dl_value dl_program_field(dl_program *program, int index);
 /* Of a layer, or of field -1 - source as float32. */
 dl_value dl_program_input(dl_program *program, int source);
 dl_value dl_program_samples(dl_program *program); /* shared scalar */

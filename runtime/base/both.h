@@ -5,6 +5,7 @@
 
 #ifdef __CUDACC__
 #ifdef __CUDACC_RTC__ /* comes without headers */
+typedef unsigned char uint8_t;
 typedef unsigned short uint16_t;
 typedef int int32_t;
 typedef unsigned uint32_t;

@@ -71,7 +71,8 @@ static dl_status open_all(dl_data *data) {
     DL_TRY(dl_labels_open(data));
     DL_TRY(dl_parts_cut(data));
     DL_TRY(dl_labels_count(data));
-    return dl_steps_plan(data);
+    DL_TRY(dl_steps_plan(data));
+    return dl_bytes_plan(data);
 }
 
 dl_status dl_data_open(dl_data **out, const dl_node *node, const dl_data_options *options) {

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "runtime/base/affine.h"
 #include "runtime/base/schema.h"
 #include "runtime/base/status.h"
 #include "runtime/base/type.h"
@@ -47,6 +48,11 @@ typedef struct dl_data_field {
     const char *const *class_name; /* [classes]; NULL where labels are plain numbers */
     const int64_t *class_count;    /* [classes], samples of train */
     int min_label, max_label;      /* over all parts */
+    /* Whether all files hold it as uint8 and every step is affine: such a field may be had as
+     * stored, and who reads it does these steps, in order, on the bytes as float32. */
+    bool bytes;
+    const dl_affine *affine; /* [affines] */
+    int affines;
 } dl_data_field;
 
 /* `data` is the checked map of the job and must live as long as the dl_data. DL_NO_INPUT: a file is
@@ -82,6 +88,9 @@ uint64_t dl_data_hash(const dl_data *data);
  * numbers in the part (0 .. samples-1), NULL: first, first + 1, ... Thread-safe, cannot fail. */
 void dl_data_read(const dl_data *data, dl_part_name part, int field, const uint32_t *sample,
                   int64_t first, int64_t count, void *out);
+/* The same as stored, where the field may be had so (`bytes`). */
+void dl_data_read_bytes(const dl_data *data, dl_part_name part, int field, const uint32_t *sample,
+                        int64_t first, int64_t count, uint8_t *out);
 
 typedef enum dl_order {
     DL_ORDER_SHUFFLED, /* a permutation a pass, keyed by (seed, pass) */
@@ -107,6 +116,7 @@ typedef struct dl_feed_options {
     int leaves, rank, ranks;
     const int *field; /* [fields] which to read; NULL: all */
     int fields;
+    bool bytes;                   /* fields that may be had as stored are */
     int64_t first_step, end_step; /* end_step is not read any more; 0: no end */
 } dl_feed_options;
 

@@ -80,9 +80,14 @@ static void make(dl_feed *feed, slot *s, int64_t step) {
     share_of(o, batch->samples, &batch->first, &end);
     batch->count = end - batch->first;
     choose(feed, batch, s->sample);
-    for (int i = 0; i < o->fields; i++)
-        dl_data_read(feed->data, o->part, feed->field[i], s->sample, 0, batch->count,
-                     (void *)(uintptr_t)s->field[i]);
+    for (int i = 0; i < o->fields; i++) {
+        void *out = (void *)(uintptr_t)s->field[i];
+        if (o->bytes && dl_data_field_at(feed->data, feed->field[i])->bytes)
+            dl_data_read_bytes(feed->data, o->part, feed->field[i], s->sample, 0, batch->count,
+                               out);
+        else
+            dl_data_read(feed->data, o->part, feed->field[i], s->sample, 0, batch->count, out);
+    }
     batch->reading = dl_seconds() - batch->read_at;
 }
 
@@ -147,7 +152,9 @@ static dl_status allocate(dl_feed *feed, const dl_feed_options *options) {
         s->batch.field = s->field;
         s->batch.sample = s->sample;
         for (int j = 0; j < o->fields; j++) {
-            size_t bytes = dl_type_bytes(&dl_data_field_at(data, o->field[j])->type);
+            const dl_data_field *field = dl_data_field_at(data, o->field[j]);
+            size_t bytes = o->bytes && field->bytes ? (size_t)dl_type_count(&field->type)
+                                                    : dl_type_bytes(&field->type);
             if (bytes > SIZE_MAX / 4 / (size_t)(most + 1))
                 return dl_fail_memory(SIZE_MAX);
             s->field[j] = dl_alloc(bytes * (size_t)(most + 1));

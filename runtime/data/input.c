@@ -45,6 +45,7 @@ static dl_status join(dl_data *data, const dl_array *array) {
                           "%s: a value is unknown, and the run has no step fill_missing for it",
                           array->missing);
     chain->array[data->sets] = array;
+    chain->field.bytes = chain->field.bytes && array->type.dtype == DL_U8;
     return DL_OK;
 }
 

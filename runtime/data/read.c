@@ -149,21 +149,62 @@ void dl_chain_read(const dl_chain *chain, int set, const uint32_t *sample, int64
     }
 }
 
-void dl_data_read(const dl_data *data, dl_part_name part, int field, const uint32_t *sample,
-                  int64_t first, int64_t count, void *out) {
+/* Samples that lie side by side are one copy. */
+void dl_chain_copy(const dl_chain *chain, int set, const uint32_t *sample, int64_t count,
+                   uint8_t *out) {
+    enum { AHEAD = 2 };
+    const dl_array *array = chain->array[set];
+    size_t bytes = dl_type_bytes(&array->type);
+    for (int64_t i = 0, more; i < count; i += more) {
+        for (more = 1; i + more < count && sample[i + more] == sample[i] + more;)
+            more++;
+        for (int64_t k = i + more; more == 1 && k < count && k <= i + AHEAD; k++)
+            ask_for(array, sample[k]);
+        memcpy(out + (size_t)i * bytes, (const uint8_t *)array->values + sample[i] * bytes,
+               (size_t)more * bytes);
+    }
+}
+
+typedef void (*read_fn)(const dl_chain *chain, int set, const uint32_t *sample, int64_t count,
+                        void *out);
+
+static void as_seen(const dl_chain *chain, int set, const uint32_t *sample, int64_t count,
+                    void *out) {
+    dl_chain_read(chain, set, sample, 0, count, out);
+}
+
+static void as_stored(const dl_chain *chain, int set, const uint32_t *sample, int64_t count,
+                      void *out) {
+    dl_chain_copy(chain, set, sample, count, out);
+}
+
+/* Numbers in the part to those in the set, a few at a time. */
+static void read_part(const dl_data *data, dl_part_name part, int field, const uint32_t *sample,
+                      int64_t first, int64_t count, size_t bytes, char *out, read_fn read) {
     enum { NUMBERS = 256 };
     const dl_part *from = &data->part[part];
     const dl_chain *chain = &data->chain[field];
-    size_t bytes = dl_type_bytes(&chain->field.type);
-    uint32_t number[NUMBERS]; /* of the set, a few at a time */
+    uint32_t number[NUMBERS];
     if (!sample) {
-        dl_chain_read(chain, from->set, from->sample + first, 0, count, out);
+        read(chain, from->set, from->sample + first, count, out);
         return;
     }
     for (int64_t begin = 0; begin < count; begin += NUMBERS) {
         int64_t here = count - begin < NUMBERS ? count - begin : NUMBERS;
         for (int64_t i = 0; i < here; i++)
             number[i] = from->sample[sample[begin + i]];
-        dl_chain_read(chain, from->set, number, 0, here, (char *)out + (size_t)begin * bytes);
+        read(chain, from->set, number, here, out + (size_t)begin * bytes);
     }
+}
+
+void dl_data_read(const dl_data *data, dl_part_name part, int field, const uint32_t *sample,
+                  int64_t first, int64_t count, void *out) {
+    read_part(data, part, field, sample, first, count,
+              dl_type_bytes(&data->chain[field].field.type), out, as_seen);
+}
+
+void dl_data_read_bytes(const dl_data *data, dl_part_name part, int field, const uint32_t *sample,
+                        int64_t first, int64_t count, uint8_t *out) {
+    read_part(data, part, field, sample, first, count,
+              (size_t)dl_type_count(&data->chain[field].field.type), (char *)out, as_stored);
 }

@@ -39,6 +39,7 @@ static dl_status plan_scale(dl_data *data, const dl_node *node, dl_chain *chain)
         stage->by[i] = by;
         stage->offset[i] = offset;
     }
+    stage->form = DL_STAGE_AFFINE;
     stage->run = run_affine;
     chain->stages++;
     return DL_OK;
@@ -169,6 +170,7 @@ static dl_status plan_standardize(dl_data *data, const dl_node *node, dl_chain *
     dl_free(wanted);
     dl_free(m.squares);
     dl_free(m.mean);
+    stage->form = DL_STAGE_CENTRED;
     stage->run = run_standardize;
     chain->stages++;
     return status;

@@ -233,18 +233,22 @@ done:
     return status;
 }
 
-static dl_status half_of(dl_dtype dtype, bool *half) {
-    *half = dtype == DL_BF16;
-    return *half || dtype == DL_F32 ? DL_OK
-                                    : dl_fail(DL_INTERNAL, "an expression cannot read or write %s",
-                                              dl_dtype_text(dtype));
+static dl_status cannot(const char *what, dl_dtype dtype) {
+    return dl_fail(DL_INTERNAL, "an expression cannot %s %s", what, dl_dtype_text(dtype));
 }
 
 dl_status dl_expr_store(dl_expr_program *program, const dl_dtype *inputs, const dl_dtype *outputs) {
     for (int s = 0; s < program->inputs; s++)
-        DL_TRY(half_of(inputs[program->input[s]], &program->half_in[program->input[s]]));
+        if (inputs[program->input[s]] != DL_F32 && inputs[program->input[s]] != DL_BF16 &&
+            inputs[program->input[s]] != DL_U8)
+            return cannot("read", inputs[program->input[s]]);
     for (int o = 0; o < program->outputs; o++)
-        DL_TRY(half_of(outputs[o], &program->half_out[o]));
+        if (outputs[o] != DL_F32 && outputs[o] != DL_BF16)
+            return cannot("write", outputs[o]);
+    for (int s = 0; s < program->inputs; s++)
+        program->from[program->input[s]] = inputs[program->input[s]];
+    for (int o = 0; o < program->outputs; o++)
+        program->half_out[o] = outputs[o] == DL_BF16;
     return DL_OK;
 }
 

@@ -114,9 +114,15 @@ static void put_step(writer *w, int at, const char *indent) {
 static void put_load(writer *w, int slot, const char *indent) {
     int input = w->p->input[slot];
     dl_expr_access access = w->access[input];
-    bool half = w->p->half_in[input];
+    dl_dtype from = w->p->from[input];
     put(w->t, "%sconst float x%d = %s((const %s *)call.in[%d])[", indent, input,
-        half ? "dl_m_from_bf16(" : "", half ? "uint16_t" : "float", input);
+        from == DL_BF16 ? "dl_m_from_bf16("
+        : from == DL_U8 ? "(float)("
+                        : "",
+        from == DL_BF16 ? "uint16_t"
+        : from == DL_U8 ? "uint8_t"
+                        : "float",
+        input);
     if (w->same[slot])
         put(w->t, "0");
     else
@@ -125,7 +131,7 @@ static void put_load(writer *w, int slot, const char *indent) {
         put(w->t, " / %" PRId64 "u", access.div);
     if (!w->same[slot] && access.mod < (w->count + access.div - 1) / access.div)
         put(w->t, " %% %" PRId64 "u", access.mod);
-    put(w->t, half ? "]);\n" : "];\n");
+    put(w->t, from == DL_F32 ? "];\n" : "]);\n");
 }
 
 /* Names inputs and constants, and finds what is the same for every element: steps of one slot come

@@ -166,9 +166,9 @@ dl_status dl_expr_compile(const dl_expr *const *outputs, int output_count, int i
 void dl_expr_program_free(dl_expr_program *program);
 
 /* Says, before the first run, how the program's inputs and outputs lie in memory: DL_F32 (unless
- * this is called) or DL_BF16. Arithmetic stays float32: bfloat16 is widened as it is read, and
- * rounded to nearest, ties to even, as it is written (NaN: 0x7fc0). The pointers of dl_expr_run to
- * bfloat16 are those of its memory, cast. */
+ * this is called) or DL_BF16; inputs also DL_U8. Arithmetic stays float32: bfloat16 and bytes are
+ * widened as they are read, and bfloat16 is rounded to nearest, ties to even, as it is written
+ * (NaN: 0x7fc0). The pointers of dl_expr_run to them are those of their memory, cast. */
 dl_status dl_expr_store(dl_expr_program *program, const dl_dtype *inputs, const dl_dtype *outputs);
 
 /* Runs elements [first, last) of `count`. in[i], out[j]: as dl_expr_store says; out[j] may be in[i]

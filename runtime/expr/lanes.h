@@ -27,9 +27,10 @@ typedef void (*dl_lane_words)(float *dst, const uint32_t *word, int64_t groups);
 typedef void (*dl_lane_normal)(float *dst, const uint32_t *first, const uint32_t *second,
                                const uint32_t *odd, int64_t groups);
 
-/* bfloat16 to float32 and back, `count` of them. */
+/* bfloat16 to float32 and back, bytes to float32, `count` of them. */
 typedef void (*dl_lane_widen)(float *dst, const uint16_t *src, int64_t count);
 typedef void (*dl_lane_narrow)(uint16_t *dst, const float *src, int64_t count);
+typedef void (*dl_lane_bytes)(float *dst, const uint8_t *src, int64_t count);
 
 typedef struct dl_lanes {
     dl_lane plain[DL_EXPR_KINDS];  /* leaves: NULL */
@@ -39,6 +40,7 @@ typedef struct dl_lanes {
     dl_lane_normal normal;
     dl_lane_widen widen;
     dl_lane_narrow narrow;
+    dl_lane_bytes bytes;
 } dl_lanes;
 
 extern const dl_lanes dl_lanes_portable, dl_lanes_avx2, dl_lanes_avx512;

@@ -37,20 +37,23 @@ static void fill(float *dst, float value, int64_t count) {
         dst[i] = value;
 }
 
-/* An input in memory: float32, or bfloat16 where `half`. */
+/* An input in memory. */
 typedef struct source {
     const void *at;
-    bool half;
+    dl_dtype from; /* DL_F32, DL_BF16 or DL_U8 */
 } source;
 
 static float one_of(source in, int64_t index) {
-    return in.half ? dl_m_from_bf16(((const uint16_t *)in.at)[index])
-                   : ((const float *)in.at)[index];
+    return in.from == DL_F32    ? ((const float *)in.at)[index]
+           : in.from == DL_BF16 ? dl_m_from_bf16(((const uint16_t *)in.at)[index])
+                                : (float)((const uint8_t *)in.at)[index];
 }
 
 static void copy(const runner *r, float *dst, source in, int64_t first, int64_t count) {
-    if (in.half)
+    if (in.from == DL_BF16)
         r->p->lanes->widen(dst, (const uint16_t *)in.at + first, count);
+    else if (in.from == DL_U8)
+        r->p->lanes->bytes(dst, (const uint8_t *)in.at + first, count);
     else
         memcpy(dst, (const float *)in.at + first, (size_t)count * sizeof *dst);
 }
@@ -89,10 +92,10 @@ static void gather(const runner *r, float *dst, source in, dl_expr_access access
 static void load(runner *r, int64_t first, int64_t count, bool tail) {
     const dl_expr_program *p = r->p;
     for (int s = 0; s < p->inputs; s++) {
-        source in = {r->in[p->input[s]], p->half_in[p->input[s]]};
+        source in = {r->in[p->input[s]], p->from[p->input[s]]};
         dl_expr_access access = r->access[p->input[s]];
         const float *wide = in.at; /* only read, and only where it is float32 */
-        if (r->full[s] && !tail && !in.half) {
+        if (r->full[s] && !tail && in.from == DL_F32) {
             r->slot[s] = (float *)(uintptr_t)(wide + first);
             continue;
         }
@@ -101,7 +104,8 @@ static void load(runner *r, int64_t first, int64_t count, bool tail) {
                 fill(home(r, s), one_of(in, 0), r->filled);
             continue;
         }
-        if (access.div == 1 && !tail && !in.half && first % access.mod + count <= access.mod) {
+        if (access.div == 1 && !tail && in.from == DL_F32 &&
+            first % access.mod + count <= access.mod) {
             r->slot[s] = (float *)(uintptr_t)(wide + first % access.mod);
             continue;
         }

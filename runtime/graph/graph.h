@@ -130,9 +130,9 @@ dl_value dl_reshape(dl_graph *graph, dl_value value,
 dl_value dl_sum_leaves(dl_graph *graph, const dl_value *values, int count, const char *name);
 dl_value dl_sum_part(dl_graph *graph, dl_value sum, int index);
 
-/* Elementwise expressions over graph->exprs: expression input i is node input i, float32 or
- * bfloat16; arithmetic is float32. Outputs are bfloat16 where the graph's precision is and all
- * inputs that run over samples are, else float32. Every output has the broadcast shape of the
+/* Elementwise expressions over graph->exprs: expression input i is node input i, float32,
+ * bfloat16 or uint8; arithmetic is float32. Outputs are bfloat16 where the graph's precision is and
+ * all inputs that run over samples are, else float32. Every output has the broadcast shape of the
  * inputs (NumPy's rule; shapes that dl_expr_access cannot say are broadcast by a node of their own
  * first). derivative: NULL, or for one input and one output, dy/dx as an expression of x0 = the
  * output (cheaper than of the input: relu, tanh, sigmoid). */

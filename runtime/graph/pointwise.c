@@ -53,7 +53,7 @@ static dl_status infer_pointwise(const dl_infer *infer) {
     const dl_pointwise_attributes *attributes = infer->attributes;
     dl_type type = DL_SCALAR(DL_F32);
     for (int i = 0; i < infer->inputs; i++) {
-        if (!dl_is_float(infer->input[i]->dtype))
+        if (!dl_is_float(infer->input[i]->dtype) && infer->input[i]->dtype != DL_U8)
             return dl_fail(DL_INTERNAL, "elementwise mathematics takes float32, input %d is %s", i,
                            dl_dtype_text(infer->input[i]->dtype));
         if (!join(&type, infer->input[i])) {

@@ -35,7 +35,8 @@ static dl_status read_batches(loader *l, dl_order order, double *seconds) {
                                .leaves = 1,
                                .rank = 0,
                                .ranks = 1,
-                               .fields = dl_data_field_count(l->data)};
+                               .fields = dl_data_field_count(l->data),
+                               .bytes = true};
     dl_feed *feed;
     DL_TRY(dl_feed_open(&feed, l->data, &options));
     dl_status status = DL_OK;

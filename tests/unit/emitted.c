@@ -220,7 +220,7 @@ static bool compare_once(trial *r, uint32_t round) {
         call.out[o] = r->emitted[o];
     }
     for (int s = 0; s < p->inputs && round % 2 == 1; s++)
-        if (p->half_in[p->input[s]] == p->half_out[s % p->outputs] &&
+        if (p->from[p->input[s]] == (p->half_out[s % p->outputs] ? DL_BF16 : DL_F32) &&
             r->t->access[p->input[s]].div == 1 && r->t->access[p->input[s]].mod >= r->t->count) {
             out[s % p->outputs] = r->in[p->input[s]];
             call.out[s % p->outputs] = r->again[p->input[s]];

@@ -148,6 +148,74 @@ static void test_resume(void) {
     }
 }
 
+static float affine_at(const dl_affine *a, float x, int64_t element) {
+    float by = a->by[element % a->period], offset = a->offset[element % a->period];
+    return a->centred ? (x - offset) * by : x * by + offset;
+}
+
+/* Bytes as stored and the steps that go with them make what the reader makes of them. */
+static void test_bytes(void) {
+    enum { SAMPLES = 50, ELEMENTS = 12, BATCH = 8 };
+    static const struct {
+        const char *steps;
+        int affines; /* -1: not to be had as stored */
+        int64_t period;
+    } cases[] = {{"[]", 0, 0},
+                 {"[{scale: 1/255}]", 1, 1},
+                 {"[{scale: {by: -0.5, offset: 3}}, {scale: 7}]", 2, 1},
+                 {"[{reshape: [4, 3]}, {standardize: {mean: [1, 2, 3], std: [4, 5, 6]}}]", 1, 3},
+                 {"[{reshape: [4, 3]}, {standardize: {columns: [5]}}]", 1, 12},
+                 {"[{scale: 2}, standardize]", 2, 12},
+                 {"[{fill_missing: mean}, {scale: 2}]", -1, 0}};
+    uint8_t file[8 + 8 + SAMPLES * ELEMENTS] = {0, 0, 8, 3, 0, 0, 0, SAMPLES,
+                                                0, 0, 0, 2, 0, 0, 0, 6};
+    for (int i = 0; i < SAMPLES * ELEMENTS; i++)
+        file[16 + i] = (uint8_t)(i * 97 % 251 + i % 5);
+    const char *path = data_job_file("x.idx", file, sizeof file);
+    for (int c = 0; c < DL_COUNT(cases); c++) {
+        data_job d;
+        if (!CHECK_OK(data_job_open(&d, data_job_text("  train: {idx: {x: %s}}\n  prepare: %s\n",
+                                                      path, cases[c].steps))))
+            continue;
+        const dl_data_field *field = dl_data_field_at(d.data, 0);
+        CU_ASSERT_EQUAL(field->bytes, cases[c].affines >= 0);
+        CU_ASSERT_EQUAL(field->affines, cases[c].affines < 0 ? 0 : cases[c].affines);
+        if (cases[c].affines > 0)
+            CU_ASSERT_EQUAL(field->affine[cases[c].affines - 1].period, cases[c].period);
+        for (int order = 0; order < 2; order++) {
+            dl_feed *feed[2] = {NULL, NULL};
+            int wrong = 0;
+            for (int bytes = 0; bytes < 2; bytes++) {
+                dl_feed_options options = {.part = DL_PART_TRAIN,
+                                           .batch = BATCH,
+                                           .order = order ? DL_ORDER_FILE : DL_ORDER_SHUFFLED,
+                                           .leaves = 1,
+                                           .ranks = 1,
+                                           .bytes = bytes};
+                CHECK_OK(dl_feed_open(&feed[bytes], d.data, &options));
+            }
+            for (int step = 0; step < 14; step++) {
+                dl_batch batch[2];
+                for (int bytes = 0; bytes < 2; bytes++)
+                    CHECK_OK(dl_feed_next(feed[bytes], &batch[bytes]));
+                for (int64_t i = 0; i < batch[0].count * ELEMENTS && field->bytes; i++) {
+                    float x = ((const uint8_t *)batch[1].field[0])[i];
+                    for (int k = 0; k < field->affines; k++)
+                        x = affine_at(&field->affine[k], x, i % ELEMENTS);
+                    wrong += memcmp(&x, (const float *)batch[0].field[0] + i, sizeof x) != 0;
+                }
+                dl_feed_release(feed[0]);
+                dl_feed_release(feed[1]);
+            }
+            CU_ASSERT_EQUAL(wrong, 0);
+            dl_feed_close(feed[0]);
+            dl_feed_close(feed[1]);
+        }
+        data_job_close(&d);
+    }
+    data_job_clean();
+}
+
 static void test_no_memory(void) {
     data_job d;
     open_numbers(&d, 10, "true");
@@ -172,5 +240,6 @@ void suite_feed(void) {
     CU_add_test(suite, "each sample once on 1, 3 and 8 ranks", test_each_once);
     CU_add_test(suite, "small batches", test_small_batches);
     CU_add_test(suite, "resume", test_resume);
+    CU_add_test(suite, "bytes as stored", test_bytes);
     CU_add_test(suite, "no memory", test_no_memory);
 }

@@ -423,6 +423,62 @@ static void test_residual(void) {
     }
 }
 
+/* A field of bytes with its steps and the same field as float32 give the same bits. */
+static void test_bytes(void) {
+    enum { SAMPLES = 5, SIZE = 4 * 6 * 3 };
+    static const char *const yaml = "model:\n"
+                                    "  - conv2d: {filters: 4, kernel_size: 3, activation: relu}\n"
+                                    "  - {dense: {units: 2}, name: y}\n";
+    static const float channel[2][3] = {{0.25f, 3, -2}, {100, 7.5f, 0}};
+    static float element[2][SIZE];
+    const float by = 1.0f / 255, shift = 0;
+    dl_affine affine[16] = {{.period = 1, .by = &by, .offset = &shift},
+                            {true, 3, channel[0], channel[1]},
+                            {false, SIZE, element[0], element[1]}};
+    for (int i = 0; i < SIZE; i++) {
+        element[0][i] = 1 + 0.01f * (float)i;
+        element[1][i] = 0.3f * (float)(i % 7) - 1;
+    }
+    for (int i = 3; i < 16; i++) /* more constants than a node has inputs */
+        affine[i] = affine[2];
+    for (int count = 0; count <= 16; count += count < 4 ? 1 : 12) {
+        dl_field field = FLOATS("x", 4, 6, 3);
+        uint8_t bytes[SAMPLES * SIZE];
+        float floats[SAMPLES * SIZE], output[2][SAMPLES * 2 * 4 * 2];
+        for (int i = 0; i < SAMPLES * SIZE; i++) {
+            bytes[i] = (uint8_t)(i * 89 % 256);
+            floats[i] = bytes[i];
+            for (int k = 0; k < count; k++) {
+                float a = affine[k].by[i % SIZE % affine[k].period];
+                float b = affine[k].offset[i % SIZE % affine[k].period];
+                floats[i] = affine[k].centred ? (floats[i] - b) * a : floats[i] * a + b;
+            }
+        }
+        for (int way = 0; way < 2; way++) {
+            model m;
+            field.bytes = way;
+            field.affine = affine;
+            field.affines = count;
+            dl_exec *exec =
+                model_open(&m, yaml, &field, 1) ? model_exec(&m, MODEL_PREDICTION, SAMPLES) : NULL;
+            if (exec) {
+                char name[DL_AFFINE_NAME];
+                for (int k = 0; k < count; k++) {
+                    model_bind(exec, dl_affine_name(name, "x", k, true), affine[k].by);
+                    model_bind(exec, dl_affine_name(name, "x", k, false), affine[k].offset);
+                }
+                model_bind(exec, "x", way ? (const void *)bytes : floats);
+                model_bind_output(exec, "y", output[way]);
+                CU_ASSERT(model_run(exec, SAMPLES, 1));
+            }
+            dl_exec_close(exec);
+            model_close(&m);
+        }
+        CU_ASSERT_EQUAL(memcmp(output[0], output[1], sizeof output[0]), 0);
+        CU_ASSERT(output[0][0] != output[0][2]);
+    }
+}
+
 void suite_models(void) {
     CU_pSuite suite = CU_add_suite("models", NULL, NULL);
     CU_add_test(suite, "parameter counts of drafts", test_parameter_counts);
@@ -436,4 +492,5 @@ void suite_models(void) {
     CU_add_test(suite, "layers in Keras's order", test_keras_order);
     CU_add_test(suite, "borders", test_borders);
     CU_add_test(suite, "residual sums", test_residual);
+    CU_add_test(suite, "fields of bytes", test_bytes);
 }
