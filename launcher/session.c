@@ -84,7 +84,8 @@ static dl_status open_here(dl_session *session, const dl_session_options *option
     DL_TRY(open_data(session, options));
     DL_TRY(dl_network_open(&session->network, session->job, session->fields, session->field_count,
                            dl_ops()));
-    return count_steps(session);
+    DL_TRY(count_steps(session));
+    return session->epochs > 0 ? dl_network_check(session->network) : DL_OK;
 }
 
 dl_status dl_session_open_here(dl_session *session, const dl_node *job, dl_comm *comm,

@@ -233,6 +233,27 @@ done:
     return status;
 }
 
+dl_status dl_expr_fits(const dl_expr *const *outputs, int output_count, int inputs) {
+    dl_expr_program *program;
+    int nodes = 0;
+    for (int o = 0; o < output_count; o++)
+        nodes = outputs[o]->id >= nodes ? outputs[o]->id + 1 : nodes;
+    unsigned char *mark = dl_alloc((size_t)nodes + 1);
+    if (!mark)
+        return dl_fail_memory((size_t)nodes);
+    for (int o = 0; o < output_count; o++)
+        dl_expr_mark(outputs[o], mark);
+    int values = output_count; /* a copy of each, at worst */
+    for (int id = 0; id < nodes; id++)
+        values += mark[id];
+    dl_free(mark);
+    if (values <= DL_PROGRAM_SLOTS) /* a slot for each */
+        return DL_OK;
+    dl_status status = dl_expr_compile(outputs, output_count, inputs, &program);
+    dl_expr_program_free(program);
+    return status;
+}
+
 static dl_status cannot(const char *what, dl_dtype dtype) {
     return dl_fail(DL_INTERNAL, "an expression cannot %s %s", what, dl_dtype_text(dtype));
 }

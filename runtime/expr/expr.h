@@ -164,6 +164,8 @@ enum { DL_EXPR_MAX_INPUTS = 24, DL_EXPR_MAX_OUTPUTS = 24 };
 dl_status dl_expr_compile(const dl_expr *const *outputs, int output_count, int inputs,
                           dl_expr_program **out);
 void dl_expr_program_free(dl_expr_program *program);
+/* DL_OK where dl_expr_compile will not find them too large, else what it will say. */
+dl_status dl_expr_fits(const dl_expr *const *outputs, int output_count, int inputs);
 
 /* Says, before the first run, how the program's inputs and outputs lie in memory: DL_F32 (unless
  * this is called) or DL_BF16; inputs also DL_U8. Arithmetic stays float32: bfloat16 and bytes are

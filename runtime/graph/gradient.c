@@ -117,7 +117,9 @@ static void step_back(tracer *trace, int index) {
         return;
     }
     const char *scope = graph->scope;
+    const dl_node *place = graph->place;
     graph->scope = node.name;
+    graph->place = node.place;
     dl_grad grad = {.graph = graph,
                     .attributes = node.attributes,
                     .inputs = node.inputs,
@@ -128,6 +130,7 @@ static void step_back(tracer *trace, int index) {
                     .dx = dx};
     node.op->grad(&grad);
     graph->scope = scope;
+    graph->place = place;
     for (int i = 0; i < node.inputs && graph->status == DL_OK; i++) {
         if (dx[i] < 0 || !need[i])
             continue;

@@ -229,7 +229,8 @@ dl_value dl_graph_add(dl_graph *graph, const dl_op *op, const void *attributes,
                                                 .input = inputs,
                                                 .output = graph->values,
                                                 .shared = shared || collective,
-                                                .name = name};
+                                                .name = name,
+                                                .place = graph->place};
     bool samples = keeps_samples(graph, &graph->node[graph->nodes]);
     for (int i = 0; i < outputs; i++)
         graph->value[graph->values++] = (dl_value_info){

@@ -44,9 +44,10 @@ typedef struct dl_graph_node {
     const void *attributes; /* op->attribute_bytes, in the graph's arena */
     int inputs, outputs;
     const dl_value *input;
-    dl_value output;  /* first; the others follow */
-    bool shared;      /* runs once a rank */
-    const char *name; /* layer or purpose: messages, profile, stream of random numbers */
+    dl_value output;      /* first; the others follow */
+    bool shared;          /* runs once a rank */
+    const char *name;     /* layer or purpose: messages, profile, stream of random numbers */
+    const dl_node *place; /* graph->place when it was added, or NULL; gradients take it over */
 } dl_graph_node;
 
 typedef struct dl_assignment {

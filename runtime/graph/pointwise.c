@@ -314,6 +314,9 @@ dl_value dl_pointwise_as(dl_graph *graph, dl_dtype dtype, const dl_expr *const *
             return dl_graph_fail(graph, DL_NO_MEMORY, "no memory for an expression");
         attributes.output[i] = outputs[i];
     }
+    dl_status fits = dl_expr_fits(outputs, output_count, input_count);
+    if (fits != DL_OK)
+        return dl_graph_fail(graph, fits, "%s", dl_message());
     dl_type type = DL_SCALAR(DL_F32);
     bool meet = true; /* if not, infer says so */
     for (int i = 0; i < input_count; i++) {

@@ -170,6 +170,8 @@ static bool compose(dl_graph *graph, int index, const int *readers) {
             if (!made->output[o])
                 return false;
         }
+        if (dl_expr_fits(made->output, made->outputs, made->inputs) != DL_OK)
+            continue; /* two programs then */
         memcpy(made->access, access, sizeof *access * (size_t)count);
         memcpy(list, inputs, sizeof *inputs * (size_t)count);
         node->attributes = made;

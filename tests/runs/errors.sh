@@ -74,6 +74,15 @@ job "$digits" "$dense";                                  fails "unknown --set pa
 job "$digits" '- dens: {units: 10}' msee;                fails "all errors at once" 2 "^bad.yaml: 2 errors"
 
 # The network.
+terms() { seq 1 "$1" | sed "s/.*/sin($2 * &)/" | paste -sd+; }
+job "$digits" "- lambda: \"$(terms 1500 x)\"
+  - dense: 10";                                          fails "expression too large" 2 "^bad.yaml:5:13: .*too large for one program"
+go 1 plan bad.yaml;                                      said "plan: expression too large" 2 "^bad.yaml:5:13: .*too large for one program"
+job "$digits" "- dense: 10
+  - lambda: \"$(terms 1000 x)\"";                        fails "derivative too large" 2 "^bad.yaml:6:13: .*too large for one program"
+job "$digits" "$dense" "" "{expr: \"w - g * ($(terms 1500 w))\"}"
+fails "update too large" 2 "^bad.yaml:7:19: .*too large for one program"
+
 job "$digits" '- {dense: 10, inputs: nowhere}';          fails "unknown input" 2 "neither a layer above nor a field"
 job "$digits" '- dense: {units: 5, activation: softmax}'; fails "too few classes" 2 "gives 5 values"
 job "$digits" '- conv2d: {filters: 4, kernel_size: 3}';  fails "shapes do not meet" 2 "^bad.yaml:5:"
