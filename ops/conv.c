@@ -213,18 +213,19 @@ const dl_op dl_op_conv_input_gradient = {.name = "conv_input_gradient",
                                                  .run = dl_conv_run,
                                                  .release = dl_conv_release}};
 
-const dl_op dl_op_conv_weight_gradient = {
-    .name = "conv_weight_gradient",
-    .min_inputs = 2,
-    .max_inputs = 2,
-    .outputs = 1,
-    .attribute_bytes = sizeof(dl_conv_weight_attributes),
-    .infer = infer_weight,
-    .grad = grad_weight,
-    .bf16 = 3,
-    .deterministic = true,
-    .flop = flop_weight,
-    .cpu = {.prepare = dl_conv_weight_prepare, .run = dl_conv_run, .release = dl_conv_release}};
+const dl_op dl_op_conv_weight_gradient = {.name = "conv_weight_gradient",
+                                          .min_inputs = 2,
+                                          .max_inputs = 2,
+                                          .outputs = 1,
+                                          .attribute_bytes = sizeof(dl_conv_weight_attributes),
+                                          .infer = infer_weight,
+                                          .grad = grad_weight,
+                                          .bf16 = 3,
+                                          .deterministic = true,
+                                          .flop = flop_weight,
+                                          .cpu = {.prepare = dl_conv_weight_prepare,
+                                                  .run = dl_conv_weight_run,
+                                                  .release = dl_conv_weight_release}};
 
 /* Equal nodes are found by comparing bytes: gaps zero, what one dimension does not use at its
  * neutral value. */

@@ -86,7 +86,7 @@ dl_status dl_conv_input_prepare(const dl_prepare *what, dl_prepared *out) {
                    what->input[0]->dtype, what->input[0]->dtype, out);
 }
 
-dl_status dl_conv_weight_prepare(const dl_prepare *what, dl_prepared *out) {
+dl_status dl_conv_direct_weight_prepare(const dl_prepare *what, dl_prepared *out) {
     const dl_conv_weight_attributes *attributes = what->attributes;
     return prepare(what, DL_DNNL_BACKWARD_WEIGHTS, &attributes->conv, what->input[0],
                    what->output[0], what->input[0]->dtype, what->input[1]->dtype, out);
