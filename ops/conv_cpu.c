@@ -4,14 +4,15 @@
  * With bfloat16 activations the reordered weights are bfloat16, made from float32 ones; a weight
  * gradient is float32. Workspace: [reordered weights][scratch, of one call at a time]. */
 #include "ops/conv.h"
+#include "ops/repack.h"
 #include "runtime/base/memory.h"
 
 typedef struct state {
     dl_dnnl_direction direction;
     dl_dnnl *conv;
-    dl_dnnl *reorder; /* of the weights to what conv wants, or of their gradient back; NULL: as they
-                         lie */
-    bool packed;      /* the weights come reordered */
+    dl_repack *reorder; /* of the weights to what conv wants, or of their gradient back; NULL: as
+                           they lie */
+    bool packed;        /* the weights come reordered */
     bool bias;
     size_t weights; /* bytes of reordered weights */
 } state;
@@ -56,11 +57,10 @@ static dl_status prepare(const dl_prepare *what, dl_dnnl_direction direction,
     if (!dl_dnnl_lies_as(made->conv, DL_DNNL_W, &canonical)) {
         made->weights = rounded(dl_dnnl_bytes(made->conv, DL_DNNL_W));
         if (direction == DL_DNNL_BACKWARD_WEIGHTS)
-            DL_GOTO(failed,
-                    dl_dnnl_reorder_from(&made->reorder, made->conv, DL_DNNL_W, &canonical));
+            DL_GOTO(failed, dl_repack_from(&made->reorder, made->conv, DL_DNNL_W, &canonical));
         else
-            DL_GOTO(failed, dl_dnnl_reorder_to(&made->reorder, &canonical, made->conv, DL_DNNL_W));
-        size_t reorder_scratch = dl_dnnl_scratch(made->reorder);
+            DL_GOTO(failed, dl_repack_to(&made->reorder, &canonical, made->conv, DL_DNNL_W));
+        size_t reorder_scratch = dl_repack_scratch(made->reorder);
         made->packed = direction != DL_DNNL_BACKWARD_WEIGHTS && what->constant[1];
         if (made->packed)
             out->packed_bytes[1] = made->weights + reorder_scratch;
@@ -95,9 +95,8 @@ dl_status dl_conv_direct_weight_prepare(const dl_prepare *what, dl_prepared *out
 void dl_conv_pack(const void *state_of_weights, int input, const void *from, void *to,
                   dl_team *team) {
     (void)input;
-    (void)team;
     const state *made = state_of_weights;
-    dl_dnnl_pack(made->reorder, from, to, made->weights);
+    dl_repack_pack(made->reorder, from, to, made->weights, team);
 }
 
 dl_status dl_conv_run(const void *state_of_run, const dl_run *run) {
@@ -120,15 +119,15 @@ dl_status dl_conv_run(const void *state_of_run, const dl_run *run) {
     memory[DL_DNNL_W] = reordered;
     if (made->direction == DL_DNNL_BACKWARD_WEIGHTS) {
         DL_TRY(dl_dnnl_run(made->conv, memory, scratch));
-        return dl_dnnl_run(made->reorder, (void *const[]){reordered, canonical}, scratch);
+        return dl_repack_run(made->reorder, reordered, canonical, scratch, run->team);
     }
-    DL_TRY(dl_dnnl_run(made->reorder, (void *const[]){canonical, reordered}, scratch));
+    DL_TRY(dl_repack_run(made->reorder, canonical, reordered, scratch, run->team));
     return dl_dnnl_run(made->conv, memory, scratch);
 }
 
 void dl_conv_release(void *state_to_free) {
     state *made = state_to_free;
-    dl_dnnl_free(made->reorder);
+    dl_repack_free(made->reorder);
     dl_dnnl_free(made->conv);
     dl_free(made);
 }

@@ -132,12 +132,6 @@ dl_status dl_dnnl_run(const dl_dnnl *call, void *const *memory, void *scratch) {
     return status == dnnl_success ? DL_OK : dl_dnnl_failed(status, "run", call->what);
 }
 
-void dl_dnnl_pack(const dl_dnnl *reorder, const void *from, void *to, size_t bytes) {
-    void *const memory[] = {dl_dnnl_input(from), to};
-    if (dl_dnnl_run(reorder, memory, (char *)to + bytes) != DL_OK)
-        memset(to, 0xff, bytes);
-}
-
 void dl_dnnl_free(dl_dnnl *call) {
     if (!call)
         return;

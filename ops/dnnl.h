@@ -71,6 +71,18 @@ dl_status dl_dnnl_reorder_to(dl_dnnl **out, const dl_dnnl_tensor *from, const dl
 dl_status dl_dnnl_reorder_from(dl_dnnl **out, const dl_dnnl *call, int argument,
                                const dl_dnnl_tensor *to);
 
+/* A layout in blocks: index i of an axis adds (i / B) * stride to an element's place, B being the
+ * product of the axis's blocks, and i % B lies inside of a block of block[0] x block[1] x ...,
+ * the last of them contiguous, each a digit of the axis axis[k]. */
+typedef struct dl_dnnl_blocks {
+    int rank, inner;
+    int64_t padded[DL_DNNL_RANK], stride[DL_DNNL_RANK];
+    int64_t block[DL_DNNL_RANK], axis[DL_DNNL_RANK];
+    dl_dtype dtype;
+} dl_dnnl_blocks;
+/* false: the argument lies in a way that this cannot say, or is neither float32 nor bfloat16. */
+bool dl_dnnl_blocks_of(const dl_dnnl *call, int argument, dl_dnnl_blocks *out);
+
 /* Whether an argument lies as `tensor` says; bytes it takes; bytes of scratch of a run (64-byte
  * aligned). */
 bool dl_dnnl_lies_as(const dl_dnnl *call, int argument, const dl_dnnl_tensor *tensor);
@@ -80,10 +92,6 @@ const char *dl_dnnl_kernel(const dl_dnnl *call); /* oneDNN's name of it: "brgcon
 
 /* memory[i] is argument i; entries of absent arguments are not read. */
 dl_status dl_dnnl_run(const dl_dnnl *call, void *const *memory, void *scratch);
-/* For kernel->pack, which cannot fail: as dl_dnnl_run(reorder), with the scratch behind the `bytes`
- * of the copy; should oneDNN fail, the copy is all NaN, so that the run does not go on with old
- * weights. */
-void dl_dnnl_pack(const dl_dnnl *reorder, const void *from, void *to, size_t bytes);
 /* oneDNN takes inputs by pointers that are not const. */
 static inline void *dl_dnnl_input(const void *memory) {
     return (void *)(uintptr_t)memory;

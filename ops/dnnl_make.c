@@ -68,6 +68,71 @@ bool dl_dnnl_lies_as(const dl_dnnl *call, int argument, const dl_dnnl_tensor *te
     return same;
 }
 
+#if DNNL_VERSION_MAJOR >= 3
+static bool ask(layout_ref md, dnnl_query_t what, void *out) {
+    return dnnl_memory_desc_query(md, what, out) == dnnl_success;
+}
+
+static bool copy_dims(layout_ref md, dnnl_query_t what, int count, int64_t *out) {
+    dnnl_dims_t *dims = NULL;
+    if (count > 0 && (!ask(md, what, (void *)&dims) || !dims))
+        return false;
+    for (int i = 0; i < count; i++)
+        out[i] = (*dims)[i];
+    return true;
+}
+
+bool dl_dnnl_blocks_of(const dl_dnnl *call, int argument, dl_dnnl_blocks *out) {
+    layout_ref md = call->layout[argument];
+    dnnl_format_kind_t kind;
+    dnnl_data_type_t type;
+    dnnl_dim_t offset = 0;
+    dnnl_dims_t shift = {0};
+    int32_t rank = 0, inner = 0;
+    memset(out, 0, sizeof *out);
+    if (!ask(md, dnnl_query_format_kind, &kind) || kind != dnnl_blocked ||
+        !ask(md, dnnl_query_data_type, &type) || !ask(md, dnnl_query_ndims_s32, &rank) ||
+        !ask(md, dnnl_query_inner_nblks_s32, &inner) ||
+        !ask(md, dnnl_query_submemory_offset_s64, &offset) || offset != 0 ||
+        !copy_dims(md, dnnl_query_padded_offsets, rank, shift) ||
+        !copy_dims(md, dnnl_query_padded_dims, rank, out->padded) ||
+        !copy_dims(md, dnnl_query_strides, rank, out->stride) ||
+        !copy_dims(md, dnnl_query_inner_blks, inner, out->block) ||
+        !copy_dims(md, dnnl_query_inner_idxs, inner, out->axis))
+        return false;
+    for (int i = 0; i < rank; i++)
+        if (shift[i] != 0)
+            return false;
+    out->rank = rank;
+    out->inner = inner;
+    out->dtype = type == dnnl_bf16 ? DL_BF16 : DL_F32;
+    return type == dnnl_bf16 || type == dnnl_f32;
+}
+#else
+bool dl_dnnl_blocks_of(const dl_dnnl *call, int argument, dl_dnnl_blocks *out) {
+    layout_ref md = call->layout[argument];
+    const dnnl_blocking_desc_t *blocking = &md->format_desc.blocking;
+    memset(out, 0, sizeof *out);
+    if (md->format_kind != dnnl_blocked || md->extra.flags != 0 || md->offset0 != 0 ||
+        (md->data_type != dnnl_bf16 && md->data_type != dnnl_f32))
+        return false;
+    out->rank = md->ndims;
+    out->inner = blocking->inner_nblks;
+    out->dtype = md->data_type == dnnl_bf16 ? DL_BF16 : DL_F32;
+    for (int i = 0; i < md->ndims; i++) {
+        if (md->padded_offsets[i] != 0)
+            return false;
+        out->padded[i] = md->padded_dims[i];
+        out->stride[i] = blocking->strides[i];
+    }
+    for (int k = 0; k < blocking->inner_nblks; k++) {
+        out->block[k] = blocking->inner_blks[k];
+        out->axis[k] = blocking->inner_idxs[k];
+    }
+    return true;
+}
+#endif
+
 /* How a primitive descriptor is made; `hint` is that of the forward call or NULL. */
 typedef dnnl_status_t (*describe_fn)(dnnl_engine_t engine, const void *recipe, const layouts *all,
                                      dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t hint,

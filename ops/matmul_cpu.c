@@ -5,15 +5,16 @@
  * needs. A float32 variable under bfloat16 activations is packed always: that converts it. */
 #include "ops/dnnl.h"
 #include "ops/matmul.h"
+#include "ops/repack.h"
 #include "runtime/base/memory.h"
 
 enum { PACK_FROM = 4 }; /* runs between two updates */
 
 typedef struct state {
     dl_dnnl *product;
-    dl_dnnl *packing; /* of b; NULL: b is read as it lies */
-    size_t packed;    /* bytes of packed b; the scratch of packing follows */
-    bool each_run;    /* b is no variable, but must be converted: in each run, in the workspace */
+    dl_repack *packing; /* of b; NULL: b is read as it lies */
+    size_t packed;      /* bytes of packed b; the scratch of packing follows */
+    bool each_run;      /* b is no variable, but must be converted: in each run, in the workspace */
     bool bias;
 } state;
 
@@ -49,15 +50,15 @@ dl_status dl_matmul_prepare(const dl_prepare *what, dl_prepared *out) {
             dl_dnnl_matmul(&made->product, what->threads, &a, &asked, made->bias ? &bias : NULL, &y,
                            attributes->epilogue == DL_EPILOGUE_RELU));
     if (asked.any && !dl_dnnl_lies_as(made->product, DL_DNNL_B, &b)) {
-        DL_GOTO(failed, dl_dnnl_reorder_to(&made->packing, &b, made->product, DL_DNNL_B));
+        DL_GOTO(failed, dl_repack_to(&made->packing, &b, made->product, DL_DNNL_B));
         made->packed = rounded(dl_dnnl_bytes(made->product, DL_DNNL_B));
         made->each_run = !what->constant[1];
         if (!made->each_run)
-            out->packed_bytes[1] = made->packed + dl_dnnl_scratch(made->packing);
+            out->packed_bytes[1] = made->packed + dl_repack_scratch(made->packing);
     }
     out->workspace = dl_dnnl_scratch(made->product);
     if (made->each_run) {
-        size_t packing = dl_dnnl_scratch(made->packing);
+        size_t packing = dl_repack_scratch(made->packing);
         out->workspace = made->packed + (packing > out->workspace ? packing : out->workspace);
     }
     out->state = made;
@@ -69,9 +70,8 @@ failed:
 
 void dl_matmul_pack(const void *state_of_b, int input, const void *from, void *to, dl_team *team) {
     (void)input;
-    (void)team;
     const state *made = state_of_b;
-    dl_dnnl_pack(made->packing, from, to, made->packed);
+    dl_repack_pack(made->packing, from, to, made->packed, team);
 }
 
 dl_status dl_matmul_run(const void *state_of_run, const dl_run *run) {
@@ -84,15 +84,14 @@ dl_status dl_matmul_run(const void *state_of_run, const dl_run *run) {
     if (!made->each_run)
         return dl_dnnl_run(made->product, memory, run->workspace);
     char *scratch = (char *)run->workspace + made->packed;
-    void *const packing[] = {memory[DL_DNNL_B], run->workspace};
-    DL_TRY(dl_dnnl_run(made->packing, packing, scratch));
+    DL_TRY(dl_repack_run(made->packing, run->in[1], run->workspace, scratch, run->team));
     memory[DL_DNNL_B] = run->workspace;
     return dl_dnnl_run(made->product, memory, scratch);
 }
 
 void dl_matmul_release(void *state_to_free) {
     state *made = state_to_free;
-    dl_dnnl_free(made->packing);
+    dl_repack_free(made->packing);
     dl_dnnl_free(made->product);
     dl_free(made);
 }

@@ -3,6 +3,7 @@
 
 #include "ops/cells.h"
 #include "ops/dnnl.h"
+#include "ops/repack.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/memory.h"
 
@@ -10,7 +11,8 @@ enum { N = DL_PEAK_SIZE, LEAST = 5 /* products */ };
 static const double least_seconds = 0.2;
 
 typedef struct bench { /* of one thread, or of the lone team */
-    dl_dnnl *product, *packing;
+    dl_dnnl *product;
+    dl_repack *packing;
     void *a, *y;
     float *b;
     void *packed, *scratch;
@@ -27,7 +29,7 @@ static void close_bench(bench *made) {
     dl_free(made->y);
     dl_free(made->b);
     dl_free(made->a);
-    dl_dnnl_free(made->packing);
+    dl_repack_free(made->packing);
     dl_dnnl_free(made->product);
 }
 
@@ -37,13 +39,13 @@ static dl_status open_bench(bench *made, dl_dtype dtype, int threads) {
     asked = typed;
     asked.any = true;
     DL_TRY(dl_dnnl_matmul(&made->product, threads, &typed, &asked, NULL, &typed, false));
-    DL_TRY(dl_dnnl_reorder_to(&made->packing, &plain, made->product, DL_DNNL_B));
+    DL_TRY(dl_repack_to(&made->packing, &plain, made->product, DL_DNNL_B));
     size_t bytes = sizeof(float) * N * N, packed = dl_dnnl_bytes(made->product, DL_DNNL_B);
     packed = (packed + 63) / 64 * 64;
     made->a = dl_alloc(bytes);
     made->b = dl_alloc(bytes);
     made->y = dl_alloc(bytes);
-    made->packed = dl_alloc(packed + dl_dnnl_scratch(made->packing));
+    made->packed = dl_alloc(packed + dl_repack_scratch(made->packing));
     made->scratch = dl_alloc(dl_dnnl_scratch(made->product) + 64);
     if (!made->a || !made->b || !made->y || !made->packed || !made->scratch)
         return dl_fail_memory(3 * bytes + packed);
@@ -51,8 +53,7 @@ static dl_status open_bench(bench *made, dl_dtype dtype, int threads) {
         dl_put_cell(made->a, i, dtype == DL_BF16, (float)(i % 13 - 6) / 8);
         made->b[i] = (float)(i % 11 - 5) / 8;
     }
-    dl_dnnl_pack(made->packing, made->b, made->packed, packed);
-    return DL_OK;
+    return dl_repack_run(made->packing, made->b, made->packed, (char *)made->packed + packed, NULL);
 }
 
 static dl_status multiply(void *argument, int task) {
