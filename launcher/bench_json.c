@@ -118,6 +118,7 @@ static void put_setting(json_t *top, const dl_bench *b) {
     put(top, "processor", processor_name());
     put(top, "ranks", json_integer(s->comm->size));
     put(top, "threads", json_integer(s->threads));
+    put(top, "side_by_side", json_boolean(s->side && s->threads > 1));
     put(top, "communicator", json_string(s->comm->table->name));
     put(top, "overlap", json_boolean(report.overlap));
     put(top, "reproducible", json_string(s->any_ranks ? "any_ranks" : "run"));

@@ -144,12 +144,12 @@ dl_status dl_bench_print(const dl_bench *b) {
     dl_bench_row *group = dl_alloc(sizeof *group * (size_t)(b->rows + 1));
     if (!group)
         return dl_fail_memory(sizeof *group * (size_t)b->rows);
-    printf("%s: batch %" PRId64 " on %d rank%s x %d thread%s (%s), %" PRId64
+    printf("%s: batch %" PRId64 " on %d rank%s x %d thread%s%s (%s), %" PRId64
            " parameters, %s, oneDNN %s\n",
            dl_text(s->job, "name"), b->batches.options.batch, ranks, ranks == 1 ? "" : "s",
-           s->threads, s->threads == 1 ? "" : "s", s->comm->table->name,
-           dl_network_parameter_count(s->network, false), dl_text(s->job, "precision"),
-           dl_dnnl_version());
+           s->threads, s->threads == 1 ? "" : "s", s->side && s->threads > 1 ? " side by side" : "",
+           s->comm->table->name, dl_network_parameter_count(s->network, false),
+           dl_text(s->job, "precision"), dl_dnnl_version());
     printf("%d repetition%s of %" PRId64 " steps after %" PRId64 " to warm up\n\n",
            b->options->repeat, b->options->repeat == 1 ? "" : "s", b->steps, b->warmup);
     int places = rate.median < 100 ? 2 : 0;

@@ -17,13 +17,13 @@ static void say_hello(const dl_keeper *k, const dl_train_options *options, bool 
     snprintf(
         text, sizeof text,
         "%s%s%s: %lld sample%s, %lld parameters, %lld epoch%s of %lld step%s on %d rank%s x %d "
-        "thread%s",
+        "thread%s%s",
         dl_text(s->job, "name"), options->label ? " " : "", options->label ? options->label : "",
         (long long)samples, samples == 1 ? "" : "s",
         (long long)dl_network_parameter_count(s->network, false), (long long)s->epochs,
         s->epochs == 1 ? "" : "s", (long long)s->steps_per_epoch,
         s->steps_per_epoch == 1 ? "" : "s", s->comm->size, s->comm->size == 1 ? "" : "s",
-        s->threads, s->threads == 1 ? "" : "s");
+        s->threads, s->threads == 1 ? "" : "s", s->side && s->threads > 1 ? " side by side" : "");
     dl_report_line(k->report, text);
     for (int i = 0; options->first && i < dl_data_note_count(s->data); i++)
         dl_report_line(k->report, dl_data_note(s->data, i));

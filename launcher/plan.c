@@ -9,7 +9,6 @@
 #include "launcher/session.h"
 #include "launcher/verbs.h"
 #include "ops/dnnl.h"
-#include "ops/ops.h"
 
 enum { NAME_WIDTH = 28, NAME_MOST = 60, SHAPE_WIDTH = 26, REST_WIDTH = 24 };
 
@@ -131,15 +130,7 @@ static void print_memory(const dl_session *s, const dl_exec_report *r) {
 static dl_status describe_step(dl_session *s, dl_exec_report *report, bool graph) {
     int64_t samples = dl_data_samples(s->data, DL_PART_TRAIN);
     int64_t batch = s->batch_size < samples ? s->batch_size : samples;
-    dl_exec_options options = {.name = "step",
-                               .ops = dl_ops(),
-                               .variables = dl_network_variables(s->network),
-                               .comm = s->comm,
-                               .team = s->team,
-                               .leaves = s->leaves,
-                               .training = true,
-                               .build = dl_network_step,
-                               .argument = s->network};
+    dl_exec_options options = dl_session_exec_options(s, "step", dl_network_step, true);
     dl_exec *exec;
     DL_TRY(dl_exec_open(&exec, &options));
     dl_status status = dl_exec_prepare(exec, batch);
@@ -182,6 +173,9 @@ static dl_status print_plan(dl_job *job, const dl_options *options, dl_comm *com
             "softmax and losses\n",
             dl_bf16_text(dl_dnnl_bf16()), dl_dnnl_version());
     printf("\nThreads\n  %s\n", dl_cores_text(&cores, text));
+    if (session.threads > 1)
+        printf("  %s\n", session.side ? "side by side: each computes pieces of the batch by itself"
+                                      : "together: they share the work of each kernel");
     for (int i = 0; i < dl_data_note_count(session.data); i++)
         printf("%s\n", dl_data_note(session.data, i));
     for (int i = 0; i < dl_network_warning_count(session.network); i++)

@@ -5,28 +5,73 @@
 
 #include "ops/ops.h"
 
-static dl_status open_team(dl_session *session) {
-    dl_team_form form = session->any_ranks ? DL_TEAM_SIDE : DL_TEAM_LONE;
-    return dl_team_open(&session->team, form, session->threads);
+/* Micro-batches that a rank computes one after another. */
+static int64_t count_micro(const dl_node *job) {
+    return dl_is(job, "accumulate", "auto") ? 1 : dl_int(job, "accumulate");
 }
 
-/* Leaves: a rank each, times micro-batches; under any_ranks the job's shards, whoever runs them. */
-static dl_status count_leaves(dl_session *session) {
-    const dl_node *job = session->job;
-    session->batch_size = dl_int(job, "batch_size");
-    session->any_ranks = dl_is(job, "reproducible", "any_ranks");
-    int64_t pieces = session->any_ranks ? dl_int(job, "shards") : session->comm->size;
-    if (session->any_ranks && session->comm->size > pieces)
+static dl_status check_shards(dl_session *session) {
+    session->batch_size = dl_int(session->job, "batch_size");
+    session->any_ranks = dl_is(session->job, "reproducible", "any_ranks");
+    if (session->any_ranks && session->comm->size > dl_int(session->job, "shards"))
         return dl_fail_at(
-            dl_get(job, "shards"), DL_BAD_JOB,
+            dl_get(session->job, "shards"), DL_BAD_JOB,
             "%d ranks cannot share %lld shards; set shards: %d or more (another number "
             "of shards is another result), or start fewer ranks",
-            session->comm->size, (long long)pieces, session->comm->size);
-    int64_t micro = dl_is(job, "accumulate", "auto") ? 1 : dl_int(job, "accumulate");
-    if (pieces * micro > 1 << 20)
+            session->comm->size, (long long)dl_int(session->job, "shards"), session->comm->size);
+    return DL_OK;
+}
+
+dl_exec_options dl_session_exec_options(const dl_session *session, const char *name,
+                                        dl_build_fn build, bool training) {
+    return (dl_exec_options){.name = name,
+                             .ops = dl_ops(),
+                             .variables = dl_network_variables(session->network),
+                             .comm = session->comm,
+                             .team = session->team,
+                             .leaves = session->leaves,
+                             .any_ranks = session->any_ranks,
+                             .training = training,
+                             .build = build,
+                             .argument = session->network};
+}
+
+/* Whether the threads of a rank shall compute leaves of their own. A kernel that threads share
+ * makes all of them wait for the last one; leaves wait once a step, but each has gradients of all
+ * parameters, which must be summed. Measured with 2 threads, side by side over shared: 0.77 for
+ * mnist-convnet (48 MFLOP a product and thread, 5,700 a leaf and parameter), 0.84 for quickstart,
+ * 1.01 for cifar10-cnn (235, 3,200), 1.03 for vgg16 (8,000, 2,700), 1.04 for mnist-mlp (21, 257).
+ * What decides is the same on all ranks, and for a last batch that is smaller. */
+static dl_status choose_side(dl_session *session, const dl_session_options *options) {
+    static const double most_of_product = 128e6, least_of_parameter = 1000;
+    session->side = session->any_ranks;
+    int64_t samples = dl_data_samples(session->data, DL_PART_TRAIN);
+    int64_t batch = session->batch_size < samples ? session->batch_size : samples;
+    int64_t leaves = session->comm->size * count_micro(session->job) * session->threads;
+    if (session->any_ranks || session->threads == 1 || options->uneven || session->epochs == 0 ||
+        batch < leaves || !dl_is(session->job, "batch_statistics", "global"))
+        return DL_OK;
+    dl_exec_options step = dl_session_exec_options(session, "step", dl_network_step, true);
+    dl_exec_work work;
+    DL_TRY(dl_exec_count(&step, batch / leaves, &work));
+    double parameters = (double)dl_network_parameter_count(session->network, true);
+    session->side = work.flop <= most_of_product * work.products &&
+                    work.flop >= least_of_parameter * parameters;
+    return DL_OK;
+}
+
+/* Leaves: a rank each, or a thread each where threads work side by side, times micro-batches;
+ * under any_ranks the job's shards, whoever runs them. */
+static dl_status count_leaves(dl_session *session) {
+    const dl_node *job = session->job;
+    int64_t pieces = session->any_ranks
+                         ? dl_int(job, "shards")
+                         : (int64_t)session->comm->size * (session->side ? session->threads : 1);
+    int64_t leaves = pieces * count_micro(job);
+    if (leaves > 1 << 20)
         return dl_fail_at(dl_get(job, "accumulate"), DL_BAD_JOB,
-                          "%lld pieces of a batch are too many", (long long)(pieces * micro));
-    session->leaves = (int)(pieces * micro);
+                          "%lld pieces of a batch are too many", (long long)leaves);
+    session->leaves = (int)leaves;
     return DL_OK;
 }
 
@@ -79,13 +124,17 @@ static dl_status count_steps(dl_session *session) {
 }
 
 static dl_status open_here(dl_session *session, const dl_session_options *options) {
-    DL_TRY(count_leaves(session));
-    DL_TRY(open_team(session));
+    DL_TRY(check_shards(session));
     DL_TRY(open_data(session, options));
     DL_TRY(dl_network_open(&session->network, session->job, session->fields, session->field_count,
                            dl_ops()));
     DL_TRY(count_steps(session));
-    return session->epochs > 0 ? dl_network_check(session->network) : DL_OK;
+    if (session->epochs > 0)
+        DL_TRY(dl_network_check(session->network));
+    DL_TRY(choose_side(session, options));
+    DL_TRY(count_leaves(session));
+    return dl_team_open(&session->team, session->side ? DL_TEAM_SIDE : DL_TEAM_LONE,
+                        session->threads);
 }
 
 dl_status dl_session_open_here(dl_session *session, const dl_node *job, dl_comm *comm,
@@ -101,9 +150,22 @@ dl_status dl_session_open_here(dl_session *session, const dl_node *job, dl_comm 
     return status;
 }
 
+static dl_status compare_threads(dl_comm *comm, dl_session_options *options) {
+    int32_t mine = options->threads;
+    int32_t *all = dl_alloc(sizeof *all * (size_t)comm->size);
+    DL_TRY(dl_comm_agree(comm, all ? DL_OK : dl_fail_memory(sizeof *all * (size_t)comm->size)));
+    dl_status status = dl_comm_gather(comm, &mine, sizeof mine, all);
+    for (int i = 0; i < comm->size && status == DL_OK; i++)
+        options->uneven = options->uneven || all[i] != all[0];
+    dl_free(all);
+    return status;
+}
+
 dl_status dl_session_open(dl_session *session, const dl_node *job, dl_comm *comm,
                           const dl_session_options *options) {
-    dl_status here = dl_session_open_here(session, job, comm, options);
+    dl_session_options opening = *options;
+    DL_TRY(compare_threads(comm, &opening));
+    dl_status here = dl_session_open_here(session, job, comm, &opening);
     dl_status status = dl_comm_agree(comm, here);
     if (status == DL_OK)
         status = dl_comm_same(comm, dl_data_hash(session->data), "the data");
@@ -130,16 +192,8 @@ static bool overlaps(const dl_session *session) {
 
 dl_status dl_session_program(dl_session *session, const char *name, dl_build_fn build,
                              bool training, int64_t batch, int64_t last, dl_exec **out) {
-    dl_exec_options options = {.name = name,
-                               .ops = dl_ops(),
-                               .variables = dl_network_variables(session->network),
-                               .comm = session->comm,
-                               .team = session->team,
-                               .leaves = session->leaves,
-                               .training = training,
-                               .overlap = training && overlaps(session),
-                               .build = build,
-                               .argument = session->network};
+    dl_exec_options options = dl_session_exec_options(session, name, build, training);
+    options.overlap = training && overlaps(session);
     dl_exec *exec = NULL;
     dl_status status = dl_exec_open(&exec, &options);
     if (status == DL_OK)

@@ -17,7 +17,8 @@ typedef struct dl_session {
     dl_team *team;
     int threads;
     bool any_ranks;
-    int leaves;         /* of a full batch, over all ranks */
+    bool side;  /* threads compute leaves of their own, side by side (runtime/base/team.h) */
+    int leaves; /* of a full batch, over all ranks */
     int64_t batch_size; /* global */
     uint64_t seed;
     dl_data *data;
@@ -32,6 +33,7 @@ typedef struct dl_session_options {
     int fold;                  /* of the data, 0 without folds */
     uint64_t data_seed_offset; /* added to data.seed: repeats over data */
     int threads;               /* of this rank */
+    bool uneven;               /* other ranks have other numbers of threads */
 } dl_session_options;
 
 /* Collective: on failure all ranks get the same status. `comm` and `job` stay the caller's. */
@@ -44,6 +46,9 @@ void dl_session_close(dl_session *session);
 /* The fields of the data for the network: again when samples from outside the job were opened. */
 void dl_session_list_fields(dl_session *session);
 
+/* For a program over the session's network, whose memory need not be there yet. */
+dl_exec_options dl_session_exec_options(const dl_session *session, const char *name,
+                                        dl_build_fn build, bool training);
 /* Opens a program over the session's network; prepared for batches of `batch` and, if not 0,
  * `last`. */
 dl_status dl_session_program(dl_session *session, const char *name, dl_build_fn build,

@@ -1,8 +1,9 @@
 /* The matrix product on oneDNN. oneDNN copies b into blocks of its own in every run; a variable
  * that is read several times between two updates (shards one after another, evaluation) is packed
  * once instead: the copy costs 105 us for 784 x 512 and saves 60 us a run (oneDNN 2.6, one core
- * with AVX-512). Runs are counted over all ranks, so the bound stands above the two that one rank
- * needs. A float32 variable under bfloat16 activations is packed always: that converts it. */
+ * with AVX-512). Runs may be shared by threads or counted over all ranks, so the bound stands above
+ * the two that pay on one thread. A float32 variable under bfloat16 activations is packed always:
+ * that converts it. */
 #include "ops/dnnl.h"
 #include "ops/matmul.h"
 #include "ops/repack.h"

@@ -125,13 +125,14 @@ static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made) {
     if (!input || !output)
         return dl_fail_memory(sizeof *input * (size_t)node->inputs);
     bool side = dl_team_form_of(exec->options.team) == DL_TEAM_SIDE;
+    int runs = exec->options.any_ranks ? exec->options.leaves : exec->local_leaves;
     dl_prepare what = {.attributes = node->attributes,
                        .inputs = node->inputs,
                        .outputs = node->outputs,
                        .input = input,
                        .output = output,
                        .name = node->name,
-                       .runs = v->graph.assignments ? exec->options.leaves : INT_MAX,
+                       .runs = v->graph.assignments ? runs : INT_MAX,
                        .threads = side ? 1 : dl_team_threads(exec->options.team)};
     for (int i = 0; i < node->inputs; i++) {
         input[i] = &v->graph.value[node->input[i]].type;

@@ -33,13 +33,21 @@ typedef struct dl_exec_options {
     dl_variables *variables; /* laid out; allocated before dl_exec_run */
     dl_comm *comm;
     dl_team *team;
-    int leaves; /* of a full batch, over all ranks */
+    int leaves;     /* of a full batch, over all ranks */
+    bool any_ranks; /* kernels are chosen by what is the same on any number of ranks */
     bool training;
     dl_memory_mode memory;
     bool overlap; /* a thread of its own sums what is complete while leaves still compute */
     dl_build_fn build;
     void *argument;
 } dl_exec_options;
+
+/* The products of matrices in a program for `samples` samples; only what builds it is read. */
+typedef struct dl_exec_work {
+    double flop;
+    int products;
+} dl_exec_work;
+dl_status dl_exec_count(const dl_exec_options *options, int64_t samples, dl_exec_work *work);
 
 dl_status dl_exec_open(dl_exec **out, const dl_exec_options *options); /* options are copied */
 void dl_exec_close(dl_exec *exec);                                     /* NULL is allowed */

@@ -49,9 +49,9 @@ typedef struct dl_prepare {
     const char *name;             /* of the node: stream of random numbers, messages */
     int threads;                  /* the kernel will run with exactly so many */
     bool constant[DL_MAX_PACKED]; /* input i is a variable: may be packed */
-    int runs; /* between two changes of the variables: shards of a batch over all ranks, so that
-                 what is decided by it does not depend on the number of ranks; INT_MAX where the
-                 program changes none */
+    int runs; /* between two changes of the variables: leaves of a batch on this rank, or under
+                 any_ranks over all, so that what is decided by it does not depend on the number of
+                 ranks; INT_MAX where the program changes none */
 } dl_prepare;
 
 typedef struct dl_prepared {

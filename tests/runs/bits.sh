@@ -1,6 +1,6 @@
 #!/bin/sh
 # any_ranks: weights, model file and log have the same bits on 1, 2, 3 and 4 ranks, with 1 and 2 threads each;
-# `run`: the same bits when the same thing is run twice.
+# `run`: the same bits when the same thing is run twice, and after going on; threads side by side are ranks of a thread.
 . "$(dirname "$0")/lib.sh"
 
 cat >bits.yaml <<'Y'
@@ -67,3 +67,23 @@ for ranks in 1 2 3; do
         bad "run: the same bits twice on $ranks ranks" "$(digest first) and $(digest second)"
     fi
 done
+
+# A small network's threads work side by side: two threads of a rank compute what two ranks of a thread do.
+side="bits.yaml --fresh --set batch_size=200"
+# shellcheck disable=SC2086 # words of $side
+train 2 $side --set name=ranks || { cat out; bad "run on 2 ranks x 1 thread" "exit $?"; }
+for name in threads again; do
+    # shellcheck disable=SC2086
+    DLTRAIN_THREADS=2 train 1 $side --set name=$name || { cat out; bad "run on 1 rank x 2 threads" "exit $?"; }
+    want=$(digest ranks)
+    if grep -q "1 rank x 2 threads side by side" out && [ -n "$want" ] && [ "$(digest $name)" = "$want" ] &&
+        cmp runs/ranks/log.csv runs/$name/log.csv; then
+        ok "run: 2 threads side by side are 2 ranks of a thread"
+    else
+        bad "run: 2 threads side by side are 2 ranks of a thread" "'$(digest $name)' is not '$want'"
+    fi
+done
+rm -r "runs/again/checkpoints/$(ls runs/again/checkpoints | grep step- | tail -n 1)" runs/again/status.json
+DLTRAIN_THREADS=2 train 1 bits.yaml --set batch_size=200 --set name=again || { cat out; bad "going on" "exit $?"; }
+grep -q "resumed after" out && [ "$(digest again)" = "$(digest threads)" ] && ok "run: the same bits after going on" ||
+    { cat out; bad "run: going on" "'$(digest again)' is not '$(digest threads)'"; }
