@@ -119,9 +119,9 @@ static void close_mpi(dl_comm *comm) {
     dl_free(c);
 }
 
-static const dl_comm_table table = {"mpi",    dl_mpi_sum_open, dl_mpi_sum_run, dl_mpi_sum_close,
-                                    barrier,  broadcast,       gather,         split,
-                                    close_mpi};
+static const dl_comm_table table = {
+    "mpi",     dl_mpi_sum_open, dl_mpi_sum_run, dl_mpi_sum_close, barrier,
+    broadcast, gather,          split,          close_mpi,        NULL};
 
 /* How many ranks of `mpi` are on this host, and which of them this one is. */
 static dl_status local_place(MPI_Comm mpi, int *local_rank, int *local_size) {

@@ -254,6 +254,23 @@ done:
     return status;
 }
 
+static dl_status share(dl_comm *comm, size_t bytes, void **out) {
+    int fd = -1;
+    DL_TRY(share_among(comm, 0, bytes, &fd));
+    size_t pages = (bytes + PAGE - 1) / PAGE, rank = (size_t)comm->rank, size = (size_t)comm->size;
+    size_t from = pages * rank / size * PAGE, to = pages * (rank + 1) / size * PAGE;
+    dl_status status = dl_share_reserve(fd, from, (to < bytes ? to : bytes) - from);
+    if (status == DL_OK)
+        status = dl_share_map(fd, bytes, out);
+    status = dl_comm_agree(comm, status);
+    dl_share_shut(fd);
+    if (status != DL_OK) {
+        dl_share_unmap(*out, bytes);
+        *out = NULL;
+    }
+    return status;
+}
+
 static void close_shm(dl_comm *comm) {
     shm_comm *s = (shm_comm *)comm;
     dl_meet_leave(&s->meet);
@@ -263,7 +280,7 @@ static void close_shm(dl_comm *comm) {
 }
 
 static const dl_comm_table table = {"shm",     sum_open, sum_run, sum_close, barrier,
-                                    broadcast, gather,   split,   close_shm};
+                                    broadcast, gather,   split,   close_shm, share};
 
 dl_status dl_shm_join(int fd, int rank, int size, dl_comm **out) {
     dl_status status;

@@ -86,8 +86,8 @@ static void close_single(dl_comm *comm) {
     dl_free(comm);
 }
 
-static const dl_comm_table table = {"single",  sum_open, sum_run, sum_close,   barrier,
-                                    broadcast, gather,   split,   close_single};
+static const dl_comm_table table = {"single",  sum_open, sum_run, sum_close,    barrier,
+                                    broadcast, gather,   split,   close_single, NULL};
 
 dl_status dl_single_open(dl_comm **out) {
     *out = NULL;

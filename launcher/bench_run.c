@@ -250,11 +250,8 @@ static dl_status open_bench(dl_bench *b) {
     b->rank = dl_alloc(sizeof *b->rank * ranks);
     dl_status status =
         b->step && b->rate && b->rank ? DL_OK : dl_fail_memory(sizeof *b->rank * ranks);
-    if (status == DL_OK)
-        status = dl_network_allocate(s->network);
-    if (status == DL_OK)
-        status = dl_network_initialize(s->network, s->seed);
     DL_TRY(dl_comm_agree(s->comm, status));
+    DL_TRY(dl_session_allocate(s));
     int64_t batch = s->batch_size < samples ? s->batch_size : samples;
     DL_TRY(dl_session_program(s, "step", dl_network_step, true, batch, samples % batch, &b->exec));
     b->metrics_output = dl_exec_output(b->exec, "metrics");

@@ -26,9 +26,7 @@ static dl_status open_session(dl_finished *finished, const dl_options *options, 
     const dl_node *root = dl_job_root(finished->job);
     dl_session_options opening = {.seed = (uint64_t)dl_int(root, "seed"), .threads = threads};
     DL_TRY(dl_session_open(&finished->session, root, comm, &opening));
-    dl_network *network = finished->session.network;
-    DL_TRY(dl_comm_agree(comm, dl_network_allocate(network)));
-    DL_TRY(dl_comm_agree(comm, dl_network_initialize(network, opening.seed)));
+    DL_TRY(dl_session_allocate(&finished->session));
     return dl_keeper_restore_weights(&finished->session, options->argument[0]);
 }
 

@@ -160,7 +160,7 @@ static dl_status spread(dl_session *session, dl_progress *p) {
     dl_comm *comm = session->comm;
     dl_variables *v = dl_network_variables(session->network);
     for (int s = 0; s < DL_SLAB_COUNT; s++)
-        if (v->length[s] > 0)
+        if (v->length[s] > 0 && !dl_slab_common(v, (dl_slab)s))
             DL_TRY(dl_comm_broadcast(comm, v->slab[s], sizeof(float) * (size_t)v->length[s], 0));
     v->version++;
     if (!p)
@@ -186,6 +186,7 @@ static dl_status restore(dl_session *session, const char *folder, find_fn find, 
     dl_checkpoint *c = NULL;
     dl_status status = DL_OK;
     int32_t there = 0;
+    DL_TRY(dl_comm_barrier(session->comm)); /* nobody reads common weights any more */
     if (session->comm->rank == 0) {
         status = find(folder, &c, warn, NULL);
         there = c != NULL;

@@ -120,6 +120,10 @@ static void print_memory(const dl_session *s, const dl_exec_report *r) {
     }
     printf("  %d collective%s, %.2f MiB summed over the ranks\n", r->collectives,
            r->collectives == 1 ? "" : "s", mib((size_t)r->collective_floats * sizeof(float)));
+    if (r->divided > 0)
+        printf("  each rank updates 1/%d of the weights, which lie in memory that the host's ranks "
+               "share\n",
+               s->comm->size);
     if (r->inner_collectives > 0 && dl_is(s->job, "batch_statistics", "global"))
         printf("  %d of them for batch_statistics: global, which ranks wait for; batch_statistics: "
                "rank needs "
@@ -191,7 +195,8 @@ dl_status dl_verb_plan(const dl_options *options) {
     dl_comm_local_place(&local_rank,
                         &local_size); /* under mpirun: for as many as it started here */
     int ranks = options->ranks ? options->ranks : local_size;
-    dl_comm imagined = {.rank = 0, .size = ranks, .local_rank = 0, .local_size = ranks};
+    bool mpi = dl_is(dl_get(dl_job_root(job), "comm"), "backend", "mpi"); /* shares no memory */
+    dl_comm imagined = {.rank = 0, .size = ranks, .local_rank = 0, .local_size = mpi ? 1 : ranks};
     dl_status status = print_plan(job, options, &imagined);
     dl_job_close(job);
     return status;

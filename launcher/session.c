@@ -128,6 +128,9 @@ static dl_status open_here(dl_session *session, const dl_session_options *option
     DL_TRY(open_data(session, options));
     DL_TRY(dl_network_open(&session->network, session->job, session->fields, session->field_count,
                            dl_ops()));
+    if (dl_comm_shares(session->comm)) /* as variables.h has it; a rank elsewhere updates all */
+        dl_variables_divide(dl_network_variables(session->network), session->comm->rank,
+                            session->comm->size);
     DL_TRY(count_steps(session));
     if (session->epochs > 0)
         DL_TRY(dl_network_check(session->network));
@@ -174,8 +177,22 @@ dl_status dl_session_open(dl_session *session, const dl_node *job, dl_comm *comm
     return status;
 }
 
+dl_status dl_session_allocate(dl_session *session) {
+    dl_variables *variables = dl_network_variables(session->network);
+    if (variables->parts > 1) {
+        session->common_bytes = dl_variables_common_bytes(variables);
+        DL_TRY(dl_comm_share(session->comm, session->common_bytes, &session->common));
+        dl_variables_lend(variables, session->common);
+    }
+    dl_status status = dl_network_allocate(session->network);
+    if (status == DL_OK)
+        status = dl_network_initialize(session->network, session->seed);
+    return dl_comm_agree(session->comm, status);
+}
+
 void dl_session_close(dl_session *session) {
     dl_network_close(session->network);
+    dl_comm_unshare(session->common, session->common_bytes);
     dl_free(session->fields);
     dl_data_close(session->data);
     dl_team_close(session->team);

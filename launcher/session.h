@@ -23,6 +23,8 @@ typedef struct dl_session {
     uint64_t seed;
     dl_data *data;
     dl_network *network;
+    void *common; /* weights and slots that all ranks of the host share, or NULL */
+    size_t common_bytes;
     dl_field *fields;
     int field_count;
     int64_t steps_per_epoch, epochs, steps; /* 0 without training data */
@@ -45,6 +47,9 @@ dl_status dl_session_open_here(dl_session *session, const dl_node *job, dl_comm 
 void dl_session_close(dl_session *session);
 /* The fields of the data for the network: again when samples from outside the job were opened. */
 void dl_session_list_fields(dl_session *session);
+
+/* Collective: memory and first values of all variables. */
+dl_status dl_session_allocate(dl_session *session);
 
 /* For a program over the session's network, whose memory need not be there yet. */
 dl_exec_options dl_session_exec_options(const dl_session *session, const char *name,

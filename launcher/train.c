@@ -50,11 +50,8 @@ static dl_status open_programs(trainer *t) {
 /* Memory, initial weights, and the checkpoint on top of them if there is one. */
 static dl_status begin_or_resume(trainer *t) {
     dl_session *s = t->session;
-    dl_status status = dl_network_allocate(s->network);
-    if (status == DL_OK)
-        status = dl_network_initialize(s->network, s->seed);
-    if (status == DL_OK)
-        status = dl_progress_init(&t->progress, dl_network_sum_count(s->network));
+    DL_TRY(dl_session_allocate(s));
+    dl_status status = dl_progress_init(&t->progress, dl_network_sum_count(s->network));
     DL_TRY(dl_comm_agree(s->comm, status));
     t->progress.learning_rate = dl_network_base_learning_rate(s->network);
     return dl_keeper_open(&t->keeper, s, &t->progress, t->options);

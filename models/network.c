@@ -208,6 +208,8 @@ dl_status dl_network_initialize(dl_network *network, uint64_t seed) {
     for (int i = 0; i < variables->count; i++) {
         const dl_variable *v = variables->list[i];
         float *data = dl_variable_data(variables, v);
+        if (!dl_variables_fills(variables, v))
+            continue;
         if (v == network->class_weight)
             memcpy(data, network->class_weights, sizeof(float) * (size_t)network->classes);
         else

@@ -269,17 +269,12 @@ void dl_update_append(dl_graph *graph, const dl_node *optimizer, const dl_node *
 
 void dl_update_begin(dl_variables *variables, const dl_node *optimizer) {
     dl_update_form made = dl_optimizer_form(optimizer), *form = &made;
-    for (int slot = 0; slot < dl_update_slots(form); slot++)
-        memset(variables->slab[DL_SLAB_SLOT0 + slot], 0,
-               sizeof(float) * (size_t)variables->length[DL_SLAB_PARAMETER]);
     for (int i = 0; i < dl_update_states(form); i++)
         variables->slab[DL_SLAB_SCALAR][i] = 1.0f;
-    if (!form->initial)
-        return;
-    float initial = (float)dl_number(optimizer, form->initial);
+    float initial = form->initial ? (float)dl_number(optimizer, form->initial) : 0.0f;
     for (int i = 0; i < variables->count; i++) {
         const dl_variable *v = variables->list[i];
-        if (v->slab != DL_SLAB_PARAMETER)
+        if (v->slab != DL_SLAB_PARAMETER || !dl_variables_fills(variables, v))
             continue;
         int64_t size = dl_type_count(&v->type);
         for (int slot = 0; slot < dl_update_slots(form); slot++)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "runtime/base/memory.h"
 
@@ -97,6 +98,21 @@ dl_status dl_comm_split(dl_comm *comm, int color, int key, dl_comm **out) {
     DL_TRY(comm->table->split(comm, color, key, out));
     (*out)->timeout = comm->timeout;
     return DL_OK;
+}
+
+bool dl_comm_shares(const dl_comm *comm) {
+    return comm->size > 1 && comm->local_size == comm->size && (!comm->table || comm->table->share);
+}
+
+dl_status dl_comm_share(dl_comm *comm, size_t bytes, void **out) {
+    *out = NULL;
+    DL_TRY(dl_comm_same(comm, bytes, "the size of shared memory"));
+    return comm->table->share(comm, bytes, out);
+}
+
+void dl_comm_unshare(void *memory, size_t bytes) {
+    if (memory)
+        munmap(memory, bytes);
 }
 
 void dl_comm_close(dl_comm *comm) {

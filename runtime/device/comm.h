@@ -31,6 +31,7 @@ typedef struct dl_comm_table {
     dl_status (*gather)(dl_comm *comm, const void *mine, size_t count, void *all);
     dl_status (*split)(dl_comm *comm, int color, int key, dl_comm **out);
     void (*close)(dl_comm *comm);
+    dl_status (*share)(dl_comm *comm, size_t bytes, void **out); /* NULL: shares no memory */
 } dl_comm_table;
 
 struct dl_comm {
@@ -77,6 +78,13 @@ dl_status dl_comm_broadcast(dl_comm *comm, void *bytes, size_t count, int root);
 dl_status dl_comm_gather(dl_comm *comm, const void *mine, size_t count, void *all);
 dl_status dl_comm_split(dl_comm *comm, int color, int key, dl_comm **out);
 void dl_comm_close(dl_comm *comm);
+
+/* Memory of `bytes` zeroes that all ranks read and write, from page to page taken from the host by
+ * the rank whose part it is; a barrier tells what others wrote. Only where dl_comm_shares: more
+ * than one rank, all on one host (the plan's imagined ranks have no table yet). */
+bool dl_comm_shares(const dl_comm *comm);
+dl_status dl_comm_share(dl_comm *comm, size_t bytes, void **out);
+void dl_comm_unshare(void *memory, size_t bytes); /* local, not collective; NULL is allowed */
 
 /* All ranks come with their own status and leave with the same one: that of the lowest rank that
  * failed, with its message ("rank N: " before it when size > 1 and N > 0). Call it after whatever

@@ -181,6 +181,7 @@ dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out) {
     if (first)
         DL_GOTO(failed, learn_inputs(exec, v));
     DL_GOTO(failed, dl_variant_place(exec, v));
+    dl_variant_divide(exec, v);
     for (int i = 0; i < v->count; i++)
         if (first || !v->units[i].node->shared)
             DL_GOTO(failed, prepare_unit(exec, v, &v->units[i]));

@@ -93,6 +93,7 @@ typedef struct dl_exec_report {
     int64_t collective_floats; /* summed in a step */
     int inner_collectives;     /* those that work of the shards waits for */
     bool overlap;              /* the others are summed while leaves still compute */
+    int64_t divided;           /* floats that ranks of a host update in parts, each its own */
 } dl_exec_report;
 void dl_exec_describe(const dl_exec *exec, dl_exec_report *report);
 void dl_exec_print(const dl_exec *exec, FILE *file); /* its nodes, a line each */

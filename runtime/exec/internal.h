@@ -32,7 +32,9 @@ typedef struct unit { /* one node, ready */
     bool ready; /* prepared */
     place *in, *out;
     int phase, position;
-    int sum;   /* collective: index in exec->sum */
+    bool divided; /* every rank of the host runs its part */
+    bool meets;   /* ranks of the host wait for each other before it */
+    int sum;      /* collective: index in exec->sum */
     int after; /* collective: the last unit of its phase that writes or reads what it sums, or -1 */
     dying *dead;
     int dead_count;
@@ -63,6 +65,7 @@ typedef struct variant {
 typedef struct copy { /* assignment that could not write in place */
     place from, to;
     size_t bytes;
+    bool common; /* into memory of several ranks */
 } copy;
 
 typedef struct leaf { /* a piece of the current batch on this rank */
@@ -147,6 +150,8 @@ dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out);
 void dl_variant_free(variant *v);
 /* memory.c: places, moves, copies, poison lists of a variant whose units are ordered */
 dl_status dl_variant_place(dl_exec *exec, variant *v);
+/* divide.c: which units run in parts, where ranks meet; of a variant that is placed */
+void dl_variant_divide(dl_exec *exec, variant *v);
 
 /* carrier.c: collectives beside the leaves. begin: units [first, end) are the collectives of the
  * phase; ready: a local leaf hands one over; finish: all are summed. */

@@ -106,17 +106,38 @@ static bool writes_in_place(const placer *p, const dl_assignment *assignment) {
     return true;
 }
 
+static bool is_common(const placer *p, const dl_assignment *assignment) {
+    return dl_slab_common(p->exec->options.variables, p->graph->value[assignment->variable].slab);
+}
+
+/* A node that writes into common memory runs in parts, each rank one, so nothing else may be wanted
+ * of it: are all its outputs in place, and there? */
+static bool is_whole(const placer *p, const bool *in_place, dl_value value) {
+    const dl_graph_node *producer = p->v->units[p->made[value]].node;
+    int there = 0;
+    for (int i = 0; i < p->graph->assignments; i++) {
+        const dl_assignment *assignment = &p->graph->assignment[i];
+        there += in_place[i] && is_common(p, assignment) && assignment->value >= producer->output &&
+                 assignment->value < producer->output + producer->outputs;
+    }
+    return there == producer->outputs;
+}
+
 static dl_status place_assignments(placer *p, bool first) {
     const dl_graph *graph = p->graph;
     copy *copies = DL_NEW_N(&p->v->memory, copy, graph->assignments + 1);
-    if (!copies)
+    bool *in_place = DL_NEW_N(&p->v->memory, bool, graph->assignments + 1);
+    if (!copies || !in_place)
         return dl_fail_memory(sizeof *copies);
     int count = 0;
+    for (int i = 0; i < graph->assignments; i++)
+        in_place[i] = writes_in_place(p, &graph->assignment[i]);
     for (int i = 0; i < graph->assignments; i++) {
         const dl_assignment *assignment = &graph->assignment[i];
         const dl_value_info *variable = &graph->value[assignment->variable];
         place to = {BASE_SLAB + (int)variable->slab, (size_t)variable->offset * sizeof(float)};
-        if (writes_in_place(p, assignment)) {
+        bool common = is_common(p, assignment);
+        if (in_place[i] && (!common || is_whole(p, in_place, assignment->value))) {
             p->v->where[assignment->value] = to;
             continue;
         }
@@ -126,7 +147,8 @@ static dl_status place_assignments(placer *p, bool first) {
         p->last[root] = END;
         copies[count++] = (copy){.from = {(int)assignment->value, 0}, /* value: placed below */
                                  .to = to,
-                                 .bytes = dl_type_bytes(&variable->type)};
+                                 .bytes = dl_type_bytes(&variable->type),
+                                 .common = common};
     }
     if (first) {
         p->exec->copies = copies;

@@ -25,6 +25,10 @@ static dl_status run_unit(dl_exec *exec, const variant *v, int index, leaf *cont
                   .workspace = context->workspace,
                   .team = team,
                   .random = &context->random};
+    if (made->divided) {
+        run.part = exec->options.variables->part;
+        run.parts = exec->options.variables->parts;
+    }
     bool timed = exec->profile && exec->profile->nodes;
     double start = timed ? dl_seconds() : 0;
     dl_status status = node->op->cpu.run(made->prepared.state, &run);
@@ -118,13 +122,46 @@ static dl_status run_leaf(void *argument, int task) {
     return DL_OK;
 }
 
-static dl_status run_shared(dl_exec *exec, int phase) {
+/* Ranks that share memory wait for each other. */
+static dl_status meet(dl_exec *exec, dl_run_part until) {
+    lap(exec, until);
+    DL_TRY(dl_comm_barrier(exec->options.comm));
+    lap(exec, DL_RUN_WAITING);
+    return DL_OK;
+}
+
+static dl_status run_shared(dl_exec *exec, int phase, dl_run_part part) {
     const variant *v = exec->variant[0];
     int first, last;
+    bool apart = false; /* ranks have written what others have not seen */
     units_of(v, phase, CLASS_SHARED, &first, &last);
-    for (int u = first; u < last; u++)
+    for (int u = first; u < last; u++) {
+        if (v->units[u].meets)
+            DL_TRY(meet(exec, part));
         DL_TRY(run_unit(exec, v, u, &exec->shared_leaf, exec->options.team));
-    return DL_OK;
+        apart = apart || v->units[u].divided;
+    }
+    return apart ? meet(exec, part) : DL_OK;
+}
+
+/* Assignments that could not be made in place; of common memory each rank writes its part. */
+static dl_status copy_assigned(dl_exec *exec) {
+    bool apart = false;
+    for (int i = 0; i < exec->copy_count; i++)
+        apart = apart || exec->copies[i].common;
+    if (apart) /* nobody reads the old values any more */
+        DL_TRY(meet(exec, DL_RUN_UPDATE));
+    for (int i = 0; i < exec->copy_count; i++) {
+        const copy *c = &exec->copies[i];
+        const dl_variables *v = exec->options.variables;
+        int64_t from = 0, to = (int64_t)(c->bytes / sizeof(float));
+        if (c->common)
+            dl_part_range(to, v->part, v->parts, &from, &to);
+        memcpy((float *)at(&exec->shared_leaf, c->to) + from,
+               (const float *)at(&exec->shared_leaf, c->from) + from,
+               (size_t)(to - from) * sizeof(float));
+    }
+    return apart ? meet(exec, DL_RUN_UPDATE) : DL_OK;
 }
 
 static dl_status run_collectives(dl_exec *exec, int phase, int leaves) {
@@ -298,8 +335,9 @@ dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random) {
     lap(exec, DL_RUN_UPDATE);
     for (int phase = 0; phase < exec->phases; phase++) {
         bool shards = phase <= exec->last_shard_phase;
-        DL_TRY(run_shared(exec, phase));
-        lap(exec, shards ? DL_RUN_COMPUTE : DL_RUN_UPDATE);
+        dl_run_part part = shards ? DL_RUN_COMPUTE : DL_RUN_UPDATE;
+        DL_TRY(run_shared(exec, phase, part));
+        lap(exec, part);
         exec->current_phase = phase;
         if (exec->carrier)
             begin_carrying(exec, phase, leaves);
@@ -315,9 +353,7 @@ dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random) {
          l++) /* a program without a collective after the failure */
         if (exec->leaves[l].status != DL_OK)
             return dl_fail(exec->leaves[l].status, "%s", exec->leaves[l].message);
-    for (int i = 0; i < exec->copy_count; i++)
-        memcpy(at(&exec->shared_leaf, exec->copies[i].to),
-               at(&exec->shared_leaf, exec->copies[i].from), exec->copies[i].bytes);
+    DL_TRY(copy_assigned(exec));
     if (exec->variant[0]->graph.assignments)
         exec->options.variables->version++;
     lap(exec, DL_RUN_UPDATE);

@@ -68,7 +68,20 @@ typedef struct dl_run {
     void *workspace;
     dl_team *team;           /* NULL: this thread alone */
     const dl_random *random; /* seed, step, position of sample 0 of this shard */
+    int part, parts; /* parts > 0, elementwise rows alone: only the elements of dl_part_range */
 } dl_run;
+
+/* What part `part` of `parts` is of `count` elements: whole pages of float32, which are no other
+ * processor's, but for the last. */
+static inline void dl_part_range(int64_t count, int part, int parts, int64_t *first,
+                                 int64_t *last) {
+    enum { ALIGN = 1024 };
+    int64_t blocks = (count + ALIGN - 1) / ALIGN;
+    *first = blocks * part / parts * ALIGN;
+    *last = blocks * (part + 1) / parts * ALIGN;
+    if (*last > count)
+        *last = count;
+}
 
 typedef struct dl_kernel {
     dl_status (*prepare)(const dl_prepare *what,

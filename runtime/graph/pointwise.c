@@ -214,6 +214,7 @@ static void release_pointwise(void *state) {
 typedef struct pointwise_call {
     const pointwise_state *state;
     const dl_run *run;
+    int64_t from; /* where what is to run begins */
 } pointwise_call;
 
 static void run_range(void *argument, int64_t first, int64_t last) {
@@ -225,14 +226,17 @@ static void run_range(void *argument, int64_t first, int64_t last) {
         in[i] = call->run->in[i];
     for (int i = 0; i < state->outputs; i++)
         out[i] = call->run->out[i];
-    dl_expr_run(state->program, in, state->access, out, state->count, first, last,
-                call->run->random, state->sample_elements);
+    dl_expr_run(state->program, in, state->access, out, state->count, call->from + first,
+                call->from + last, call->run->random, state->sample_elements);
 }
 
 static dl_status run_pointwise(const void *state, const dl_run *run) {
-    pointwise_call call = {state, run};
     enum { GRAIN = 16384 }; /* elements: below this a second thread costs more than it brings */
-    dl_team_range(run->team, call.state->count, GRAIN, run_range, &call);
+    pointwise_call call = {state, run, 0};
+    int64_t end = call.state->count;
+    if (run->parts > 0)
+        dl_part_range(end, run->part, run->parts, &call.from, &end);
+    dl_team_range(run->team, end - call.from, GRAIN, run_range, &call);
     return DL_OK;
 }
 

@@ -9,7 +9,8 @@ void dl_variables_init(dl_variables *variables) {
 
 void dl_variables_fini(dl_variables *variables) {
     for (int i = 0; i < DL_SLAB_COUNT; i++)
-        dl_free(variables->slab[i]);
+        if (!dl_slab_common(variables, (dl_slab)i))
+            dl_free(variables->slab[i]);
     dl_free(variables->list);
     dl_arena_free(&variables->arena);
     memset(variables, 0, sizeof *variables);
@@ -90,12 +91,46 @@ void dl_variables_layout(dl_variables *variables, int slots, int scalars) {
 dl_status dl_variables_allocate(dl_variables *variables) {
     for (int i = 0; i < DL_SLAB_COUNT; i++) {
         size_t bytes = (size_t)variables->length[i] * sizeof(float);
+        if (dl_slab_common(variables, (dl_slab)i))
+            continue;
         variables->slab[i] = dl_alloc(bytes);
         if (!variables->slab[i])
             return dl_fail_memory(bytes);
     }
     variables->version = 1;
     return DL_OK;
+}
+
+void dl_variables_divide(dl_variables *variables, int part, int parts) {
+    variables->part = part;
+    variables->parts = parts;
+}
+
+static size_t paged(int64_t floats) {
+    enum { PAGE = 4096 };
+    return ((size_t)floats * sizeof(float) + PAGE - 1) / PAGE * PAGE;
+}
+
+size_t dl_variables_common_bytes(const dl_variables *variables) {
+    size_t bytes = 0;
+    for (int i = 0; i < DL_SLAB_COUNT; i++)
+        if (dl_slab_common(variables, (dl_slab)i))
+            bytes += paged(variables->length[i]);
+    return bytes;
+}
+
+void dl_variables_lend(dl_variables *variables, void *memory) {
+    char *next = memory;
+    for (int i = 0; i < DL_SLAB_COUNT; i++)
+        if (dl_slab_common(variables, (dl_slab)i)) {
+            variables->slab[i] = (float *)next;
+            next += paged(variables->length[i]);
+        }
+}
+
+bool dl_variables_fills(const dl_variables *variables, const dl_variable *variable) {
+    return !dl_slab_common(variables, variable->slab) ||
+           variable->order % variables->parts == variables->part;
 }
 
 float *dl_variable_data(const dl_variables *variables, const dl_variable *variable) {

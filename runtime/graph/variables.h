@@ -50,6 +50,8 @@ typedef struct dl_variables {
     int64_t length[DL_SLAB_COUNT]; /* floats */
     float *slab[DL_SLAB_COUNT];    /* NULL until allocated */
     bool laid_out;
+    int part, parts;  /* parts > 1: common slabs are memory of so many ranks, of which this rank is
+                         `part`, fills and updates that part of them alone */
     uint64_t version; /* grows with every change of values: packed copies compare it */
 } dl_variables;
 
@@ -65,6 +67,20 @@ const dl_variable *dl_variables_find(const dl_variables *variables, const char *
  * lengths of all slabs, with `slots` optimizer slots and `scalars` loose scalars. */
 void dl_variables_layout(dl_variables *variables, int slots, int scalars);
 dl_status dl_variables_allocate(dl_variables *variables); /* the slabs, zeroed */
+
+/* Trained weights and the optimizer's slots, which a step changes element by element, may lie in
+ * memory that several ranks share. dl_variables_divide: before programs are compiled; then, before
+ * dl_variables_allocate, dl_variables_lend: zeroed memory for the common slabs, which stays the
+ * caller's. */
+static inline bool dl_slab_common(const dl_variables *variables, dl_slab slab) {
+    return variables->parts > 1 && slab != DL_SLAB_STATE && slab != DL_SLAB_SCALAR;
+}
+void dl_variables_divide(dl_variables *variables, int part, int parts);
+size_t dl_variables_common_bytes(const dl_variables *variables);
+void dl_variables_lend(dl_variables *variables, void *memory);
+
+/* Whether this rank gives the variable, and its slots, their first values. */
+bool dl_variables_fills(const dl_variables *variables, const dl_variable *variable);
 float *dl_variable_data(const dl_variables *variables, const dl_variable *variable);
 
 #endif

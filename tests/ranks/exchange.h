@@ -205,10 +205,34 @@ static void ex_split(dl_comm *comm, dl_team *team, int depth) {
     EX(comm, dl_comm_barrier(comm) == DL_OK, "barrier after a part");
 }
 
+/* Shared memory begins as zeroes, and after a barrier each rank reads what all wrote. */
+static void ex_share(dl_comm *comm) {
+    static const size_t counts[] = {1, 5000, 3000001};
+    for (size_t c = 0; c < sizeof counts / sizeof counts[0] && dl_comm_shares(comm); c++) {
+        void *memory = NULL;
+        size_t wrong = 0, size = (size_t)comm->size, rank = (size_t)comm->rank;
+        dl_status status = dl_comm_share(comm, counts[c], &memory);
+        EX(comm, status == DL_OK, "%zu shared bytes", counts[c]);
+        if (status != DL_OK)
+            return;
+        unsigned char *byte = memory;
+        for (size_t i = rank; i < counts[c]; i += size) {
+            wrong += byte[i] != 0;
+            byte[i] = (unsigned char)(i % 251 + 1);
+        }
+        EX(comm, dl_comm_barrier(comm) == DL_OK, "a barrier");
+        for (size_t i = 0; i < counts[c]; i++)
+            wrong += byte[i] != (unsigned char)(i % 251 + 1);
+        EX(comm, wrong == 0, "%zu of %zu shared bytes", wrong, counts[c]);
+        dl_comm_unshare(memory, counts[c]);
+    }
+}
+
 static void ex_all(dl_comm *comm, dl_team *team, int depth) {
     ex_sums(comm, team);
     ex_gather(comm);
     ex_broadcast(comm);
+    ex_share(comm);
     ex_agree(comm);
     if (depth > 0)
         ex_split(comm, team, depth);
