@@ -54,44 +54,6 @@ static const float *widened(const void *x, const piece *p, int64_t columns, floa
     return wide;
 }
 
-/* to = from, or += from behind the first row. */
-static void join(const piece *p, const float *from, float *to) {
-    for (int64_t c = 0; c < p->columns; c++)
-        to[p->first + c] = p->row == 0 ? from[c] : to[p->first + c] + from[c];
-}
-
-void dl_cells_column_sum(const void *x, bool half, int64_t rows, int64_t columns,
-                         const float *center, dl_term term, float *sum) {
-    float wide[PIECE], part[PIECE];
-    if (!half) {
-        dl_column_sum(x, rows, columns, center, term, sum);
-        return;
-    }
-    for (piece p = {0, 0, 0, 0}; next_piece(&p, rows, columns);) {
-        dl_column_sum(widened(x, &p, columns, wide), p.rows, p.columns,
-                      center ? center + p.first : NULL, term, part);
-        join(&p, part, sum);
-    }
-}
-
-void dl_cells_column_product(const void *dy, const void *x, bool half, int64_t rows,
-                             int64_t columns, const float *center, const dl_gate *gate, float *sum,
-                             float *product) {
-    float wide[2][PIECE], part[2][PIECE];
-    if (!half) {
-        dl_column_product(dy, x, rows, columns, center, gate, sum, product);
-        return;
-    }
-    for (piece p = {0, 0, 0, 0}; next_piece(&p, rows, columns);) {
-        dl_gate here = {gate ? gate->scale + p.first : NULL, gate ? gate->shift + p.first : NULL};
-        dl_column_product(widened(dy, &p, columns, wide[0]), widened(x, &p, columns, wide[1]),
-                          p.rows, p.columns, center + p.first, gate ? &here : NULL, part[0],
-                          part[1]);
-        join(&p, part[0], sum);
-        join(&p, part[1], product);
-    }
-}
-
 void dl_cells_column_max(const void *x, bool half, int64_t rows, int64_t columns, float *most) {
     float wide[PIECE], part[PIECE];
     if (!half) {

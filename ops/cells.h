@@ -1,6 +1,5 @@
 /* Numbers in memory, float32 or bfloat16 (`half`), for kernels that take either. Where `half` is a
- * constant after inlining, a loop has no branch in it. Sums over bfloat16 widen a piece at a time
- * and add it in float32, in an order that the sizes alone decide. */
+ * constant after inlining, a loop has no branch in it. */
 #ifndef DL_OPS_CELLS_H
 #define DL_OPS_CELLS_H
 
@@ -28,14 +27,9 @@ DL_INLINE const void *dl_cell_at(const void *x, int64_t i, bool half) {
     return (const char *)x + i * (half ? 2 : 4);
 }
 
-/* The functions of sums.h for either type. */
+/* Functions of sums.h for either type: bfloat16 is widened a piece at a time. */
 float dl_cells_sum(const void *x, bool half, int64_t count, dl_term term);
 float dl_cells_max(const void *x, bool half, int64_t count);
-void dl_cells_column_sum(const void *x, bool half, int64_t rows, int64_t columns,
-                         const float *center, dl_term term, float *sum);
-void dl_cells_column_product(const void *dy, const void *x, bool half, int64_t rows,
-                             int64_t columns, const float *center, const dl_gate *gate, float *sum,
-                             float *product);
 void dl_cells_column_max(const void *x, bool half, int64_t rows, int64_t columns, float *most);
 
 #endif

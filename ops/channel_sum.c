@@ -2,6 +2,7 @@
  * or of its squares around a centre. norm.c reads them. */
 #include "ops/cells.h"
 #include "ops/norm.h"
+#include "runtime/base/clones.h"
 #include "runtime/base/memory.h"
 
 void dl_channels_of(const dl_type *x, dl_channels *out) {
@@ -13,12 +14,18 @@ void dl_channels_of(const dl_type *x, dl_channels *out) {
     out->half = x->dtype == DL_BF16;
 }
 
-void dl_join_columns(const float *partial, int64_t blocks, int64_t columns, float *sum) {
-    for (int64_t c = 0; c < columns; c++) {
-        double total = 0;
+DL_CLONES void dl_join_columns(const float *partial, int64_t blocks, int64_t columns, float *sum) {
+    enum { TOGETHER = 256 };
+    double total[TOGETHER];
+    for (int64_t first = 0; first < columns; first += TOGETHER) {
+        int64_t count = columns - first < TOGETHER ? columns - first : TOGETHER;
+        for (int64_t c = 0; c < count; c++)
+            total[c] = 0;
         for (int64_t b = 0; b < blocks; b++)
-            total += (double)partial[b * columns + c];
-        sum[c] = (float)total;
+            for (int64_t c = 0; c < count; c++)
+                total[c] += (double)partial[b * columns + first + c];
+        for (int64_t c = 0; c < count; c++)
+            sum[first + c] = (float)total[c];
     }
 }
 
@@ -80,7 +87,7 @@ static void channel_sum_blocks(void *argument, int64_t first, int64_t last) {
     int64_t c = call->state->channels;
     bool centred = call->run->in[1] != NULL;
     for (int64_t b = first; b < last; b++)
-        dl_cells_column_sum(
+        dl_column_sum(
             dl_cell_at(call->run->in[0], b * call->state->block_rows * c, call->state->half),
             call->state->half, dl_block_rows(call->state, b), c, centred ? call->run->in[1] : NULL,
             DL_TERM_PLAIN, call->partial + b * c);

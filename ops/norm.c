@@ -276,9 +276,9 @@ static void sum_blocks(void *argument, int64_t first, int64_t last) {
         float *partial = call->partial + b * 2 * c;
         int64_t from = b * call->state->channels.block_rows * c;
         bool half = call->state->channels.half;
-        dl_cells_column_product(dl_cell_at(call->dy, from, half), dl_cell_at(call->x, from, half),
-                                half, dl_block_rows(&call->state->channels, b), c, call->mean,
-                                call->gate, partial, partial + c);
+        dl_column_product(dl_cell_at(call->dy, from, half), dl_cell_at(call->x, from, half), half,
+                          dl_block_rows(&call->state->channels, b), c, call->mean, call->gate,
+                          partial, partial + c);
     }
 }
 

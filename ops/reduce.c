@@ -159,7 +159,7 @@ static void reduce_blocks(void *argument, int64_t first, int64_t last) {
         else if (call->most)
             dl_cells_column_max(x, call->half, rows, run->inner, partial);
         else
-            dl_cells_column_sum(x, call->half, rows, run->inner, NULL, call->term, partial);
+            dl_column_sum(x, call->half, rows, run->inner, NULL, call->term, partial);
     }
 }
 

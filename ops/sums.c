@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "ops/cells.h"
 #include "runtime/base/clones.h"
 
 #define LANES(name, value)                                                   \
@@ -83,20 +84,39 @@ static void join_slots(float *slot, int64_t fold, int64_t columns, float *sum) {
     memcpy(sum, slot, sizeof *sum * (size_t)columns);
 }
 
-#define COLUMNS(name, value)                                                           \
-    DL_CLONES static void name(const float *restrict x, int64_t rows, int64_t columns, \
-                               const float *restrict center, float *restrict sum) {    \
-        (void)center;                                                                  \
-        for (int64_t r = 0; r < rows; r++, x += columns)                               \
-            for (int64_t c = 0; c < columns; c++) {                                    \
-                float v = x[c];                                                        \
-                sum[c] += (value);                                                     \
-            }                                                                          \
+/* Columns take four rows at a time, which are added one after another all the same: so each sum is
+ * read and written once for four. */
+#define ADD(k, half, value)                              \
+    v = dl_cell(x, at + (int64_t)(k)*columns + c, half); \
+    sum_c += (value);
+#define COLUMNS(name, half, value)                                                    \
+    DL_CLONES static void name(const void *restrict x, int64_t rows, int64_t columns, \
+                               const float *restrict center, float *restrict sum) {   \
+        (void)center;                                                                 \
+        int64_t at = 0, all = rows * columns;                                         \
+        for (; at + 3 * columns < all; at += 4 * columns)                             \
+            for (int64_t c = 0; c < columns; c++) {                                   \
+                float v, sum_c = sum[c];                                              \
+                ADD(0, half, value)                                                   \
+                ADD(1, half, value)                                                   \
+                ADD(2, half, value)                                                   \
+                ADD(3, half, value)                                                   \
+                sum[c] = sum_c;                                                       \
+            }                                                                         \
+        for (; at < all; at += columns)                                               \
+            for (int64_t c = 0; c < columns; c++) {                                   \
+                float v, sum_c = sum[c];                                              \
+                ADD(0, half, value)                                                   \
+                sum[c] = sum_c;                                                       \
+            }                                                                         \
     }
-COLUMNS(columns_plain, v)
-COLUMNS(columns_square, v *v)
-COLUMNS(columns_abs, fabsf(v))
-COLUMNS(columns_around, (v - center[c]) * (v - center[c]))
+#define EITHER(name, value)     \
+    COLUMNS(name, false, value) \
+    COLUMNS(name##_half, true, value)
+EITHER(columns_plain, v)
+EITHER(columns_square, v *v)
+EITHER(columns_abs, fabsf(v))
+EITHER(columns_around, (v - center[c]) * (v - center[c]))
 
 /* Few rows are added one after another: slots would cost more than they bring. */
 static int64_t fold_of(int64_t rows, int64_t columns) {
@@ -104,10 +124,12 @@ static int64_t fold_of(int64_t rows, int64_t columns) {
     return rows < 4 * fold ? 1 : fold;
 }
 
-void dl_column_sum(const float *x, int64_t rows, int64_t columns, const float *center, dl_term term,
-                   float *sum) {
-    static void (*const kernels[])(const float *, int64_t, int64_t, const float *,
-                                   float *) = {columns_plain, columns_square, columns_abs};
+void dl_column_sum(const void *x, bool half, int64_t rows, int64_t columns, const float *center,
+                   dl_term term, float *sum) {
+    typedef void (*kernel)(const void *, int64_t, int64_t, const float *, float *);
+    static const kernel kernels[2][4] = {
+        {columns_plain, columns_square, columns_abs, columns_around},
+        {columns_plain_half, columns_square_half, columns_abs_half, columns_around_half}};
     int64_t fold = fold_of(rows, columns), wide = fold * columns, whole = rows / fold;
     float slot[DL_SUM_WIDE], around[DL_SUM_WIDE];
     float *to = fold == 1 ? sum : slot;
@@ -116,34 +138,58 @@ void dl_column_sum(const float *x, int64_t rows, int64_t columns, const float *c
         dl_repeat(center, columns, fold, around);
         center = around;
     }
-    void (*add)(const float *, int64_t, int64_t, const float *, float *) =
-        center ? columns_around : kernels[term];
+    kernel add = kernels[half][center ? 3 : (int)term];
     add(x, whole, wide, center, to);
     if (fold > 1) {
-        add(x + whole * wide, 1, (rows - whole * fold) * columns, center, to);
+        add(dl_cell_at(x, whole * wide, half), 1, (rows - whole * fold) * columns, center, to);
         join_slots(slot, fold, columns, sum);
     }
 }
 
-#define PRODUCT(name, value)                                                                    \
-    DL_CLONES static void name(const float *restrict dy, const float *restrict x, int64_t rows, \
-                               int64_t columns, const float *restrict center,                   \
-                               const float *restrict scale, const float *restrict shift,        \
-                               float *restrict sum, float *restrict product) {                  \
-        (void)scale;                                                                            \
-        (void)shift;                                                                            \
-        for (int64_t r = 0; r < rows; r++, x += columns, dy += columns)                         \
-            for (int64_t c = 0; c < columns; c++) {                                             \
-                float around = x[c] - center[c], d = (value);                                   \
-                sum[c] += d;                                                                    \
-                product[c] += d * around;                                                       \
-            }                                                                                   \
+#define ADD_PRODUCT(k, half, value)                                       \
+    around = dl_cell(x, at + (int64_t)(k)*columns + c, half) - center[c]; \
+    d = dl_cell(dy, at + (int64_t)(k)*columns + c, half);                 \
+    d = (value);                                                          \
+    sum_c += d;                                                           \
+    product_c += d * around;
+#define PRODUCT(name, half, value)                                                            \
+    DL_CLONES static void name(const void *restrict dy, const void *restrict x, int64_t rows, \
+                               int64_t columns, const float *restrict center,                 \
+                               const float *restrict scale, const float *restrict shift,      \
+                               float *restrict sum, float *restrict product) {                \
+        (void)scale;                                                                          \
+        (void)shift;                                                                          \
+        int64_t at = 0, all = rows * columns;                                                 \
+        for (; at + 3 * columns < all; at += 4 * columns)                                     \
+            for (int64_t c = 0; c < columns; c++) {                                           \
+                float around, d, sum_c = sum[c], product_c = product[c];                      \
+                ADD_PRODUCT(0, half, value)                                                   \
+                ADD_PRODUCT(1, half, value)                                                   \
+                ADD_PRODUCT(2, half, value)                                                   \
+                ADD_PRODUCT(3, half, value)                                                   \
+                sum[c] = sum_c;                                                               \
+                product[c] = product_c;                                                       \
+            }                                                                                 \
+        for (; at < all; at += columns)                                                       \
+            for (int64_t c = 0; c < columns; c++) {                                           \
+                float around, d, sum_c = sum[c], product_c = product[c];                      \
+                ADD_PRODUCT(0, half, value)                                                   \
+                sum[c] = sum_c;                                                               \
+                product[c] = product_c;                                                       \
+            }                                                                                 \
     }
-PRODUCT(product_plain, dy[c])
-PRODUCT(product_gated, around *scale[c] + shift[c] > 0.0f ? dy[c] : 0.0f)
+#define GATED (around * scale[c] + shift[c] > 0.0f ? d : 0.0f)
+PRODUCT(product_plain, false, d)
+PRODUCT(product_gated, false, GATED)
+PRODUCT(product_plain_half, true, d)
+PRODUCT(product_gated_half, true, GATED)
 
-void dl_column_product(const float *dy, const float *x, int64_t rows, int64_t columns,
+void dl_column_product(const void *dy, const void *x, bool half, int64_t rows, int64_t columns,
                        const float *center, const dl_gate *gate, float *sum, float *product) {
+    typedef void (*kernel)(const void *, const void *, int64_t, int64_t, const float *,
+                           const float *, const float *, float *, float *);
+    static const kernel kernels[2][2] = {{product_plain, product_gated},
+                                         {product_plain_half, product_gated_half}};
     int64_t fold = fold_of(rows, columns), wide = fold * columns, whole = rows / fold;
     const float *vector[3] = {center, gate ? gate->scale : NULL, gate ? gate->shift : NULL};
     float slot[2][DL_SUM_WIDE], repeated[3][DL_SUM_WIDE];
@@ -155,13 +201,12 @@ void dl_column_product(const float *dy, const float *x, int64_t rows, int64_t co
             dl_repeat(vector[i], columns, fold, repeated[i]);
             vector[i] = repeated[i];
         }
-    void (*add)(const float *, const float *, int64_t, int64_t, const float *, const float *,
-                const float *, float *, float *) = gate ? product_gated : product_plain;
+    kernel add = kernels[half][gate != NULL];
     add(dy, x, whole, wide, vector[0], vector[1], vector[2], to, products);
     if (fold > 1) {
         int64_t done = whole * wide;
-        add(dy + done, x + done, 1, rows * columns - done, vector[0], vector[1], vector[2], to,
-            products);
+        add(dl_cell_at(dy, done, half), dl_cell_at(x, done, half), 1, rows * columns - done,
+            vector[0], vector[1], vector[2], to, products);
         join_slots(slot[0], fold, columns, sum);
         join_slots(slot[1], fold, columns, product);
     }

@@ -16,18 +16,19 @@ typedef struct sums {
     dl_isa needs;
     float (*block_sum)(const float *, int64_t, dl_term);
     float (*block_max)(const float *, int64_t);
-    void (*column_sum)(const float *, int64_t, int64_t, const float *, dl_term, float *);
-    void (*column_product)(const float *, const float *, int64_t, int64_t, const float *,
+    void (*column_sum)(const void *, bool, int64_t, int64_t, const float *, dl_term, float *);
+    void (*column_product)(const void *, const void *, bool, int64_t, int64_t, const float *,
                            const dl_gate *, float *, float *);
     void (*column_max)(const float *, int64_t, int64_t, float *);
 } sums;
 
-#define DECLARE(set)                                                                            \
-    float dl_block_sum_##set(const float *, int64_t, dl_term);                                  \
-    float dl_block_max_##set(const float *, int64_t);                                           \
-    void dl_column_sum_##set(const float *, int64_t, int64_t, const float *, dl_term, float *); \
-    void dl_column_product_##set(const float *, const float *, int64_t, int64_t, const float *, \
-                                 const dl_gate *, float *, float *);                            \
+#define DECLARE(set)                                                                       \
+    float dl_block_sum_##set(const float *, int64_t, dl_term);                             \
+    float dl_block_max_##set(const float *, int64_t);                                      \
+    void dl_column_sum_##set(const void *, bool, int64_t, int64_t, const float *, dl_term, \
+                             float *);                                                     \
+    void dl_column_product_##set(const void *, const void *, bool, int64_t, int64_t,       \
+                                 const float *, const dl_gate *, float *, float *);        \
     void dl_column_max_##set(const float *, int64_t, int64_t, float *);
 DECLARE(portable)
 DECLARE(avx2)
@@ -115,23 +116,23 @@ static void columns_of(const sums *set, int64_t rows, int64_t columns) {
     for (int kind = 0; kind < 4; kind++) {
         for (int64_t c = 0; c < columns; c++)
             want[0][c] = stated_column(rows, columns, c, kind);
-        set->column_sum(x, rows, columns, kind == 3 ? center : NULL, kind == 3 ? 0 : (dl_term)kind,
-                        got[0]);
+        set->column_sum(x, false, rows, columns, kind == 3 ? center : NULL,
+                        kind == 3 ? 0 : (dl_term)kind, got[0]);
         CHECK_BITS(got[0], want[0], columns);
     }
     for (int64_t c = 0; c < columns; c++)
         want[1][c] = stated_column(rows, columns, c, 4);
-    set->column_product(dy, x, rows, columns, center, NULL, got[0], got[1]);
+    set->column_product(dy, x, false, rows, columns, center, NULL, got[0], got[1]);
     CHECK_BITS(got[1], want[1], columns);
-    set->column_sum(dy, rows, columns, NULL, DL_TERM_PLAIN, want[0]);
+    set->column_sum(dy, false, rows, columns, NULL, DL_TERM_PLAIN, want[0]);
     CHECK_BITS(got[0], want[0], columns);
     const dl_gate gate = {center, dy}; /* the same sums of what the gate lets through */
     for (int64_t e = 0; e < rows * columns; e++) {
         float z = (x[e] - center[e % columns]) * center[e % columns] + dy[e % columns];
         open[e] = z > 0 ? dy[e] : 0;
     }
-    set->column_product(open, x, rows, columns, center, NULL, want[0], want[1]);
-    set->column_product(dy, x, rows, columns, center, &gate, got[0], got[1]);
+    set->column_product(open, x, false, rows, columns, center, NULL, want[0], want[1]);
+    set->column_product(dy, x, false, rows, columns, center, &gate, got[0], got[1]);
     CHECK_BITS(got[0], want[0], columns);
     CHECK_BITS(got[1], want[1], columns);
     set->column_max(x, rows, columns, got[0]);
@@ -143,13 +144,42 @@ static void columns_of(const sums *set, int64_t rows, int64_t columns) {
     CHECK_BITS(got[0], want[0], columns);
 }
 
+/* Those of bfloat16 are those of its numbers as float32. */
+static void half_columns_of(const sums *set, int64_t rows, int64_t columns) {
+    static uint16_t half[2][NUMBERS];
+    static float wide[2][NUMBERS], got[2][COLUMNS], want[2][COLUMNS];
+    const dl_gate gate = {center, dy};
+    for (int64_t e = 0; e < rows * columns; e++)
+        for (int i = 0; i < 2; i++) {
+            half[i][e] = dl_m_to_bf16(i ? dy[e] : x[e]);
+            wide[i][e] = dl_m_from_bf16(half[i][e]);
+        }
+    for (int kind = 0; kind < 4; kind++) {
+        const float *around = kind == 3 ? center : NULL;
+        dl_term term = kind == 3 ? DL_TERM_PLAIN : (dl_term)kind;
+        set->column_sum(wide[0], false, rows, columns, around, term, want[0]);
+        set->column_sum(half[0], true, rows, columns, around, term, got[0]);
+        CHECK_BITS(got[0], want[0], columns);
+    }
+    for (int gated = 0; gated < 2; gated++) {
+        set->column_product(wide[1], wide[0], false, rows, columns, center, gated ? &gate : NULL,
+                            want[0], want[1]);
+        set->column_product(half[1], half[0], true, rows, columns, center, gated ? &gate : NULL,
+                            got[0], got[1]);
+        CHECK_BITS(got[0], want[0], columns);
+        CHECK_BITS(got[1], want[1], columns);
+    }
+}
+
 static void test_columns(void) {
     static const int64_t columns[] = {1, 2, 3, 7, 8, 15, 16, 17, 24, 31, 48, 63, 64, 65, 130, 200};
     static const int64_t rows[] = {1, 2, 63, 64, 65, 127, 128, 199, 200};
     for (int s = 0; s < DL_COUNT(sets); s++)
         for (int c = 0; c < DL_COUNT(columns) && sets[s].needs <= dl_isa_here(); c++)
-            for (int r = 0; r < DL_COUNT(rows); r++)
+            for (int r = 0; r < DL_COUNT(rows); r++) {
                 columns_of(&sets[s], rows[r], columns[c]);
+                half_columns_of(&sets[s], rows[r], columns[c]);
+            }
 }
 
 /* A wide row fills whole lanes and its slots fit. */
