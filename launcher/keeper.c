@@ -135,6 +135,7 @@ static dl_status weights_are_finite(const dl_keeper *k) {
 
 /* Rank 0 writes while the others wait: weights must not move meanwhile. */
 static dl_status save(dl_keeper *k, bool best) {
+    DL_TRY(dl_session_fetch(k->session));
     dl_status status = weights_are_finite(k); /* the same on all ranks */
     if (status == DL_OK && k->session->comm->rank == 0)
         status = write_checkpoint(k, best);
@@ -187,6 +188,7 @@ static dl_status restore(dl_session *session, const char *folder, find_fn find, 
     dl_status status = DL_OK;
     int32_t there = 0;
     DL_TRY(dl_comm_barrier(session->comm)); /* nobody reads common weights any more */
+    DL_TRY(dl_session_fetch(session));      /* what is not read stays as it is */
     if (session->comm->rank == 0) {
         status = find(folder, &c, warn, NULL);
         there = c != NULL;

@@ -10,7 +10,7 @@ static const dl_key root_keys[] = {
     {"seed", "int 0..", "0", "initial weights, order, dropout and random steps (data: data.seed)"},
     {"repeat", "keys repeat", "1", "train with seed, seed + 1, ...; mean and standard error"},
     {"constants", "map of number", "{}", "named numbers for expressions"},
-    {"device", "word auto|cpu", "auto", "where to compute"},
+    {"device", "word auto|cpu|cuda", "auto", "where to compute; auto: a GPU if one is seen"},
     {"precision", "word fp32|bf16", "fp32",
      "number format of activations and their gradients; weights and sums are fp32"},
     {"accumulate", "int 1.. or word auto", "auto", "micro-batches of a rank in a step"},

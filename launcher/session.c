@@ -1,6 +1,7 @@
 /* Opening a session. See session.h. Whatever can fail on one rank is agreed on at once. */
 #include "launcher/session.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "ops/ops.h"
@@ -29,6 +30,7 @@ dl_exec_options dl_session_exec_options(const dl_session *session, const char *n
                              .variables = dl_network_variables(session->network),
                              .comm = session->comm,
                              .team = session->team,
+                             .resident = session->resident,
                              .leaves = session->leaves,
                              .any_ranks = session->any_ranks,
                              .training = training,
@@ -48,8 +50,9 @@ static dl_status choose_side(dl_session *session, const dl_session_options *opti
     int64_t samples = dl_data_samples(session->data, DL_PART_TRAIN);
     int64_t batch = session->batch_size < samples ? session->batch_size : samples;
     int64_t leaves = session->comm->size * count_micro(session->job) * session->threads;
-    if (session->any_ranks || session->threads == 1 || options->uneven || session->epochs == 0 ||
-        batch < leaves || !dl_is(session->job, "batch_statistics", "global"))
+    if (session->any_ranks || session->device || session->threads == 1 || options->uneven ||
+        session->epochs == 0 || batch < leaves ||
+        !dl_is(session->job, "batch_statistics", "global"))
         return DL_OK;
     dl_exec_options step = dl_session_exec_options(session, "step", dl_network_step, true);
     dl_exec_work work;
@@ -123,12 +126,30 @@ static dl_status count_steps(dl_session *session) {
     return DL_OK;
 }
 
+/* `auto` takes a GPU where the driver shows one, and says why if it cannot. */
+static dl_status open_device(const dl_node *job, const dl_comm *comm, dl_device **out) {
+    const dl_node *wanted = dl_get(job, "device");
+    *out = NULL;
+    if (strcmp(wanted->text, "cpu") == 0 ||
+        (strcmp(wanted->text, "auto") == 0 && !dl_device_cuda_seen()))
+        return DL_OK;
+    dl_status status = dl_device_open_cuda(comm->local_rank, out);
+    if (status == DL_OK)
+        return DL_OK;
+    if (strcmp(wanted->text, "cuda") == 0)
+        return dl_fail_at(wanted, status, "%s", dl_message());
+    if (comm->rank == 0)
+        fprintf(stderr, "warning: device: auto runs on the CPU: %s\n", dl_message());
+    return DL_OK;
+}
+
 static dl_status open_here(dl_session *session, const dl_session_options *options) {
     DL_TRY(check_shards(session));
     DL_TRY(open_data(session, options));
     DL_TRY(dl_network_open(&session->network, session->job, session->fields, session->field_count,
                            dl_ops()));
-    if (dl_comm_shares(session->comm)) /* as variables.h has it; a rank elsewhere updates all */
+    if (!session->device &&
+        dl_comm_shares(session->comm)) /* as variables.h has it; a rank elsewhere updates all */
         dl_variables_divide(dl_network_variables(session->network), session->comm->rank,
                             session->comm->size);
     DL_TRY(count_steps(session));
@@ -147,6 +168,7 @@ dl_status dl_session_open_here(dl_session *session, const dl_node *job, dl_comm 
     session->comm = comm;
     session->seed = options->seed;
     session->threads = options->threads;
+    session->device = options->device;
     dl_status status = open_here(session, options);
     if (status != DL_OK)
         dl_session_close(session);
@@ -168,7 +190,9 @@ dl_status dl_session_open(dl_session *session, const dl_node *job, dl_comm *comm
                           const dl_session_options *options) {
     dl_session_options opening = *options;
     DL_TRY(compare_threads(comm, &opening));
-    dl_status here = dl_session_open_here(session, job, comm, &opening);
+    dl_status here = open_device(job, comm, &opening.device);
+    if (here == DL_OK)
+        here = dl_session_open_here(session, job, comm, &opening);
     dl_status status = dl_comm_agree(comm, here);
     if (status == DL_OK)
         status = dl_comm_same(comm, dl_data_hash(session->data), "the data");
@@ -191,6 +215,8 @@ dl_status dl_session_allocate(dl_session *session) {
 }
 
 void dl_session_close(dl_session *session) {
+    dl_resident_close(session->resident);
+    dl_device_close(session->device);
     dl_network_close(session->network);
     dl_comm_unshare(session->common, session->common_bytes);
     dl_free(session->fields);
@@ -207,8 +233,22 @@ static bool overlaps(const dl_session *session) {
     return strcmp(overlap, "always") == 0 || (strcmp(overlap, "auto") == 0 && hosts);
 }
 
+/* Variables have memory by the time the first program is opened. */
+static dl_status open_resident(dl_session *session) {
+    if (!session->device || session->resident)
+        return DL_OK;
+    dl_status status = dl_resident_open(&session->resident, session->device,
+                                        dl_network_variables(session->network));
+    return dl_comm_agree(session->comm, status);
+}
+
+dl_status dl_session_fetch(dl_session *session) {
+    return dl_resident_fetch(session->resident);
+}
+
 dl_status dl_session_program(dl_session *session, const char *name, dl_build_fn build,
                              bool training, int64_t batch, int64_t last, dl_exec **out) {
+    DL_TRY(open_resident(session));
     dl_exec_options options = dl_session_exec_options(session, name, build, training);
     options.overlap = training && overlaps(session);
     dl_exec *exec = NULL;

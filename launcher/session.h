@@ -9,12 +9,15 @@
 #include "models/network.h"
 #include "runtime/data/data.h"
 #include "runtime/device/comm.h"
+#include "runtime/device/device.h"
 #include "runtime/exec/exec.h"
 
 typedef struct dl_session {
     const dl_node *job;
     dl_comm *comm;
     dl_team *team;
+    dl_device *device;     /* NULL: the CPU */
+    dl_resident *resident; /* the variables there, from the first program on */
     int threads;
     bool any_ranks;
     bool side;  /* threads compute leaves of their own, side by side (runtime/base/team.h) */
@@ -36,6 +39,7 @@ typedef struct dl_session_options {
     uint64_t data_seed_offset; /* added to data.seed: repeats over data */
     int threads;               /* of this rank */
     bool uneven;               /* other ranks have other numbers of threads */
+    dl_device *device;         /* becomes the session's; dl_session_open opens the job's */
 } dl_session_options;
 
 /* Collective: on failure all ranks get the same status. `comm` and `job` stay the caller's. */
@@ -54,6 +58,10 @@ dl_status dl_session_allocate(dl_session *session);
 /* For a program over the session's network, whose memory need not be there yet. */
 dl_exec_options dl_session_exec_options(const dl_session *session, const char *name,
                                         dl_build_fn build, bool training);
+
+/* Before the host reads or changes variables: it gets what a device has changed. */
+dl_status dl_session_fetch(dl_session *session);
+
 /* Opens a program over the session's network; prepared for batches of `batch` and, if not 0,
  * `last`. */
 dl_status dl_session_program(dl_session *session, const char *name, dl_build_fn build,

@@ -170,6 +170,7 @@ static dl_status finish(trainer *t, dl_train_result *result) {
     DL_TRY(dl_evaluate_parts(s, &t->values));
     result->final = t->values;
     result->samples_per_second = seconds > 0 ? t->trained_samples / seconds : 0;
+    DL_TRY(dl_session_fetch(s));
     result->weights = hash_weights(dl_network_variables(s->network));
     return dl_keeper_finish(t->keeper, result);
 }

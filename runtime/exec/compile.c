@@ -107,15 +107,21 @@ static double bytes_of(const variant *v, const dl_graph_node *node) {
     return bytes;
 }
 
+static dl_device *device_of(const dl_exec *exec) {
+    return exec->options.resident ? exec->options.resident->device : exec->options.plan_for;
+}
+
 static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made) {
     const dl_graph_node *node = made->node;
-    const dl_kernel *kernel = &node->op->cpu;
+    dl_device *device = device_of(exec);
     made->bytes = bytes_of(v, node);
     if (made->sum >= 0)
         return DL_OK;
-    if (!kernel->run)
-        return dl_fail(DL_UNAVAILABLE, "%s of '%s' has no kernel for the CPU", node->op->name,
-                       node->name);
+    const dl_kernel *kernel = made->kernel =
+        device ? device->kernel(node->op->name) : &node->op->cpu;
+    if (!kernel || !kernel->run)
+        return dl_fail(DL_UNAVAILABLE, "%s of '%s' has no kernel for %s", node->op->name,
+                       node->name, device ? device->name : "the CPU");
     if (!kernel->prepare) {
         made->ready = true;
         return DL_OK;
@@ -133,7 +139,9 @@ static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made) {
                        .output = output,
                        .name = node->name,
                        .runs = v->graph.assignments ? runs : INT_MAX,
-                       .threads = side ? 1 : dl_team_threads(exec->options.team)};
+                       .threads = side ? 1 : dl_team_threads(exec->options.team),
+                       .device = device,
+                       .position = made->position};
     for (int i = 0; i < node->inputs; i++) {
         input[i] = &v->graph.value[node->input[i]].type;
         if (i < DL_MAX_PACKED && !node->shared)
@@ -185,7 +193,7 @@ dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out) {
     for (int i = 0; i < v->count; i++)
         if (first || !v->units[i].node->shared)
             DL_GOTO(failed, prepare_unit(exec, v, &v->units[i]));
-    if (v->packed_bytes) {
+    if (v->packed_bytes && !device_of(exec)) {
         v->packed = dl_alloc(v->packed_bytes);
         if (!v->packed) {
             status = dl_fail_memory(v->packed_bytes);
@@ -206,9 +214,8 @@ void dl_variant_free(variant *v) {
         unit *made = &v->units[i];
         if (!made->ready || !made->prepared.state)
             continue;
-        void (*release)(void *) = made->node->op->cpu.release;
-        if (release)
-            release(made->prepared.state);
+        if (made->kernel->release)
+            made->kernel->release(made->prepared.state);
         else
             dl_free(made->prepared.state);
     }

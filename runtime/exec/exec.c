@@ -3,15 +3,16 @@
 #include <string.h>
 
 #include "runtime/base/hash.h"
-#include "runtime/exec/internal.h"
+#include "runtime/exec/queue.h"
 
 dl_status dl_exec_open(dl_exec **out, const dl_exec_options *options) {
     dl_exec *exec = dl_alloc(sizeof *exec);
     if (!exec)
         return dl_fail_memory(sizeof *exec);
     exec->options = *options;
-    exec->workers =
-        dl_team_form_of(options->team) == DL_TEAM_SIDE ? dl_team_threads(options->team) : 1;
+    exec->workers = dl_team_form_of(options->team) == DL_TEAM_SIDE && !options->resident
+                        ? dl_team_threads(options->team)
+                        : 1;
     int size = options->comm->size;
     exec->local_leaves = (options->leaves + size - 1) / size;
     *out = exec;
@@ -22,6 +23,7 @@ void dl_exec_close(dl_exec *exec) {
     if (!exec)
         return;
     dl_carrier_close(exec->carrier);
+    dl_queue_close(exec);
     for (int s = 0; exec->sum && s < exec->collectives; s++)
         dl_sum_close(exec->sum[s]);
     dl_free(exec->sum);
@@ -67,6 +69,9 @@ dl_status dl_exec_prepare(dl_exec *exec, int64_t batch) {
     int64_t leaves = batch < exec->options.leaves ? batch : exec->options.leaves;
     int first, last;
     dl_leaf_range((int)leaves, exec->options.comm->rank, exec->options.comm->size, &first, &last);
+    int64_t samples = last * batch / leaves - first * batch / leaves;
+    if (samples > exec->most_samples)
+        exec->most_samples = samples;
     if (first == last && exec->variants == 0)
         return want_variant(exec, (batch + leaves - 1) / leaves);
     for (int64_t l = first; l < last; l++)
@@ -100,7 +105,6 @@ static size_t round_up(size_t bytes) {
 
 /* Memory of all leaves and the shared nodes, for the largest variant. */
 static dl_status make_memory(dl_exec *exec) {
-    size_t shared_workspace = 0;
     for (int i = 0; i < exec->variants; i++) {
         const variant *v = exec->variant[i];
         if (v->arena_bytes > exec->arena_bytes)
@@ -109,18 +113,20 @@ static dl_status make_memory(dl_exec *exec) {
             exec->shared_bytes = v->shared_bytes;
         if (v->workspace > exec->workspace_bytes)
             exec->workspace_bytes = v->workspace;
-        if (v->shared_workspace > shared_workspace)
-            shared_workspace = v->shared_workspace;
+        if (v->shared_workspace > exec->shared_workspace)
+            exec->shared_workspace = v->shared_workspace;
     }
     exec->arena_bytes = round_up(exec->arena_bytes);
     exec->workspace_bytes = round_up(exec->workspace_bytes);
     exec->arena_count =
         exec->lockstep || exec->workers > exec->local_leaves ? exec->local_leaves : exec->workers;
-    size_t arenas = exec->arena_bytes * (size_t)exec->arena_count;
-    size_t workspaces = exec->workspace_bytes * (size_t)exec->workers + shared_workspace;
+    bool here = !exec->options.resident; /* else queue.c has them on the device */
+    size_t arenas = here ? exec->arena_bytes * (size_t)exec->arena_count : 0;
+    size_t workspaces =
+        here ? exec->workspace_bytes * (size_t)exec->workers + exec->shared_workspace : 0;
     exec->arenas = dl_alloc(arenas);
     exec->workspaces = dl_alloc(workspaces);
-    exec->shared = dl_alloc(exec->shared_bytes);
+    exec->shared = dl_alloc(here ? exec->shared_bytes : 0);
     exec->leaves = dl_alloc(sizeof *exec->leaves * (size_t)exec->local_leaves);
     if (!exec->arenas || !exec->workspaces || !exec->shared || !exec->leaves)
         return dl_fail_memory(arenas + workspaces + exec->shared_bytes);
@@ -159,6 +165,10 @@ dl_status dl_exec_connect(dl_exec *exec) {
         DL_TRY(dl_sum_open(exec->options.comm, floats + DL_SLAB_ALIGN, exec->local_leaves,
                            &exec->sum[made->sum]));
     }
+    if (exec->options.resident) {
+        status = dl_queue_open(exec);
+        return dl_comm_agree(exec->options.comm, status);
+    }
     if (!exec->options.overlap || exec->options.comm->size == 1 || exec->collectives == 0)
         return DL_OK;
     return dl_comm_agree(exec->options.comm, dl_carrier_open(exec, &exec->carrier));
@@ -195,6 +205,8 @@ void dl_exec_bind_output(dl_exec *exec, int output, void *memory) {
 }
 
 const float *dl_exec_result(const dl_exec *exec, int output) {
+    if (exec->queue)
+        return dl_queue_result(exec, output);
     const variant *v = exec->variant[0];
     place at = v->where[v->graph.output[output].value];
     return (const float *)(exec->shared_leaf.base[at.base] + at.offset);

@@ -13,6 +13,7 @@
 
 #include "runtime/base/team.h"
 #include "runtime/device/comm.h"
+#include "runtime/exec/resident.h"
 #include "runtime/graph/graph.h"
 
 typedef struct dl_exec dl_exec;
@@ -33,8 +34,10 @@ typedef struct dl_exec_options {
     dl_variables *variables; /* laid out; allocated before dl_exec_run */
     dl_comm *comm;
     dl_team *team;
-    int leaves;     /* of a full batch, over all ranks */
-    bool any_ranks; /* kernels are chosen by what is the same on any number of ranks */
+    dl_resident *resident; /* the device that runs it, with the variables; NULL: the CPU */
+    dl_device *plan_for; /* prepared for this device, never run; NULL: the resident's, or the CPU */
+    int leaves;          /* of a full batch, over all ranks */
+    bool any_ranks;      /* kernels are chosen by what is the same on any number of ranks */
     bool training;
     dl_memory_mode memory;
     bool overlap; /* a thread of its own sums what is complete while leaves still compute */

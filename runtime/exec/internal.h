@@ -28,6 +28,7 @@ typedef struct dying { /* memory to poison once a node has run */
 
 typedef struct unit { /* one node, ready */
     const dl_graph_node *node;
+    const dl_kernel *kernel; /* of the row, for where it runs */
     dl_prepared prepared;
     bool ready; /* prepared */
     place *in, *out;
@@ -88,6 +89,7 @@ enum { CLASS_SHARED, CLASS_SHARD, CLASS_COLLECTIVE, CLASSES };
 enum { MAX_VARIANTS = 8 };
 
 typedef struct dl_carrier dl_carrier;
+typedef struct dl_queue dl_queue; /* queue.c */
 
 struct dl_exec {
     dl_exec_options options;
@@ -104,6 +106,7 @@ struct dl_exec {
     bool *input_shared;
     const void **input;
     void **output;       /* [graph outputs] per-shard destinations */
+    dl_queue *queue;     /* NULL: the CPU runs it */
     dl_carrier *carrier; /* NULL: collectives run at the end of their phase */
     dl_sum **sum;
     int64_t *sum_floats; /* without the flag */
@@ -111,8 +114,9 @@ struct dl_exec {
     leaf *leaves; /* [local_leaves] */
     int local_leaves, arena_count, workers;
     char *arenas, *shared, *workspaces;
-    size_t arena_bytes, shared_bytes, workspace_bytes;
-    leaf shared_leaf; /* context of the shared nodes */
+    size_t arena_bytes, shared_bytes, workspace_bytes, shared_workspace;
+    int64_t most_samples; /* of a batch, on this rank */
+    leaf shared_leaf;     /* context of the shared nodes */
     dl_status refusal;
     char refusal_message[256];
     float notice, noticed;

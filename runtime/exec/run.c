@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "runtime/base/clock.h"
-#include "runtime/exec/internal.h"
+#include "runtime/exec/queue.h"
 
 static void *at(const leaf *context, place where) {
     return where.base < 0 ? NULL : context->base[where.base] + where.offset;
@@ -31,7 +31,7 @@ static dl_status run_unit(dl_exec *exec, const variant *v, int index, leaf *cont
     }
     bool timed = exec->profile && exec->profile->nodes;
     double start = timed ? dl_seconds() : 0;
-    dl_status status = node->op->cpu.run(made->prepared.state, &run);
+    dl_status status = made->kernel->run(made->prepared.state, &run);
     if (timed)
         dl_profile_note(exec->profile, context->worker, index, start, made->flop, made->bytes);
     if (exec->options.memory == DL_MEMORY_POISONED)
@@ -211,9 +211,9 @@ static void pack(dl_exec *exec, variant *v) {
         const unit *made = &v->units[u];
         for (int i = 0; i < DL_MAX_PACKED; i++)
             if (made->prepared.packed_bytes[i])
-                made->node->op->cpu.pack(made->prepared.state, i,
-                                         at(context, v->where[made->node->input[i]]),
-                                         v->packed + made->in[i].offset, exec->options.team);
+                made->kernel->pack(made->prepared.state, i,
+                                   at(context, v->where[made->node->input[i]]),
+                                   v->packed + made->in[i].offset, exec->options.team);
     }
     v->packed_version = exec->options.variables->version;
     if (timed)
@@ -328,6 +328,8 @@ static void begin_carrying(dl_exec *exec, int phase, int leaves) {
 }
 
 dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random) {
+    if (exec->queue)
+        return dl_queue_run(exec, batch, random);
     int leaves = batch < exec->options.leaves ? (int)batch : exec->options.leaves;
     if (exec->profile)
         exec->profile->lap = dl_seconds();

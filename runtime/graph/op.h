@@ -14,6 +14,7 @@
 #include "runtime/base/type.h"
 
 struct dl_graph;
+struct dl_device; /* runtime/device/device.h */
 
 /* infer: pure; shapes in, shapes out. Errors by dl_fail(DL_BAD_JOB, "...") with Keras-like shape
  * texts; the graph puts the place in the job before them. */
@@ -52,6 +53,8 @@ typedef struct dl_prepare {
     int runs; /* between two changes of the variables: leaves of a batch on this rank, or under
                  any_ranks over all, so that what is decided by it does not depend on the number of
                  ranks; INT_MAX where the program changes none */
+    struct dl_device *device; /* NULL: the CPU */
+    int position;             /* of the node in its program: what a device's fault names */
 } dl_prepare;
 
 typedef struct dl_prepared {
@@ -69,6 +72,9 @@ typedef struct dl_run {
     dl_team *team;           /* NULL: this thread alone */
     const dl_random *random; /* seed, step, position of sample 0 of this shard */
     int part, parts; /* parts > 0, elementwise rows alone: only the elements of dl_part_range */
+    /* On a device run only enqueues; all pointers, `random` too, are the device's. */
+    void *stream;           /* cudaStream_t */
+    struct dl_fault *fault; /* where a kernel tells of bad data */
 } dl_run;
 
 /* What part `part` of `parts` is of `count` elements: whole pages of float32, which are no other
@@ -83,6 +89,7 @@ static inline void dl_part_range(int64_t count, int part, int parts, int64_t *fi
         *last = count;
 }
 
+/* Of a device: release must do with what state holds; pack and run only enqueue. */
 typedef struct dl_kernel {
     dl_status (*prepare)(const dl_prepare *what,
                          dl_prepared *out); /* NULL: no state, no workspace */

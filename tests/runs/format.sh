@@ -7,7 +7,7 @@ if ! clang-format --version 2>/dev/null | grep -q 'version 14\.'; then
     skip "format" "no clang-format 14 here"
     exit 0
 fi
-wrong=$(find runtime ops comm models launcher tests -name '*.[ch]' -exec clang-format --dry-run {} + 2>&1 |
+wrong=$(find runtime ops comm models launcher tests \( -name '*.[ch]' -o -name '*.cu' -o -name '*.cpp' \) -exec clang-format --dry-run {} + 2>&1 |
     sed -n 's/^\([^:]*\):[0-9].*clang-format-violations.*/\1/p' | sort -u)
 if [ -z "$wrong" ]; then
     ok "format"

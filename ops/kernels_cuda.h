@@ -1,0 +1,16 @@
+/* The CUDA kernel of every row: dl_cuda_softmax for dl_op_softmax, in ops/<family>_cuda.cu (own
+ * kernels) or .c (calls of cuDNN and cuBLASLt), beside the row and its CPU kernel. They are part of
+ * libdl_cuda.so; the program finds them by the row's name. */
+#ifndef DL_OPS_KERNELS_CUDA_H
+#define DL_OPS_KERNELS_CUDA_H
+
+#include "ops/op_list.h"
+#include "runtime/device/device_cuda.h"
+#include "runtime/graph/op.h"
+
+extern const dl_kernel dl_cuda_pointwise;
+#define X(row) extern const dl_kernel dl_cuda_##row __attribute__((weak));
+DL_OP_LIST(X)
+#undef X
+
+#endif

@@ -1,0 +1,47 @@
+/* For own kernels in .cu files: what they share. A kernel is C++ in both of its lives, nvcc's and
+ * the host's (tests/shim), so it keeps to what both know. No float atomics: sums have a fixed
+ * order. */
+#ifndef DL_OPS_OWN_CUDA_H
+#define DL_OPS_OWN_CUDA_H
+
+#include "runtime/device/launch_cuda.h"
+extern "C" {
+#include "ops/kernels_cuda.h"
+#include "ops/ops.h"
+#include "runtime/base/memory.h"
+#include "runtime/expr/kernel.h"
+}
+
+enum { DL_WARP = 32 };
+
+/* Over the lanes of a warp: every lane gets the result, by one tree. */
+static __device__ __forceinline__ float dl_warp_sum(float x) {
+    for (int mask = DL_WARP / 2; mask > 0; mask /= 2)
+        x = x + __shfl_xor_sync(0xffffffffu, x, mask);
+    return x;
+}
+
+static __device__ __forceinline__ float dl_warp_max(float x) {
+    for (int mask = DL_WARP / 2; mask > 0; mask /= 2)
+        x = dl_m_max(x, __shfl_xor_sync(0xffffffffu, x, mask));
+    return x;
+}
+
+/* The first to find one is told of; which is first is no promise. */
+static __device__ __forceinline__ void dl_tell_fault(dl_fault *fault, int position, int kind,
+                                                     int64_t value, int64_t bound) {
+    if (atomicCAS(&fault->node, 0, position + 1) == 0) {
+        fault->kind = kind;
+        fault->value = value;
+        fault->bound = bound;
+    }
+}
+
+/* For prepare: a zeroed state; NULL, with the message said, without memory. */
+template <class State> static dl_status dl_make_state(dl_prepared *out, State **state) {
+    *state = (State *)dl_alloc(sizeof(State));
+    out->state = *state;
+    return *state ? DL_OK : dl_fail_memory(sizeof(State));
+}
+
+#endif

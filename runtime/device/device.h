@@ -1,0 +1,82 @@
+/* A device beside the host: memory, an ordered queue of work, recordings of it, kernels. The CPU is
+ * not one: it runs plans itself (runtime/exec/run.c). The one there is, CUDA, lives in
+ * libdl_cuda.so, which is opened when a GPU is asked for or seen (open.c).
+ *
+ * Everything but allocation and waiting only enqueues, in order; what fails on the device later is
+ * returned by a later call, at the latest by `wait`. One thread at a time. */
+#ifndef DL_DEVICE_DEVICE_H
+#define DL_DEVICE_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/base/status.h"
+
+struct dl_kernel; /* runtime/graph/op.h */
+
+typedef struct dl_device dl_device;
+typedef struct dl_recording dl_recording;
+
+/* What a kernel met in its data that ends the run: the first to write `node` is told. On the
+ * device; cleared by whoever reads it. */
+typedef enum dl_fault_kind { DL_FAULT_LABEL = 1, DL_FAULT_ID } dl_fault_kind;
+typedef struct dl_fault {
+    int32_t node; /* 1 + position of the node in its program; 0: none */
+    int32_t kind;
+    int64_t value, bound; /* value is outside 0 .. bound - 1 */
+} dl_fault;
+
+typedef struct dl_device_table {
+    /* Zeroed device memory on a 256-byte line; page-locked host memory. */
+    dl_status (*allocate)(dl_device *device, size_t bytes, void **out);
+    void (*release)(dl_device *device, void *memory); /* NULL is allowed */
+    dl_status (*allocate_host)(dl_device *device, size_t bytes, void **out);
+    void (*release_host)(dl_device *device, void *memory);
+    /* Either side may be host memory; if that is not page-locked, the call waits for the copy. */
+    dl_status (*copy)(dl_device *device, void *to, const void *from, size_t bytes);
+    dl_status (*fill)(dl_device *device, void *to, int byte, size_t bytes);
+    dl_status (*add)(dl_device *device, float *sum, const float *more, int64_t count);
+    dl_status (*wait)(dl_device *device); /* until all is done */
+    /* Between record and recorded nothing runs; the recording is what was enqueued. */
+    dl_status (*record)(dl_device *device);
+    dl_status (*recorded)(dl_device *device, dl_recording **out);
+    dl_status (*play)(dl_device *device, dl_recording *recording);
+    void (*forget)(dl_device *device, dl_recording *recording); /* NULL is allowed */
+    /* After kernels were prepared, before they run: compiles what they asked for together. */
+    dl_status (*build)(dl_device *device);
+    void (*close)(dl_device *device);
+} dl_device_table;
+
+struct dl_device {
+    const dl_device_table *table;
+    const struct dl_kernel *(*kernel)(const char *op); /* NULL: the op has none */
+    char name[32];                                     /* "cuda:0"; imagined: "cuda:sm_90" */
+    char text[160];                                    /* model, memory, versions */
+    int architecture;                                  /* 90: compute capability 9.0 */
+    bool imagined;                                     /* prepares, never runs: dltrain plan */
+    void *stream;                                      /* the queue that kernels enqueue into */
+};
+
+/* What libdl_cuda.so exports as DL_CUDA_LIBRARY. */
+#define DL_CUDA_LIBRARY "dl_cuda_library_of_this"
+enum { DL_CUDA_LIBRARY_VERSION = 1 };
+typedef struct dl_cuda_library {
+    int version;
+    /* GPUs that can be used; DL_UNAVAILABLE with the reason (driver absent, too old, none visible).
+     */
+    dl_status (*count)(int *out);
+    dl_status (*open)(int index, dl_device **out);
+    dl_status (*imagine)(int architecture, dl_device **out);
+} dl_cuda_library;
+
+/* DL_UNAVAILABLE with the reason: no library, no driver, driver too old, no visible GPU. Several
+ * ranks of a host take GPU local_rank modulo their number. */
+dl_status dl_device_open_cuda(int local_rank, dl_device **out);
+/* Its kernels are prepared as for a GPU of that compute capability; needs neither GPU nor driver.
+ */
+dl_status dl_device_imagine_cuda(int architecture, dl_device **out);
+void dl_device_close(dl_device *device); /* NULL is allowed */
+bool dl_device_cuda_seen(void);          /* the driver shows itself; costs no library */
+
+#endif

@@ -1,0 +1,56 @@
+/* The CUDA device from inside libdl_cuda.so: what kernels (ops/<family>_cuda.cu) find behind a
+ * dl_device. Files named *_cuda.c and *_cuda.cu make up that library; nothing else includes CUDA.
+ */
+#ifndef DL_DEVICE_DEVICE_CUDA_H
+#define DL_DEVICE_DEVICE_CUDA_H
+
+#include <cuda_runtime_api.h>
+
+#include "runtime/device/device.h"
+#include "runtime/expr/emit.h"
+
+/* State that a library keeps for a device: its handle, made when first asked for. */
+typedef enum dl_cuda_guest { DL_GUEST_CUDNN, DL_GUEST_CUBLASLT, DL_GUESTS } dl_cuda_guest;
+
+typedef struct dl_cuda_module dl_cuda_module;
+
+typedef struct dl_cuda {
+    dl_device device; /* first: a dl_device is one of these */
+    int index;
+    cudaStream_t stream;
+    dl_cuda_module *module; /* emitted entries: module_cuda.c */
+    struct {
+        void *state;
+        void (*close)(void *state);
+    } guest[DL_GUESTS];
+    int processors; /* multiprocessors: sizes grids */
+} dl_cuda;
+
+static inline dl_cuda *dl_cuda_of(struct dl_device *device) {
+    return (dl_cuda *)device;
+}
+
+/* DL_OK, or the status and message of a CUDA error: "cudaMalloc failed: out of memory". */
+dl_status dl_cuda_check(cudaError_t error, const char *call);
+#define DL_CUDA_TRY(function, ...) DL_TRY(dl_cuda_check(function(__VA_ARGS__), #function))
+
+/* module_cuda.c: emitted text is collected while kernels are prepared; build compiles what is new
+ * in one piece. An entry can be launched after that. */
+typedef struct dl_cuda_entry dl_cuda_entry; /* lives as long as the device */
+/* Takes the program, on failure too. */
+dl_status dl_cuda_entry_want(dl_cuda *cuda, dl_expr_program *program, const dl_expr_access *access,
+                             int64_t count, int64_t sample_elements, dl_cuda_entry **out);
+dl_status dl_cuda_entry_launch(const dl_cuda *cuda, const dl_cuda_entry *entry,
+                               const dl_kernel_call *call);
+dl_status dl_cuda_module_open(dl_cuda *cuda);
+dl_status dl_cuda_module_build(dl_cuda *cuda);
+void dl_cuda_module_close(dl_cuda_module *module);
+
+/* device_cuda.c, for the table that libdl_cuda.so exports (ops/kernels_cuda.c). */
+dl_status dl_cuda_count(int *out);
+dl_status dl_cuda_open(int index, dl_device **out);
+dl_status dl_cuda_imagine(int architecture, dl_device **out);
+/* sum_cuda.cu */
+dl_status dl_cuda_add(dl_device *device, float *sum, const float *more, int64_t count);
+
+#endif

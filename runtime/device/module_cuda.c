@@ -1,0 +1,131 @@
+/* Emitted entries on a device: text collected while programs are prepared, compiled by NVRTC in one
+ * piece a build, loaded, found by name. Entries that an earlier build made stay. */
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/base/memory.h"
+#include "runtime/device/device_cuda.h"
+#include "runtime/device/nvrtc.h"
+
+struct dl_cuda_entry {
+    char name[DL_EXPR_ENTRY];
+    cudaKernel_t kernel; /* of a device that is here */
+    bool built;
+    dl_cuda_entry *next;
+};
+
+typedef struct loaded {
+    cudaLibrary_t library;
+    struct loaded *next;
+} loaded;
+
+struct dl_cuda_module {
+    dl_expr_source *source; /* of what is not yet built */
+    dl_cuda_entry *entries;
+    loaded *libraries;
+    dl_nvrtc *nvrtc;
+};
+
+dl_status dl_cuda_module_open(dl_cuda *cuda) {
+    cuda->module = dl_alloc(sizeof *cuda->module);
+    return cuda->module ? DL_OK : dl_fail_memory(sizeof *cuda->module);
+}
+
+void dl_cuda_module_close(dl_cuda_module *module) {
+    if (!module)
+        return;
+    while (module->entries) {
+        dl_cuda_entry *entry = module->entries;
+        module->entries = entry->next;
+        dl_free(entry);
+    }
+    while (module->libraries) {
+        loaded *one = module->libraries;
+        module->libraries = one->next;
+        cudaLibraryUnload(one->library);
+        dl_free(one);
+    }
+    dl_expr_source_close(module->source);
+    dl_nvrtc_close(module->nvrtc);
+    dl_free(module);
+}
+
+dl_status dl_cuda_entry_want(dl_cuda *cuda, dl_expr_program *program, const dl_expr_access *access,
+                             int64_t count, int64_t sample_elements, dl_cuda_entry **out) {
+    dl_cuda_module *module = cuda->module;
+    char name[DL_EXPR_ENTRY];
+    dl_status status = module->source ? DL_OK : dl_expr_source_open(&module->source);
+    if (status == DL_OK)
+        status = dl_expr_source_add(module->source, program, access, count, sample_elements, name);
+    dl_expr_program_free(program);
+    DL_TRY(status);
+    for (dl_cuda_entry *entry = module->entries; entry; entry = entry->next)
+        if (strcmp(entry->name, name) == 0) {
+            *out = entry;
+            return DL_OK;
+        }
+    dl_cuda_entry *entry = dl_alloc(sizeof *entry);
+    if (!entry)
+        return dl_fail_memory(sizeof *entry);
+    memcpy(entry->name, name, sizeof name);
+    entry->next = module->entries;
+    module->entries = entry;
+    *out = entry;
+    return DL_OK;
+}
+
+static dl_status load(dl_cuda_module *module, const dl_nvrtc_code *code) {
+    loaded *one = dl_alloc(sizeof *one);
+    if (!one)
+        return dl_fail_memory(sizeof *one);
+    dl_status status =
+        dl_cuda_check(cudaLibraryLoadData(&one->library, code->bytes, NULL, NULL, 0, NULL, NULL, 0),
+                      "cudaLibraryLoadData");
+    if (status != DL_OK) {
+        dl_free(one);
+        return status;
+    }
+    one->next = module->libraries;
+    module->libraries = one;
+    for (dl_cuda_entry *entry = module->entries; entry; entry = entry->next)
+        if (!entry->built)
+            DL_CUDA_TRY(cudaLibraryGetKernel, &entry->kernel, one->library, entry->name);
+    return DL_OK;
+}
+
+dl_status dl_cuda_module_build(dl_cuda *cuda) {
+    dl_cuda_module *module = cuda->module;
+    bool wanted = false;
+    for (dl_cuda_entry *entry = module->entries; entry; entry = entry->next)
+        wanted = wanted || !entry->built;
+    if (!wanted)
+        return DL_OK;
+    if (!module->nvrtc)
+        DL_TRY(dl_nvrtc_open(&module->nvrtc));
+    dl_nvrtc_code code;
+    DL_TRY(dl_nvrtc_compile(module->nvrtc, "elementwise", dl_expr_source_text(module->source),
+                            cuda->device.architecture, &code));
+    dl_status status = cuda->device.imagined ? DL_OK : load(module, &code);
+    dl_nvrtc_code_free(&code);
+    DL_TRY(status);
+    for (dl_cuda_entry *entry = module->entries; entry; entry = entry->next)
+        entry->built = true;
+    dl_expr_source_close(module->source);
+    module->source = NULL;
+    return DL_OK;
+}
+
+dl_status dl_cuda_entry_launch(const dl_cuda *cuda, const dl_cuda_entry *entry,
+                               const dl_kernel_call *call) {
+    enum { THREADS = 256 };
+    int64_t blocks = (call->count + THREADS - 1) / THREADS, most = 32 * (int64_t)cuda->processors;
+    void *arguments[] = {(void *)(uintptr_t)call};
+    if (call->count == 0)
+        return DL_OK;
+    if (!entry->kernel)
+        return dl_fail(DL_INTERNAL, "entry %s was not built", entry->name);
+    DL_CUDA_TRY(cudaLaunchKernel, (const void *)entry->kernel,
+                (struct dim3){(unsigned)(blocks < most ? blocks : most), 1, 1},
+                (struct dim3){THREADS, 1, 1}, arguments, 0, cuda->stream);
+    return DL_OK;
+}

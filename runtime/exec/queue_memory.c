@@ -1,0 +1,154 @@
+/* What a program needs on a device: memory for the plan's arenas, inputs, sums, what comes back. */
+#include "runtime/exec/queue.h"
+
+static size_t line_up(size_t bytes) {
+    return (bytes + 255) / 256 * 256;
+}
+
+void dl_queue_close(dl_exec *exec) {
+    dl_queue *s = exec->queue;
+    if (!s)
+        return;
+    dl_device *device = s->device;
+    device->table->wait(device);
+    for (int b = 0; b < s->batches; b++)
+        for (int i = 0; i < s->batch[b].segments; i++)
+            device->table->forget(device, s->batch[b].segment[i]);
+    for (int i = 0; s->input && i < exec->input_count; i++)
+        device->table->release(device, s->input[i]);
+    for (int i = 0; s->leaf && i < exec->collectives * exec->local_leaves; i++)
+        device->table->release(device, s->leaf[i]);
+    for (int i = 0; s->staged && s->result && i < exec->collectives; i++)
+        device->table->release(device, s->result[i]);
+    for (int i = 0; i < DL_COUNT(s->memory); i++)
+        device->table->release(device, s->memory[i]);
+    for (int i = 0; i < MAX_VARIANTS; i++)
+        device->table->release(device, s->packed[i]);
+    device->table->release(device, s->there);
+    device->table->release(device, s->fault);
+    device->table->release_host(device, s->here);
+    device->table->release_host(device, s->fault_here);
+    device->table->release_host(device, s->results);
+    dl_free(s->input);
+    dl_free(s->input_size);
+    dl_free(s->leaf);
+    dl_free(s->result);
+    dl_free(s->result_place);
+    dl_free(s);
+    exec->queue = NULL;
+}
+
+static dl_status make_inputs(dl_exec *exec, dl_queue *s) {
+    s->input = dl_alloc(sizeof *s->input * (size_t)(exec->input_count + 1));
+    s->input_size = dl_alloc(sizeof *s->input_size * (size_t)(exec->input_count + 1));
+    if (!s->input || !s->input_size)
+        return dl_fail_memory(sizeof *s->input);
+    for (int i = 0; i < exec->input_count; i++) {
+        size_t bytes = dl_type_bytes(&exec->input_type[i]), pieces = 1;
+        s->input_size[i] = bytes;
+        if (!exec->input_shared[i]) {
+            s->input_size[i] = bytes / (size_t)exec->variant[0]->samples;
+            pieces = (size_t)exec->most_samples;
+        }
+        DL_TRY(s->device->table->allocate(s->device, s->input_size[i] * pieces, &s->input[i]));
+    }
+    return DL_OK;
+}
+
+static dl_status make_sums(dl_exec *exec, dl_queue *s) {
+    size_t leaves = (size_t)exec->local_leaves, sums = (size_t)exec->collectives;
+    s->leaf = dl_alloc(sizeof *s->leaf * (sums * leaves + 1));
+    s->result = dl_alloc(sizeof *s->result * (sums + 1));
+    if (!s->leaf || !s->result)
+        return dl_fail_memory(sizeof *s->leaf * sums);
+    for (size_t c = 0; c < sums; c++) {
+        size_t bytes = sizeof(float) * (size_t)exec->sum_floats[c];
+        void *memory;
+        for (size_t l = 0; l < leaves; l++) {
+            DL_TRY(s->device->table->allocate(s->device, bytes, &memory));
+            s->leaf[c * leaves + l] = memory;
+        }
+        if (s->staged) {
+            DL_TRY(s->device->table->allocate(s->device, bytes, &memory));
+            s->result[c] = memory;
+        } else
+            s->result[c] = s->leaf[c * leaves];
+    }
+    return DL_OK;
+}
+
+static dl_status make_outputs(dl_exec *exec, dl_queue *s) {
+    const variant *v = exec->variant[0];
+    size_t bytes = 0;
+    void *memory;
+    s->result_place = dl_alloc(sizeof *s->result_place * (size_t)(v->graph.outputs + 1));
+    if (!s->result_place)
+        return dl_fail_memory(sizeof *s->result_place);
+    for (int i = 0; i < v->graph.outputs; i++) {
+        const dl_value_info *info = &v->graph.value[v->graph.output[i].value];
+        s->result_place[i] = bytes;
+        if (info->shared)
+            bytes += line_up(dl_type_bytes(&info->type));
+    }
+    DL_TRY(s->device->table->allocate_host(s->device, bytes, &memory));
+    s->results = memory;
+    return DL_OK;
+}
+
+static dl_status make_memory(dl_exec *exec, dl_queue *s) {
+    dl_device *device = s->device;
+    void *memory;
+    size_t bytes[] = {exec->arena_bytes * (size_t)exec->arena_count, exec->shared_bytes,
+                      exec->workspace_bytes + exec->shared_workspace};
+    for (int i = 0; i < DL_COUNT(bytes); i++)
+        DL_TRY(device->table->allocate(device, bytes[i], &s->memory[i]));
+    for (int i = 0; i < exec->variants; i++)
+        if (exec->variant[i]->packed_bytes)
+            DL_TRY(device->table->allocate(device, exec->variant[i]->packed_bytes, &s->packed[i]));
+    s->head = line_up(sizeof(dl_random) * (size_t)(exec->local_leaves + 1));
+    DL_TRY(device->table->allocate(device, s->head, &memory));
+    s->there = memory;
+    DL_TRY(device->table->allocate_host(device, s->head, &memory));
+    s->here = memory;
+    DL_TRY(device->table->allocate(device, sizeof *s->fault, &memory));
+    s->fault = memory;
+    DL_TRY(device->table->allocate_host(device, sizeof *s->fault, &memory));
+    s->fault_here = memory;
+    return DL_OK;
+}
+
+/* The bases that never change. */
+static void set_bases(dl_exec *exec, dl_queue *s, leaf *context, int index) {
+    for (int i = 0; i < DL_SLAB_COUNT; i++)
+        context->base[BASE_SLAB + i] = s->resident->slab[i];
+    context->base[BASE_SHARED] = s->memory[1];
+    context->workspace = s->memory[2];
+    if (index < 0)
+        context->workspace += exec->workspace_bytes;
+    int arena = exec->arena_count == exec->local_leaves ? index : 0;
+    if (index >= 0)
+        context->base[BASE_ARENA] = (char *)s->memory[0] + exec->arena_bytes * (size_t)arena;
+    for (int c = 0; c < exec->collectives; c++) {
+        if (index >= 0)
+            context->base[base_leaf(exec, c)] = (char *)s->leaf[c * exec->local_leaves + index];
+        context->base[base_result(exec, c)] = (char *)s->result[c];
+    }
+}
+
+dl_status dl_queue_open(dl_exec *exec) {
+    dl_queue *s = exec->queue = dl_alloc(sizeof *s);
+    if (!s)
+        return dl_fail_memory(sizeof *s);
+    s->resident = exec->options.resident;
+    s->device = s->resident->device;
+    s->staged = exec->options.comm->size > 1;
+    DL_TRY(s->device->table->build(s->device));
+    DL_TRY(make_inputs(exec, s));
+    DL_TRY(make_sums(exec, s));
+    DL_TRY(make_outputs(exec, s));
+    DL_TRY(make_memory(exec, s));
+    for (int l = 0; l < exec->local_leaves; l++)
+        set_bases(exec, s, &exec->leaves[l], l);
+    set_bases(exec, s, &exec->shared_leaf, -1);
+    return s->device->table->wait(s->device);
+}
