@@ -1,17 +1,19 @@
-/* The matrix product on oneDNN. oneDNN copies b into blocks of its own in every run; a variable
- * that is read several times between two updates (shards one after another, evaluation) is packed
- * once instead: the copy costs 105 us for 784 x 512 and saves 60 us a run (oneDNN 2.6, one core
- * with AVX-512). Runs may be shared by threads or counted over all ranks, so the bound stands above
- * the two that pay on one thread. A float32 variable under bfloat16 activations is packed always:
- * that converts it. */
+/* The matrix product on oneDNN, or for large weights and few samples our own (thin.h). oneDNN
+ * copies b into blocks of its own in every run; a variable that is read several times between two
+ * updates (shards one after another, evaluation) is packed once instead: the copy costs 105 us for
+ * 784 x 512 and saves 60 us a run (oneDNN 2.6, one core with AVX-512). Runs may be shared by
+ * threads or counted over all ranks, so the bound stands above the two that pay on one thread. A
+ * float32 variable under bfloat16 activations is packed always: that converts it. */
 #include "ops/dnnl.h"
 #include "ops/matmul.h"
 #include "ops/repack.h"
+#include "ops/thin.h"
 #include "runtime/base/memory.h"
 
 enum { PACK_FROM = 4 }; /* runs between two updates */
 
 typedef struct state {
+    dl_thin thin; /* if its form says so, the product is that, and nothing below is set */
     dl_dnnl *product;
     dl_repack *packing; /* of b; NULL: b is read as it lies */
     size_t packed;      /* bytes of packed b; the scratch of packing follows */
@@ -46,6 +48,11 @@ dl_status dl_matmul_prepare(const dl_prepare *what, dl_prepared *out) {
     state *made = dl_alloc(sizeof *made);
     if (!made)
         return dl_fail_memory(sizeof *made);
+    if (dl_thin_fits(what, &made->thin)) {
+        out->workspace = dl_thin_workspace(&made->thin);
+        out->state = made;
+        return DL_OK;
+    }
     made->bias = what->inputs == 3;
     DL_GOTO(failed,
             dl_dnnl_matmul(&made->product, what->threads, &a, &asked, made->bias ? &bias : NULL, &y,
@@ -77,6 +84,10 @@ void dl_matmul_pack(const void *state_of_b, int input, const void *from, void *t
 
 dl_status dl_matmul_run(const void *state_of_run, const dl_run *run) {
     const state *made = state_of_run;
+    if (made->thin.form != DL_THIN_NONE) {
+        dl_thin_run(&made->thin, run);
+        return DL_OK;
+    }
     void *memory[DL_DNNL_ARGUMENTS] = {[DL_DNNL_A] = dl_dnnl_input(run->in[0]),
                                        [DL_DNNL_B] = dl_dnnl_input(run->in[1]),
                                        [DL_DNNL_PRODUCT] = run->out[0],

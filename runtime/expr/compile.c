@@ -28,11 +28,15 @@ void dl_expr_limit(dl_isa isa) {
     atomic_store(&widest, (int)isa);
 }
 
+dl_isa dl_isa_used(void) {
+    int isa = (int)dl_isa_here(), limit = atomic_load(&widest);
+    return (dl_isa)(isa < limit ? isa : limit);
+}
+
 static const dl_lanes *choose_lanes(void) {
     static const dl_lanes *const table[DL_ISA_COUNT] = {&dl_lanes_portable, &dl_lanes_avx2,
                                                         &dl_lanes_avx512};
-    int isa = (int)dl_isa_here(), limit = atomic_load(&widest);
-    return table[isa < limit ? isa : limit];
+    return table[dl_isa_used()];
 }
 
 typedef struct compiler {

@@ -184,6 +184,7 @@ void dl_expr_run(const dl_expr_program *program, const float *const *in,
 /* Instruction sets, ascending. */
 typedef enum dl_isa { DL_ISA_PORTABLE, DL_ISA_AVX2, DL_ISA_AVX512, DL_ISA_COUNT } dl_isa;
 dl_isa dl_isa_here(void); /* widest of this CPU */
+dl_isa dl_isa_used(void); /* no wider than agreed: where the instructions decide the bits */
 const char *dl_isa_name(dl_isa isa);
 void dl_expr_limit(dl_isa isa); /* before compiling: use at most this (agreed among ranks; tests) */
 
