@@ -2,8 +2,10 @@
  * gradient. Mean and variance of a row are cheap to compute again, so nothing is saved for the
  * backward pass. */
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
+#include "ops/narrow.h"
 #include "ops/norm.h"
 #include "ops/sums.h"
 
@@ -72,6 +74,11 @@ static float normalise_row(const float *x, float *y, int64_t count, float epsilo
     return inverse;
 }
 
+/* The next rows can be taken together (narrow.h). */
+static bool narrow(int64_t channels, int64_t rows_left) {
+    return channels <= DL_NARROW_MOST && rows_left >= DL_NARROW_ROWS;
+}
+
 typedef struct layer_norm_call {
     const layer_norm_state *state;
     const dl_run *run;
@@ -83,9 +90,17 @@ static void normalise_rows(void *argument, int64_t first, int64_t last) {
     int64_t channels = call->state->channels.channels;
     const float *gamma = a->has_gamma ? call->run->in[1] : NULL;
     const float *beta = a->has_beta ? call->run->in[1 + a->has_gamma] : NULL;
+    int64_t made = first;
     for (int64_t r = first; r < last; r++) {
         float *y = (float *)call->run->out[0] + r * channels;
-        normalise_row((const float *)call->run->in[0] + r * channels, y, channels, a->epsilon);
+        const float *x = (const float *)call->run->in[0] + r * channels;
+        if (r == made && narrow(channels, last - r)) {
+            dl_narrow_normalise(x, y, channels, a->epsilon);
+            made += DL_NARROW_ROWS;
+        } else if (r == made) {
+            normalise_row(x, y, channels, a->epsilon);
+            made++;
+        }
         for (int64_t c = 0; gamma && c < channels; c++)
             y[c] *= gamma[c];
         for (int64_t c = 0; beta && c < channels; c++)
@@ -144,20 +159,28 @@ static void gradient_blocks(void *argument, int64_t first, int64_t last) {
     int64_t channels = state->channels;
     float *partials = call->run->workspace;
     const float *gamma = call->state->attributes.has_gamma ? call->run->in[2] : NULL;
+    float epsilon = call->state->attributes.epsilon;
     for (int64_t b = first; b < last; b++) {
         float *sum = partials + b * 2 * channels, *product = sum + channels;
         float *xhat = partials + state->blocks * 2 * channels + b * channels;
         memset(sum, 0, sizeof *sum * 2 * (size_t)channels);
-        for (int64_t r = 0; r < dl_block_rows(state, b); r++) {
+        int64_t rows = dl_block_rows(state, b);
+        for (int64_t r = 0; r < rows; r++) {
             int64_t at = (b * state->block_rows + r) * channels;
             const float *dy = (const float *)call->run->in[0] + at;
-            float inverse = normalise_row((const float *)call->run->in[1] + at, xhat, channels,
-                                          call->state->attributes.epsilon);
+            const float *x = (const float *)call->run->in[1] + at;
+            float *dx = (float *)call->run->out[0] + at;
+            if (narrow(channels, rows - r)) {
+                dl_narrow_normalise_gradient(dy, x, gamma, dx, channels, epsilon, sum, product);
+                r += DL_NARROW_ROWS - 1;
+                continue;
+            }
+            float inverse = normalise_row(x, xhat, channels, epsilon);
             for (int64_t c = 0; c < channels; c++) {
                 sum[c] += dy[c];
                 product[c] += dy[c] * xhat[c];
             }
-            gradient_row(dy, gamma, xhat, inverse, (float *)call->run->out[0] + at, channels);
+            gradient_row(dy, gamma, xhat, inverse, dx, channels);
         }
     }
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ops/narrow.h"
 #include "ops/ops.h"
 #include "ops/sums.h"
 #include "runtime/base/clones.h"
@@ -56,6 +57,17 @@ static float softmax_row(const float *x, float *y, int64_t width, float *greates
     return dl_m_log(sum);
 }
 
+/* softmax_row of the next rows: sixteen narrow ones, or one; returns how many. */
+static int softmax_some(const float *x, float *y, int64_t width, int64_t left,
+                        float greatest_logit[DL_NARROW_ROWS], float log_sum[DL_NARROW_ROWS]) {
+    if (width > DL_NARROW_MOST || left < DL_NARROW_ROWS) {
+        log_sum[0] = softmax_row(x, y, width, greatest_logit);
+        return 1;
+    }
+    dl_narrow_softmax(x, y, width, greatest_logit, log_sum);
+    return DL_NARROW_ROWS;
+}
+
 typedef struct rows_call {
     const rows_state *state;
     const dl_run *run;
@@ -87,10 +99,10 @@ static dl_status prepare_softmax(const dl_prepare *what, dl_prepared *out) {
 static void softmax_rows(void *argument, int64_t first, int64_t last) {
     const rows_call *call = argument;
     int64_t width = call->state->width;
-    float most;
-    for (int64_t r = first; r < last; r++)
-        softmax_row((const float *)call->run->in[0] + r * width,
-                    (float *)call->run->out[0] + r * width, width, &most);
+    float most[DL_NARROW_ROWS], log_sum[DL_NARROW_ROWS];
+    for (int64_t r = first; r < last;)
+        r += softmax_some((const float *)call->run->in[0] + r * width,
+                          (float *)call->run->out[0] + r * width, width, last - r, most, log_sum);
 }
 
 static dl_status run_softmax(const void *state, const dl_run *run) {
@@ -227,10 +239,16 @@ static void cross_entropy_rows(void *argument, int64_t first, int64_t last) {
     const rows_call *call = argument;
     const rows_state *s = call->state;
     float *loss = call->run->out[0];
-    for (int64_t r = first; r < last; r++) {
+    float greatest[DL_NARROW_ROWS], log_sums[DL_NARROW_ROWS];
+    int made = 0, at = 0;
+    for (int64_t r = first; r < last; r++, at++) {
         const float *x = (const float *)call->run->in[0] + r * s->width;
-        float most;
-        float log_sum = softmax_row(x, (float *)call->run->out[1] + r * s->width, s->width, &most);
+        if (at == made) {
+            made = softmax_some(x, (float *)call->run->out[1] + r * s->width, s->width, last - r,
+                                greatest, log_sums);
+            at = 0;
+        }
+        float most = greatest[at], log_sum = log_sums[at];
         if (s->labels) {
             loss[r] = log_sum + (most - x[((const int32_t *)call->run->in[1])[r]]);
             continue;

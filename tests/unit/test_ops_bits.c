@@ -192,20 +192,19 @@ static void test_fold(void) {
     }
 }
 
-static dl_status call(const dl_op *op, const void *attributes, int inputs, const dl_type *types,
-                      const void *const *in, float *out) {
+static dl_status call_both(const dl_op *op, const void *attributes, int inputs,
+                           const dl_type *types, const void *const *in, float *out, float *second) {
     const dl_type *input[8];
-    dl_type output;
-    const dl_type *outputs[] = {&output};
-    void *made[] = {out};
+    dl_type output[2];
+    const dl_type *outputs[] = {&output[0], &output[1]};
+    void *made[] = {out, second};
     dl_prepared prepared = {0};
     for (int i = 0; i < inputs; i++)
         input[i] = &types[i];
-    dl_infer infer = {
-        .attributes = attributes, .inputs = inputs, .input = input, .output = &output};
+    dl_infer infer = {.attributes = attributes, .inputs = inputs, .input = input, .output = output};
     dl_prepare what = {.attributes = attributes,
                        .inputs = inputs,
-                       .outputs = 1,
+                       .outputs = second ? 2 : 1,
                        .input = input,
                        .output = outputs,
                        .name = "call",
@@ -219,6 +218,11 @@ static dl_status call(const dl_op *op, const void *attributes, int inputs, const
     dl_free(workspace);
     dl_free(prepared.state);
     return status;
+}
+
+static dl_status call(const dl_op *op, const void *attributes, int inputs, const dl_type *types,
+                      const void *const *in, float *out) {
+    return call_both(op, attributes, inputs, types, in, out, NULL);
 }
 
 static void test_batch_norm(void) {
@@ -264,12 +268,64 @@ static void test_softmax(void) {
     }
 }
 
+static void test_layer_norm(void) {
+    static float got[NUMBERS], want[NUMBERS];
+    static const int64_t widths[] = {1, 2, 10, 16, 17, 63, 64, 65, 257};
+    const dl_layer_norm_attributes attributes = {.epsilon = 1e-3f};
+    for (int i = 0; i < DL_COUNT(widths); i++) {
+        int64_t width = widths[i], rows = NUMBERS / width;
+        const dl_type all = DL_TYPE(DL_F32, rows, width);
+        CHECK_OK(call(&dl_op_layer_norm, &attributes, 1, &all, (const void *[]){x}, got));
+        for (int64_t r = 0; r < rows; r++) {
+            float *row = want + r * width;
+            float mean =
+                (float)((double)stated_block(x + r * width, width, DL_TERM_PLAIN) / (double)width);
+            for (int64_t e = 0; e < width; e++)
+                row[e] = x[r * width + e] - mean;
+            float variance =
+                (float)((double)stated_block(row, width, DL_TERM_SQUARE) / (double)width);
+            for (int64_t e = 0; e < width; e++)
+                row[e] *= 1.0f / sqrtf(variance + 1e-3f);
+        }
+        CHECK_BITS(got, want, rows * width);
+    }
+}
+
+/* Rows together and each alone; what is summed over rows is added one after another. */
+static void test_layer_norm_gradient(void) {
+    static float got[NUMBERS], alone[NUMBERS];
+    const dl_layer_norm_attributes attributes = {.epsilon = 1e-3f, .has_gamma = true};
+    for (int64_t width = 1; width <= 65; width += 8) {
+        enum { TOGETHER = 16 };
+        float gamma[65], total[2 * 65], want[2 * 65] = {0}, one[2 * 65];
+        for (int64_t c = 0; c < width; c++)
+            gamma[c] = 0.5f + center[c];
+        const dl_type scale = DL_TYPE(DL_F32, width);
+        const dl_type all[] = {DL_TYPE(DL_F32, TOGETHER, width), DL_TYPE(DL_F32, TOGETHER, width),
+                               scale};
+        const dl_type row[] = {DL_TYPE(DL_F32, 1, width), DL_TYPE(DL_F32, 1, width), scale};
+        CHECK_OK(call_both(&dl_op_layer_norm_gradient, &attributes, 3, all,
+                           (const void *[]){dy, x, gamma}, got, total));
+        for (int64_t r = 0; r < TOGETHER; r++) {
+            CHECK_OK(call_both(&dl_op_layer_norm_gradient, &attributes, 3, row,
+                               (const void *[]){dy + r * width, x + r * width, gamma},
+                               alone + r * width, one));
+            for (int64_t c = 0; c < 2 * width; c++)
+                want[c] += one[c];
+        }
+        CHECK_BITS(got, alone, TOGETHER * width);
+        CHECK_BITS(total, want, 2 * width);
+    }
+}
+
 void suite_ops_bits(void);
 void suite_ops_bits(void) {
     CU_pSuite suite = CU_add_suite("ops_bits", fill, NULL);
-    CU_add_test(suite, "sums of blocks", test_blocks);
-    CU_add_test(suite, "sums of columns", test_columns);
+    CU_add_test(suite, "total of blocks", test_blocks);
+    CU_add_test(suite, "total of columns", test_columns);
     CU_add_test(suite, "narrow rows are folded", test_fold);
     CU_add_test(suite, "batch normalisation", test_batch_norm);
     CU_add_test(suite, "softmax", test_softmax);
+    CU_add_test(suite, "layer normalisation", test_layer_norm);
+    CU_add_test(suite, "its gradient", test_layer_norm_gradient);
 }
