@@ -1,7 +1,8 @@
-/* Batches, read ahead by one thread into a ring of slots that are allocated once. The thread writes
- * slots [made], the caller reads [taken] and gives back [released]: released <= taken <= made <=
- * released + slots. What is in a batch is a function of the step alone (see data.h), so seeking is
- * only a matter of the counters. */
+/* Batches, read ahead by one thread into a ring of slots that are allocated once. Who makes a batch
+ * claims it first: the thread while there is room, and the caller too where it would wait, so that
+ * a core that has nothing else to do reads. The caller takes batches in order and gives them back:
+ * released <= taken <= claimed <= released + slots. What is in a batch is a function of the step
+ * alone (see data.h), so seeking is only a matter of the counters. */
 #include "runtime/data/inner.h"
 #include "runtime/data/order.h"
 
@@ -12,6 +13,7 @@
 #include "runtime/base/philox.h"
 
 typedef struct slot {
+    bool ready; /* claimed and made */
     dl_batch batch;
     const void **field;
     uint32_t *sample;
@@ -30,9 +32,9 @@ struct dl_feed {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* Under the lock. Steps, counted from `begin` on. */
-    int64_t begin, made, taken, released;
-    uint64_t epoch; /* of seeking: a batch begun before a seek is thrown away */
-    bool closing;
+    int64_t begin, claimed, taken, released;
+    int making; /* batches that are claimed and not ready */
+    bool seeking, closing;
 };
 
 /* Positions of a batch of `batch` samples that this rank holds: whole leaves. */
@@ -70,16 +72,27 @@ static void choose(dl_feed *feed, dl_batch *batch, uint32_t *sample) {
     }
 }
 
-static void make(dl_feed *feed, slot *s, int64_t step) {
+/* Which samples: with the lock, as the order is one for all. */
+static slot *claim(dl_feed *feed) {
     const dl_feed_options *o = &feed->options;
+    int64_t number = feed->claimed++, step = feed->begin + number, end;
+    int64_t left = feed->samples - step % feed->batches * o->batch;
+    slot *s = &feed->slot[number % DL_FEED_SLOTS];
     dl_batch *batch = &s->batch;
-    int64_t end, left = feed->samples - step % feed->batches * o->batch;
+    s->ready = false;
+    feed->making++;
     batch->read_at = dl_seconds();
     batch->step = step;
     batch->samples = left < o->batch && o->order != DL_ORDER_REPLACED ? left : o->batch;
     share_of(o, batch->samples, &batch->first, &end);
     batch->count = end - batch->first;
     choose(feed, batch, s->sample);
+    return s;
+}
+
+static void read_samples(const dl_feed *feed, slot *s) {
+    const dl_feed_options *o = &feed->options;
+    dl_batch *batch = &s->batch;
     for (int i = 0; i < o->fields; i++) {
         void *out = (void *)(uintptr_t)s->field[i];
         if (o->bytes && dl_data_field_at(feed->data, feed->field[i])->bytes)
@@ -91,29 +104,30 @@ static void make(dl_feed *feed, slot *s, int64_t step) {
     batch->reading = dl_seconds() - batch->read_at;
 }
 
-static bool may_make(const dl_feed *feed) {
-    return feed->made < feed->released + DL_FEED_SLOTS &&
-           (feed->options.end_step == 0 || feed->begin + feed->made < feed->options.end_step);
+static bool may_claim(const dl_feed *feed) {
+    return feed->claimed < feed->released + DL_FEED_SLOTS &&
+           (feed->options.end_step == 0 || feed->begin + feed->claimed < feed->options.end_step);
+}
+
+/* Called and returns with the lock, which is open while it reads. */
+static void make(dl_feed *feed) {
+    slot *s = claim(feed);
+    pthread_mutex_unlock(&feed->lock);
+    read_samples(feed, s);
+    pthread_mutex_lock(&feed->lock);
+    s->ready = true;
+    feed->making--;
+    pthread_cond_broadcast(&feed->changed);
 }
 
 static void *read_ahead(void *argument) {
     dl_feed *feed = argument;
     pthread_mutex_lock(&feed->lock);
-    while (!feed->closing) {
-        if (!may_make(feed)) {
+    while (!feed->closing)
+        if (may_claim(feed) && !feed->seeking)
+            make(feed);
+        else
             pthread_cond_wait(&feed->changed, &feed->lock);
-            continue;
-        }
-        int64_t number = feed->made, step = feed->begin + number;
-        uint64_t epoch = feed->epoch;
-        pthread_mutex_unlock(&feed->lock);
-        make(feed, &feed->slot[number % DL_FEED_SLOTS], step);
-        pthread_mutex_lock(&feed->lock);
-        if (feed->epoch == epoch) {
-            feed->made++;
-            pthread_cond_broadcast(&feed->changed);
-        }
-    }
     pthread_mutex_unlock(&feed->lock);
     return NULL;
 }
@@ -225,10 +239,16 @@ dl_status dl_feed_next(dl_feed *feed, dl_batch *batch) {
                          dl_part_text(feed->options.part), (long long)step);
     else if (feed->taken - feed->released >= DL_FEED_SLOTS - 1)
         status = dl_fail(DL_INTERNAL, "more than %d batches are held", DL_FEED_SLOTS - 1);
-    while (status == DL_OK && feed->made <= feed->taken)
-        pthread_cond_wait(&feed->changed, &feed->lock);
-    if (status == DL_OK)
-        *batch = feed->slot[feed->taken++ % DL_FEED_SLOTS].batch;
+    const slot *s = &feed->slot[feed->taken % DL_FEED_SLOTS];
+    while (status == DL_OK && !(feed->claimed > feed->taken && s->ready))
+        if (may_claim(feed))
+            make(feed);
+        else
+            pthread_cond_wait(&feed->changed, &feed->lock);
+    if (status == DL_OK) {
+        *batch = s->batch;
+        feed->taken++;
+    }
     pthread_mutex_unlock(&feed->lock);
     return status;
 }
@@ -247,9 +267,12 @@ dl_status dl_feed_seek(dl_feed *feed, int64_t step) {
     if (feed->released != feed->taken || step < 0) {
         status = dl_fail(DL_INTERNAL, "seeking with batches held");
     } else if (step != feed->begin + feed->taken) {
-        feed->epoch++;
+        feed->seeking = true;
+        while (feed->making > 0) /* in a slot that is used anew */
+            pthread_cond_wait(&feed->changed, &feed->lock);
+        feed->seeking = false;
         feed->begin = step;
-        feed->made = feed->taken = feed->released = 0;
+        feed->claimed = feed->taken = feed->released = 0;
         pthread_cond_broadcast(&feed->changed);
     }
     pthread_mutex_unlock(&feed->lock);

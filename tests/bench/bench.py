@@ -310,13 +310,14 @@ class Benchmark:
             out = run([os.path.join(self.build, "bench_loader"), job, "3" if self.options.quick else "7"] + read,
                       self.within(60))
             one = json.loads(out.strip().splitlines()[-1])
-            plain = one["plain_read_s"]
+            plain = {"file_order": one["plain_read_s"], "shuffled": one["plain_shuffled_s"]}
             row = {"form": name, "samples": one["samples"], "bytes": one["bytes"], "batch": one["batch"],
-                   "plain_bytes_per_second": spread([one["bytes"] / s for s in plain])}
+                   "plain_bytes_per_second": spread([one["bytes"] / s for s in plain["file_order"]]),
+                   "plain_shuffled_bytes_per_second": spread([one["bytes"] / s for s in plain["shuffled"]])}
             for way in ("file_order", "shuffled"):
                 took = one[way + "_s"]
                 row[way] = {"samples_per_second": spread([one["samples"] / s for s in took]),
-                            "share_of_plain": spread([p / s for p, s in zip(plain, took)])}
+                            "share_of_plain": spread([p / s for p, s in zip(plain[way], took)])}
             rows.append(row)
         return {"rows": rows}
 

@@ -1,11 +1,13 @@
-/* How fast batches come from a job's files, against a plain read of the same files: in turn, in one
- * run, both from the page cache, one thread each.
+/* How fast batches come from a job's files, against a plain read of the same bytes: in turn, in one
+ * run, both from the page cache.
  *
  *   bench_loader JOB TURNS FILE...      FILE: all that the job's part `train` is read from
  *
- * A turn takes one pass over the data in the order of the file, one in shuffled order (all fields,
- * as float32 or int32, as the model gets them), and reads the files from end to end into a buffer.
- * Prints a line of JSON with the seconds of each. */
+ * A turn takes one pass over the data in the order of the file and one in shuffled order (all
+ * fields, as programs get them: the thread that trains helps the one that reads ahead where it
+ * would wait, which is all the time here), reads the files from end to end into a buffer, and reads
+ * them sample by sample in the shuffled order, a call a sample (files of less than 64 bytes a
+ * sample from end to end). Prints a line of JSON with the seconds of each. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,9 +16,11 @@
 #include "launcher/verbs.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/memory.h"
+#include "runtime/base/philox.h"
 #include "runtime/data/data.h"
+#include "runtime/data/order.h"
 
-enum { FILE_ORDER, SHUFFLED, PLAIN, WAYS, BLOCK = 1 << 20, FEW = 64 };
+enum { FILE_ORDER, SHUFFLED, PLAIN, PLAIN_SHUFFLED, WAYS, BLOCK = 1 << 20, FEW = 64 };
 
 typedef struct loader {
     const dl_data *data;
@@ -24,6 +28,7 @@ typedef struct loader {
     char **file;
     int files;
     char *block;
+    uint32_t *order; /* of samples, shuffled */
     int64_t bytes;   /* of the files */
     int64_t samples; /* of a pass */
 } loader;
@@ -56,17 +61,42 @@ static dl_status read_batches(loader *l, dl_order order, double *seconds) {
     return status;
 }
 
-static dl_status read_files(loader *l, double *seconds) {
+static bool read_from_end_to_end(loader *l, int file) {
+    ssize_t got;
+    while ((got = read(file, l->block, BLOCK)) > 0)
+        l->bytes += got;
+    return got == 0;
+}
+
+/* Samples lie at the end of a file. */
+static bool read_by_sample(loader *l, int file) {
+    enum { SMALL = 64 };
+    int64_t end = lseek(file, 0, SEEK_END), sample = end / l->samples;
+    int64_t begin = end - sample * l->samples;
+    if (sample < SMALL)
+        return lseek(file, 0, SEEK_SET) == 0 && read_from_end_to_end(l, file);
+    for (int64_t i = 0; i < l->samples; i++)
+        for (int64_t done = 0; done < sample;) {
+            int64_t left = sample - done < BLOCK ? sample - done : BLOCK;
+            ssize_t got = pread(file, l->block, (size_t)left, begin + l->order[i] * sample + done);
+            if (got <= 0)
+                return false;
+            done += got;
+            l->bytes += got;
+        }
+    return true;
+}
+
+static dl_status read_files(loader *l, bool shuffled, double *seconds) {
     double begun = dl_seconds();
     l->bytes = 0;
     for (int i = 0; i < l->files; i++) {
         int file = open(l->file[i], O_RDONLY | O_CLOEXEC);
-        ssize_t got = -1;
-        while (file >= 0 && (got = read(file, l->block, BLOCK)) > 0)
-            l->bytes += got;
+        bool got =
+            file >= 0 && (shuffled ? read_by_sample(l, file) : read_from_end_to_end(l, file));
         if (file >= 0)
             close(file);
-        if (got < 0)
+        if (!got)
             return dl_fail(DL_NO_INPUT, "could not read %s", l->file[i]);
     }
     *seconds = dl_seconds() - begun;
@@ -74,17 +104,23 @@ static dl_status read_files(loader *l, double *seconds) {
 }
 
 static dl_status one(loader *l, int way, double *seconds) {
-    return way == PLAIN
-               ? read_files(l, seconds)
+    return way >= PLAIN
+               ? read_files(l, way == PLAIN_SHUFFLED, seconds)
                : read_batches(l, way == SHUFFLED ? DL_ORDER_SHUFFLED : DL_ORDER_FILE, seconds);
 }
 
 static dl_status measure(loader *l, int turns) {
-    static const char *const names[] = {"file_order_s", "shuffled_s", "plain_read_s"};
+    static const char *const names[] = {"file_order_s", "shuffled_s", "plain_read_s",
+                                        "plain_shuffled_s"};
     double took[WAYS][FEW], warm;
     l->block = dl_alloc(BLOCK);
     if (!l->block)
         return dl_fail_memory(BLOCK);
+    l->samples = dl_data_samples(l->data, DL_PART_TRAIN);
+    l->order = dl_alloc(sizeof *l->order * (size_t)(l->samples + 1));
+    if (!l->order)
+        return dl_fail_memory(sizeof *l->order * (size_t)l->samples);
+    dl_permute(l->order, l->samples, 0, dl_stream("data shuffle"), 0);
     for (int way = 0; way < WAYS; way++)
         DL_TRY(one(l, way, &warm));
     for (int turn = 0; turn < turns; turn++)
@@ -110,6 +146,7 @@ static dl_status run(dl_job *job, loader *l, int turns) {
     l->batch = dl_int(dl_job_root(job), "batch_size");
     dl_status status = measure(l, turns);
     dl_data_close(data);
+    dl_free(l->order);
     dl_free(l->block);
     return status;
 }

@@ -103,7 +103,7 @@ def loaders_table(results):
                         [cell for way in ("file_order", "shuffled")
                          for cell in (short(row[way]["samples_per_second"]["median"]),
                                       ratio(row[way]["share_of_plain"]))])
-    return "Loaders", "Against a plain read of the same files, from the page cache.", rows
+    return "Loaders", "Against a plain read of the same bytes in the same order, from the page cache.", rows
 
 
 TABLES = {"steps": (steps_table, communication_table), "start": (start_table,), "allreduce": (allreduce_table,),
