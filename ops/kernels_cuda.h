@@ -13,4 +13,7 @@ extern const dl_kernel dl_cuda_pointwise;
 DL_OP_LIST(X)
 #undef X
 
+/* convert_cuda.cu: count elements of float32 to bfloat16. */
+dl_status dl_cuda_to_bf16(const dl_cuda *cuda, const void *from, void *to, int64_t count);
+
 #endif
