@@ -271,6 +271,17 @@ restored:
     return status;
 }
 
+#if DNNL_VERSION_MAJOR < 3
+/* The second half of what v3 does in one call; `status` is the first half's. */
+static dnnl_status_t from_operation(dnnl_status_t status, const void *operation,
+                                    dnnl_engine_t engine, dnnl_primitive_attr_t attributes,
+                                    dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out) {
+    return status == dnnl_success
+               ? dnnl_primitive_desc_create(out, operation, attributes, engine, hint)
+               : status;
+}
+#endif
+
 static dnnl_status_t describe_matmul(dnnl_engine_t engine, const void *recipe, const layouts *all,
                                      dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t hint,
                                      dnnl_primitive_desc_t *out) {
@@ -283,9 +294,7 @@ static dnnl_status_t describe_matmul(dnnl_engine_t engine, const void *recipe, c
 #else
     dnnl_matmul_desc_t operation;
     dnnl_status_t status = dnnl_matmul_desc_init(&operation, a, b, bias, y);
-    return status == dnnl_success
-               ? dnnl_primitive_desc_create(out, &operation, attributes, engine, NULL)
-               : status;
+    return from_operation(status, &operation, engine, attributes, NULL, out);
 #endif
 }
 
@@ -321,9 +330,7 @@ static dnnl_status_t describe_conv(dnnl_engine_t engine, const void *recipe, con
     dnnl_status_t status = dnnl_dilated_convolution_forward_desc_init(
         &operation, dnnl_forward_training, dnnl_convolution_direct, x, w, bias, y, window->stride,
         conv->dilation, window->before, window->after);
-    return status == dnnl_success
-               ? dnnl_primitive_desc_create(out, &operation, attributes, engine, NULL)
-               : status;
+    return from_operation(status, &operation, engine, attributes, NULL, out);
 #endif
 }
 
@@ -342,9 +349,7 @@ static dnnl_status_t describe_conv_data(dnnl_engine_t engine, const void *recipe
     dnnl_status_t status = dnnl_dilated_convolution_backward_data_desc_init(
         &operation, dnnl_convolution_direct, x, w, y, window->stride, conv->dilation,
         window->before, window->after);
-    return status == dnnl_success
-               ? dnnl_primitive_desc_create(out, &operation, attributes, engine, hint)
-               : status;
+    return from_operation(status, &operation, engine, attributes, hint, out);
 #endif
 }
 
@@ -363,9 +368,7 @@ static dnnl_status_t describe_conv_weights(dnnl_engine_t engine, const void *rec
     dnnl_status_t status = dnnl_dilated_convolution_backward_weights_desc_init(
         &operation, dnnl_convolution_direct, x, w, NULL, y, window->stride, conv->dilation,
         window->before, window->after);
-    return status == dnnl_success
-               ? dnnl_primitive_desc_create(out, &operation, attributes, engine, hint)
-               : status;
+    return from_operation(status, &operation, engine, attributes, hint, out);
 #endif
 }
 
@@ -407,9 +410,7 @@ static dnnl_status_t describe_pool(dnnl_engine_t engine, const void *recipe, con
     dnnl_status_t status = dnnl_pooling_v2_forward_desc_init(
         &operation, dnnl_forward_training, dnnl_pooling_avg_exclude_padding, x, y, window->stride,
         window->kernel, dilation, window->before, window->after);
-    return status == dnnl_success
-               ? dnnl_primitive_desc_create(out, &operation, attributes, engine, NULL)
-               : status;
+    return from_operation(status, &operation, engine, attributes, NULL, out);
 #endif
 }
 
@@ -428,9 +429,7 @@ static dnnl_status_t describe_pool_back(dnnl_engine_t engine, const void *recipe
     dnnl_status_t status = dnnl_pooling_v2_backward_desc_init(
         &operation, dnnl_pooling_avg_exclude_padding, x, y, window->stride, window->kernel,
         dilation, window->before, window->after);
-    return status == dnnl_success
-               ? dnnl_primitive_desc_create(out, &operation, attributes, engine, hint)
-               : status;
+    return from_operation(status, &operation, engine, attributes, hint, out);
 #endif
 }
 
@@ -468,24 +467,26 @@ static dl_status reorder_layouts(dl_dnnl **out, int threads, layout_ref from, la
     return status;
 }
 
-dl_status dl_dnnl_reorder_to(dl_dnnl **out, const dl_dnnl_tensor *from, const dl_dnnl *call,
-                             int argument) {
+static dl_status reorder(dl_dnnl **out, const dl_dnnl *call, int argument,
+                         const dl_dnnl_tensor *plain, bool back) {
     layout made;
-    dnnl_status_t status = make_layout(&made, from);
+    *out = NULL;
+    dnnl_status_t status = make_layout(&made, plain);
     if (status != dnnl_success)
         return dl_dnnl_failed(status, "describe the tensors of", "a reorder");
-    dl_status result = reorder_layouts(out, call->threads, REF(made), call->layout[argument]);
+    layout_ref blocks = call->layout[argument];
+    dl_status result = back ? reorder_layouts(out, call->threads, blocks, REF(made))
+                            : reorder_layouts(out, call->threads, REF(made), blocks);
     drop_layout(made);
     return result;
 }
 
+dl_status dl_dnnl_reorder_to(dl_dnnl **out, const dl_dnnl_tensor *from, const dl_dnnl *call,
+                             int argument) {
+    return reorder(out, call, argument, from, false);
+}
+
 dl_status dl_dnnl_reorder_from(dl_dnnl **out, const dl_dnnl *call, int argument,
                                const dl_dnnl_tensor *to) {
-    layout made;
-    dnnl_status_t status = make_layout(&made, to);
-    if (status != dnnl_success)
-        return dl_dnnl_failed(status, "describe the tensors of", "a reorder");
-    dl_status result = reorder_layouts(out, call->threads, call->layout[argument], REF(made));
-    drop_layout(made);
-    return result;
+    return reorder(out, call, argument, to, true);
 }
