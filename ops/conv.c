@@ -209,9 +209,9 @@ const dl_op dl_op_conv_input_gradient = {.name = "conv_input_gradient",
                                          .deterministic = true,
                                          .flop = flop_input,
                                          .cpu = {.prepare = dl_conv_input_prepare,
-                                                 .pack = dl_conv_pack,
-                                                 .run = dl_conv_run,
-                                                 .release = dl_conv_release}};
+                                                 .pack = dl_conv_input_pack,
+                                                 .run = dl_conv_input_run,
+                                                 .release = dl_conv_input_release}};
 
 const dl_op dl_op_conv_weight_gradient = {.name = "conv_weight_gradient",
                                           .min_inputs = 2,

@@ -80,7 +80,7 @@ dl_status dl_conv_prepare(const dl_prepare *what, dl_prepared *out) {
                    what->input[0]->dtype, what->output[0]->dtype, out);
 }
 
-dl_status dl_conv_input_prepare(const dl_prepare *what, dl_prepared *out) {
+dl_status dl_conv_direct_input_prepare(const dl_prepare *what, dl_prepared *out) {
     const dl_conv_input_attributes *attributes = what->attributes;
     return prepare(what, DL_DNNL_BACKWARD_DATA, &attributes->conv, &attributes->x, what->input[1],
                    what->input[0]->dtype, what->input[0]->dtype, out);

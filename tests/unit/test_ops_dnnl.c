@@ -66,6 +66,10 @@ static const dl_conv_weight_attributes dw_depthwise = {{2, ONES, ONES, {1, 1}, {
                                                        F32(8, 3, 3, 1)};
 static const dl_conv_weight_attributes dw_1d = {{1, {1, 1}, {2, 1}, {4, 0}, {0, 0}, 1, 0},
                                                 F32(4, 3, 2)};
+static const dl_conv_input_attributes dx_skipping = {{2, {2, 3}, ONES, {0, 0}, {0, 0}, 1, 0},
+                                                     F32(3, 7, 6, 5)};
+static const dl_conv_input_attributes dx_skipping_1d = {{1, {2, 1}, ONES, {0, 0}, {0, 0}, 1, 0},
+                                                        F32(3, 8, 4)};
 /* With channels enough for patches in bfloat16 (conv_weight_cpu.c). */
 static const dl_conv_weight_attributes dw_skipping = {{2, {2, 2}, ONES, {0, 0}, {0, 0}, 1, 0},
                                                       F32(5, 1, 1, 33)};
@@ -176,6 +180,8 @@ static const op_sample samples[] = {
     CONV_WEIGHT("stride 2, same", dw_strided, F32(2, 8, 6, 5), F32(2, 4, 3, 7)),
     CONV_WEIGHT("depthwise, 2 filters a channel", dw_depthwise, F32(2, 6, 5, 4), F32(2, 6, 5, 8)),
     CONV_WEIGHT("1 dimension, causal, dilation 2", dw_1d, F32(2, 9, 2), F32(2, 9, 4)),
+    CONV_INPUT("1x1, stride 2 by 3", dx_skipping, F32(3, 4, 2, 6), F32(6, 1, 1, 5)),
+    CONV_INPUT("1 dimension, 1, stride 2", dx_skipping_1d, F32(3, 4, 7), F32(7, 1, 4)),
     CONV_WEIGHT("1x1, stride 2, 33 channels", dw_skipping, F32(3, 7, 6, 33), F32(3, 4, 3, 5)),
     CONV_WEIGHT("3x4, stride 2 by 1, 32 channels", dw_patches, F32(2, 8, 6, 32), F32(2, 4, 6, 6)),
     CONV_WEIGHT("dilation 2 along rows, 35 channels", dw_dilated, F32(2, 5, 7, 35),
