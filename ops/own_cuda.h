@@ -14,6 +14,34 @@ extern "C" {
 
 enum { DL_WARP = 32 };
 
+/* Element i of float32, or of bfloat16 where `half`. */
+template <bool half> static __device__ __forceinline__ float dl_load(const void *x, int64_t i) {
+    return half ? dl_m_from_bf16(((const uint16_t *)x)[i]) : ((const float *)x)[i];
+}
+template <bool half>
+static __device__ __forceinline__ void dl_store(void *y, int64_t i, float value) {
+    if (half)
+        ((uint16_t *)y)[i] = dl_m_to_bf16(value);
+    else
+        ((float *)y)[i] = value;
+}
+
+/* 16 bytes of elements, which move together. */
+template <bool half> struct alignas(16) dl_line {
+    enum { WIDE = half ? 8 : 4 };
+    uint32_t word[4];
+    __device__ __forceinline__ float get(int i) const {
+        return half ? dl_m_from_bf16((uint16_t)(word[i / 2] >> i % 2 * 16)) : DL_FLOAT(word[i % 4]);
+    }
+    __device__ __forceinline__ void put(int i, float value) {
+        uint32_t low = 0xffffu << i % 2 * 16;
+        if (half)
+            word[i / 2] = (word[i / 2] & ~low) | (uint32_t)dl_m_to_bf16(value) << i % 2 * 16;
+        else
+            word[i % 4] = DL_BITS(value);
+    }
+};
+
 /* Over the lanes of a warp: every lane gets the result, by one tree. */
 static __device__ __forceinline__ float dl_warp_sum(float x) {
     for (int mask = DL_WARP / 2; mask > 0; mask /= 2)

@@ -1,0 +1,74 @@
+/* Statistics of batch normalisation: channel_sum and channel_squares of channel_sum.c. */
+#include "ops/columns_cuda.h"
+
+namespace {
+
+struct state {
+    const dl_cuda *cuda;
+    dl_columns columns;
+    bool half;
+};
+
+template <bool half> struct plain {
+    enum { SUMS = 1 };
+    const void *x;
+    int64_t columns;
+    __device__ void add(int64_t row, int64_t column, float *sum) const {
+        sum[0] = sum[0] + dl_load<half>(x, row * columns + column);
+    }
+    __device__ float finish(float sum, int, int64_t) const {
+        return sum;
+    }
+};
+
+template <bool half> struct squares {
+    enum { SUMS = 1 };
+    const void *x;
+    int64_t columns;
+    const float *center;
+    __device__ void add(int64_t row, int64_t column, float *sum) const {
+        float d = dl_load<half>(x, row * columns + column) - center[column];
+        sum[0] = sum[0] + d * d;
+    }
+    __device__ float finish(float sum, int, int64_t) const {
+        return sum;
+    }
+};
+
+dl_status prepare(const dl_prepare *what, dl_prepared *out) {
+    state *s;
+    const dl_type *x = what->input[0];
+    DL_TRY(dl_make_state(out, &s));
+    int64_t columns = x->dim[x->rank - 1];
+    s->cuda = dl_cuda_of(what->device);
+    s->columns = dl_columns_of(columns ? dl_type_count(x) / columns : 0, columns);
+    s->half = x->dtype == DL_BF16;
+    out->workspace = dl_columns_workspace(s->columns, 1);
+    return DL_OK;
+}
+
+dl_status run_sum(const void *made, const dl_run *run) {
+    const state *s = (const state *)made;
+    int64_t c = s->columns.columns;
+    float *out = (float *)run->out[0];
+    return s->half ? dl_sum_columns(s->cuda, plain<true>{run->in[0], c}, s->columns, run->workspace,
+                                    out)
+                   : dl_sum_columns(s->cuda, plain<false>{run->in[0], c}, s->columns,
+                                    run->workspace, out);
+}
+
+dl_status run_squares(const void *made, const dl_run *run) {
+    const state *s = (const state *)made;
+    int64_t c = s->columns.columns;
+    const float *center = (const float *)run->in[1];
+    float *out = (float *)run->out[0];
+    return s->half ? dl_sum_columns(s->cuda, squares<true>{run->in[0], c, center}, s->columns,
+                                    run->workspace, out)
+                   : dl_sum_columns(s->cuda, squares<false>{run->in[0], c, center}, s->columns,
+                                    run->workspace, out);
+}
+
+} // namespace
+
+const dl_kernel dl_cuda_channel_sum = {.prepare = prepare, .run = run_sum};
+const dl_kernel dl_cuda_channel_squares = {.prepare = prepare, .run = run_squares};

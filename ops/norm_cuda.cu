@@ -1,0 +1,222 @@
+/* Batch normalisation of norm.c: one small kernel makes the channels' factors, one pass over x
+ * applies them, 16 bytes of a row at a time where they fit. */
+#include "ops/columns_cuda.h"
+extern "C" {
+#include "ops/norm.h"
+}
+
+namespace {
+
+struct state {
+    const dl_cuda *cuda;
+    dl_columns columns;
+    dl_batch_norm_attributes a;
+    bool half;
+};
+
+/* Vectors of the channels in the workspace. */
+enum { MEAN, SCALE, BETA, SLOPE, SHIFT, VECTORS };
+
+dl_status prepare_norm(const dl_prepare *what, dl_prepared *out) {
+    state *s;
+    const dl_type *x = what->input[0];
+    DL_TRY(dl_make_state(out, &s));
+    int64_t columns = x->dim[x->rank - 1];
+    s->cuda = dl_cuda_of(what->device);
+    s->a = *(const dl_batch_norm_attributes *)what->attributes;
+    s->columns = dl_columns_of(columns ? dl_type_count(x) / columns : 0, columns);
+    s->half = x->dtype == DL_BF16;
+    out->workspace = VECTORS * (size_t)columns * sizeof(float);
+    return DL_OK;
+}
+
+struct factors {
+    const float *mean, *variance, *gamma, *beta; /* gamma, beta may be NULL */
+    const float *sums, *count; /* of the gradient through the statistics, or NULL */
+    float epsilon;
+};
+
+__device__ float scale_of(const factors &f, int64_t c) {
+    return (f.gamma ? f.gamma[c] : 1.0f) / sqrtf(f.variance[c] + f.epsilon);
+}
+
+__global__ void make_vectors(factors f, int64_t columns, float *vector) {
+    float share = f.sums ? 1.0f / *f.count : 0.0f;
+    for (int64_t c = DL_FIRST_THREAD; c < columns; c += DL_ALL_THREADS) {
+        float scale = scale_of(f, c), inverse = 1.0f / sqrtf(f.variance[c] + f.epsilon);
+        vector[MEAN * columns + c] = f.mean[c];
+        vector[SCALE * columns + c] = scale;
+        vector[BETA * columns + c] = f.beta ? f.beta[c] : 0.0f;
+        vector[SLOPE * columns + c] =
+            f.sums ? scale * inverse * (f.sums[columns + c] * share) : 0.0f;
+        vector[SHIFT * columns + c] = f.sums ? scale * (f.sums[c] * share) : 0.0f;
+    }
+}
+
+/* What a pass over x does to one element. */
+enum ending { PLAIN, RELU, ADD };
+
+struct pass {
+    const void *x, *other; /* other: dy of the gradient, or the residual of ADD */
+    void *y;
+    const float *vector;
+    int64_t columns;
+};
+
+template <ending end> __device__ float apply(const pass &p, float x, float other, int64_t c) {
+    const float *v = p.vector + c;
+    float z = (x - v[MEAN * p.columns]) * v[SCALE * p.columns] + v[BETA * p.columns];
+    z = end == ADD ? z + other : z;
+    return end == PLAIN || !(z <= 0.0f) ? z : 0.0f;
+}
+
+/* dx = scale * dy - slope * (x - mean) - shift */
+template <ending end> __device__ float gradient(const pass &p, float x, float dy, int64_t c) {
+    const float *v = p.vector + c;
+    float around = x - v[MEAN * p.columns], scale = v[SCALE * p.columns];
+    float d = end == PLAIN || around * scale + v[BETA * p.columns] > 0.0f ? dy : 0.0f;
+    return scale * d - v[SLOPE * p.columns] * around - v[SHIFT * p.columns];
+}
+
+template <bool half, ending end, bool backward>
+__global__ void pass_elements(pass p, int64_t count) {
+    for (int64_t i = DL_FIRST_THREAD; i < count; i += DL_ALL_THREADS) {
+        int64_t c = i % p.columns;
+        float x = dl_load<half>(p.x, i);
+        float other = backward || end == ADD ? dl_load<half>(p.other, i) : 0.0f;
+        dl_store<half>(p.y, i,
+                       backward ? gradient<end>(p, x, other, c) : apply<end>(p, x, other, c));
+    }
+}
+
+/* The same for rows of whole lines. */
+template <bool half, ending end, bool backward> __global__ void pass_lines(pass p, int64_t lines) {
+    enum { WIDE = dl_line<half>::WIDE };
+    for (int64_t l = DL_FIRST_THREAD; l < lines; l += DL_ALL_THREADS) {
+        int64_t c = l * WIDE % p.columns;
+        dl_line<half> x = ((const dl_line<half> *)p.x)[l], other = x;
+        if (backward || end == ADD)
+            other = ((const dl_line<half> *)p.other)[l];
+        for (int k = 0; k < WIDE; k++)
+            x.put(k, backward ? gradient<end>(p, x.get(k), other.get(k), c + k)
+                              : apply<end>(p, x.get(k), other.get(k), c + k));
+        ((dl_line<half> *)p.y)[l] = x;
+    }
+}
+
+template <bool half, ending end, bool backward>
+dl_status launch_pass(const state *s, const pass &p) {
+    enum { WIDE = dl_line<half>::WIDE };
+    int64_t count = s->columns.rows * s->columns.columns;
+    if (count == 0)
+        return DL_OK;
+    if (p.columns % WIDE != 0)
+        return DL_LAUNCH((pass_elements<half, end, backward>), dl_cuda_blocks(s->cuda, count),
+                         DL_BLOCK, 0, s->cuda->stream, p, count);
+    return DL_LAUNCH((pass_lines<half, end, backward>), dl_cuda_blocks(s->cuda, count / WIDE),
+                     DL_BLOCK, 0, s->cuda->stream, p, count / WIDE);
+}
+
+template <bool backward> dl_status launch_ending(const state *s, const pass &p, ending end) {
+    if (s->half)
+        return end == ADD    ? launch_pass<true, ADD, backward>(s, p)
+               : end == RELU ? launch_pass<true, RELU, backward>(s, p)
+                             : launch_pass<true, PLAIN, backward>(s, p);
+    return end == ADD    ? launch_pass<false, ADD, backward>(s, p)
+           : end == RELU ? launch_pass<false, RELU, backward>(s, p)
+                         : launch_pass<false, PLAIN, backward>(s, p);
+}
+
+dl_status launch_vectors(const state *s, const factors &f, void *workspace) {
+    return DL_LAUNCH(make_vectors, dl_cuda_blocks(s->cuda, s->columns.columns), DL_BLOCK, 0,
+                     s->cuda->stream, f, s->columns.columns, (float *)workspace);
+}
+
+dl_status run_norm(const void *made, const dl_run *run) {
+    const state *s = (const state *)made;
+    const dl_batch_norm_attributes &a = s->a;
+    const float *const *in = (const float *const *)run->in + 1 + a.has_residual;
+    factors f = {
+        in[0], in[1],    a.has_gamma ? in[2] : NULL, a.has_beta ? in[2 + a.has_gamma] : NULL, NULL,
+        NULL,  a.epsilon};
+    DL_TRY(launch_vectors(s, f, run->workspace));
+    pass p = {run->in[0], a.has_residual ? run->in[1] : NULL, run->out[0],
+              (const float *)run->workspace, s->columns.columns};
+    return launch_ending<false>(s, p, a.has_residual ? ADD : a.epilogue ? RELU : PLAIN);
+}
+
+dl_status run_input_gradient(const void *made, const dl_run *run) {
+    const state *s = (const state *)made;
+    const dl_batch_norm_attributes &a = s->a;
+    const float *const *in = (const float *const *)run->in;
+    bool has_beta = a.has_beta && a.epilogue;
+    int next = 4 + a.has_gamma + has_beta;
+    factors f = {in[2],
+                 in[3],
+                 a.has_gamma ? in[4] : NULL,
+                 has_beta ? in[4 + a.has_gamma] : NULL,
+                 a.statistics_of_x ? in[next] : NULL,
+                 a.statistics_of_x ? in[next + 1] : NULL,
+                 a.epsilon};
+    DL_TRY(launch_vectors(s, f, run->workspace));
+    pass p = {run->in[1], run->in[0], run->out[0], (const float *)run->workspace,
+              s->columns.columns};
+    return launch_ending<true>(s, p, a.epilogue ? RELU : PLAIN);
+}
+
+/* [sum dy, sum dy * (x - mean) / sqrt(variance + epsilon)]; with relu dy counts where the output
+ * was above 0. */
+template <bool half, bool gated> struct norm_sums {
+    enum { SUMS = 2 };
+    const void *dy, *x;
+    factors f;
+    int64_t columns;
+    __device__ void add(int64_t row, int64_t c, float *sum) const {
+        float d = dl_load<half>(dy, row * columns + c);
+        float around = dl_load<half>(x, row * columns + c) - f.mean[c];
+        if (gated && !(around * scale_of(f, c) + (f.beta ? f.beta[c] : 0.0f) > 0.0f))
+            d = 0.0f;
+        sum[0] = sum[0] + d;
+        sum[1] = sum[1] + d * around;
+    }
+    __device__ float finish(float sum, int s, int64_t c) const {
+        return s == 0 ? sum : sum / sqrtf(f.variance[c] + f.epsilon);
+    }
+};
+
+dl_status prepare_sums(const dl_prepare *what, dl_prepared *out) {
+    DL_TRY(prepare_norm(what, out));
+    out->workspace = dl_columns_workspace(((const state *)out->state)->columns, 2);
+    return DL_OK;
+}
+
+template <bool half, bool gated>
+dl_status launch_sums(const state *s, const dl_run *run, const factors &f) {
+    norm_sums<half, gated> term = {run->in[0], run->in[1], f, s->columns.columns};
+    return dl_sum_columns(s->cuda, term, s->columns, run->workspace, (float *)run->out[0]);
+}
+
+dl_status run_sums(const void *made, const dl_run *run) {
+    const state *s = (const state *)made;
+    const dl_batch_norm_attributes &a = s->a;
+    const float *const *in = (const float *const *)run->in;
+    bool gated = a.epilogue != DL_EPILOGUE_NONE;
+    factors f = {in[2],
+                 in[3],
+                 gated && a.has_gamma ? in[4] : NULL,
+                 gated && a.has_beta ? in[4 + a.has_gamma] : NULL,
+                 NULL,
+                 NULL,
+                 a.epsilon};
+    if (s->half)
+        return gated ? launch_sums<true, true>(s, run, f) : launch_sums<true, false>(s, run, f);
+    return gated ? launch_sums<false, true>(s, run, f) : launch_sums<false, false>(s, run, f);
+}
+
+} // namespace
+
+const dl_kernel dl_cuda_batch_norm = {.prepare = prepare_norm, .run = run_norm};
+const dl_kernel dl_cuda_batch_norm_add = {.prepare = prepare_norm, .run = run_norm};
+const dl_kernel dl_cuda_batch_norm_sums = {.prepare = prepare_sums, .run = run_sums};
+const dl_kernel dl_cuda_batch_norm_input_gradient = {.prepare = prepare_norm,
+                                                     .run = run_input_gradient};
