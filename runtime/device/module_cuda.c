@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "runtime/base/memory.h"
+#include "runtime/device/code_cache.h"
 #include "runtime/device/device_cuda.h"
-#include "runtime/device/nvrtc.h"
 
 struct dl_cuda_entry {
     char name[DL_EXPR_ENTRY];
@@ -93,6 +93,21 @@ static dl_status load(dl_cuda_module *module, const dl_nvrtc_code *code) {
     return DL_OK;
 }
 
+/* From the cache, or compiled for it. */
+static dl_status code_of(dl_cuda *cuda, const char *text, dl_nvrtc_code *code) {
+    int version = 0;
+    DL_CUDA_TRY(cudaRuntimeGetVersion, &version);
+    dl_code_key key = dl_code_key_of(text, cuda->device.architecture, version);
+    if (dl_code_cache_get(key, code))
+        return DL_OK;
+    if (!cuda->module->nvrtc)
+        DL_TRY(dl_nvrtc_open(&cuda->module->nvrtc));
+    DL_TRY(dl_nvrtc_compile(cuda->module->nvrtc, "elementwise", text, cuda->device.architecture,
+                            code));
+    dl_code_cache_put(key, code);
+    return DL_OK;
+}
+
 dl_status dl_cuda_module_build(dl_cuda *cuda) {
     dl_cuda_module *module = cuda->module;
     bool wanted = false;
@@ -100,11 +115,8 @@ dl_status dl_cuda_module_build(dl_cuda *cuda) {
         wanted = wanted || !entry->built;
     if (!wanted)
         return DL_OK;
-    if (!module->nvrtc)
-        DL_TRY(dl_nvrtc_open(&module->nvrtc));
     dl_nvrtc_code code;
-    DL_TRY(dl_nvrtc_compile(module->nvrtc, "elementwise", dl_expr_source_text(module->source),
-                            cuda->device.architecture, &code));
+    DL_TRY(code_of(cuda, dl_expr_source_text(module->source), &code));
     dl_status status = cuda->device.imagined ? DL_OK : load(module, &code);
     dl_nvrtc_code_free(&code);
     DL_TRY(status);
