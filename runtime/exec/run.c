@@ -312,7 +312,17 @@ static dl_status gather_notices(dl_exec *exec, int leaves) {
     return DL_OK;
 }
 
+/* Workers are not called for a phase in which leaves have nothing to do. */
+static bool has_leaf_work(const dl_exec *exec) {
+    int phase = exec->current_phase, first, last, collective, end;
+    units_of(exec->variant[0], phase, CLASS_SHARD, &first, &last);
+    units_of(exec->variant[0], phase, CLASS_COLLECTIVE, &collective, &end);
+    return first < last || collective < end || phase == exec->last_shard_phase;
+}
+
 static dl_status run_leaves(dl_exec *exec) {
+    if (!has_leaf_work(exec))
+        return DL_OK;
     if (dl_team_form_of(exec->options.team) == DL_TEAM_SIDE)
         return dl_team_tasks(exec->options.team, exec->leaf_count, run_leaf, exec);
     for (int l = 0; l < exec->leaf_count; l++)
