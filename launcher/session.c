@@ -148,8 +148,7 @@ static dl_status open_here(dl_session *session, const dl_session_options *option
     DL_TRY(open_data(session, options));
     DL_TRY(dl_network_open(&session->network, session->job, session->fields, session->field_count,
                            dl_ops()));
-    if (!session->device &&
-        dl_comm_shares(session->comm)) /* as variables.h has it; a rank elsewhere updates all */
+    if (!session->device && !options->apart && dl_comm_shares(session->comm)) /* variables.h */
         dl_variables_divide(dl_network_variables(session->network), session->comm->rank,
                             session->comm->size);
     DL_TRY(count_steps(session));
@@ -175,13 +174,17 @@ dl_status dl_session_open_here(dl_session *session, const dl_node *job, dl_comm 
     return status;
 }
 
-static dl_status compare_threads(dl_comm *comm, dl_session_options *options) {
-    int32_t mine = options->threads;
-    int32_t *all = dl_alloc(sizeof *all * (size_t)comm->size);
+static dl_status compare_ranks(dl_comm *comm, dl_session_options *options) {
+    struct {
+        int32_t threads, device;
+    } mine = {options->threads, options->device != NULL}, *all;
+    all = dl_alloc(sizeof *all * (size_t)comm->size);
     DL_TRY(dl_comm_agree(comm, all ? DL_OK : dl_fail_memory(sizeof *all * (size_t)comm->size)));
     dl_status status = dl_comm_gather(comm, &mine, sizeof mine, all);
-    for (int i = 0; i < comm->size && status == DL_OK; i++)
-        options->uneven = options->uneven || all[i] != all[0];
+    for (int i = 0; i < comm->size && status == DL_OK; i++) {
+        options->uneven = options->uneven || all[i].threads != all[0].threads;
+        options->apart = options->apart || all[i].device;
+    }
     dl_free(all);
     return status;
 }
@@ -189,11 +192,15 @@ static dl_status compare_threads(dl_comm *comm, dl_session_options *options) {
 dl_status dl_session_open(dl_session *session, const dl_node *job, dl_comm *comm,
                           const dl_session_options *options) {
     dl_session_options opening = *options;
-    DL_TRY(compare_threads(comm, &opening));
-    dl_status here = open_device(job, comm, &opening.device);
-    if (here == DL_OK)
-        here = dl_session_open_here(session, job, comm, &opening);
-    dl_status status = dl_comm_agree(comm, here);
+    dl_status status = dl_comm_agree(comm, open_device(job, comm, &opening.device));
+    if (status == DL_OK)
+        status = compare_ranks(comm, &opening);
+    if (status != DL_OK) {
+        dl_device_close(opening.device);
+        return status;
+    }
+    dl_status here = dl_session_open_here(session, job, comm, &opening);
+    status = dl_comm_agree(comm, here);
     if (status == DL_OK)
         status = dl_comm_same(comm, dl_data_hash(session->data), "the data");
     if (status != DL_OK && here == DL_OK)

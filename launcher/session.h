@@ -39,6 +39,7 @@ typedef struct dl_session_options {
     uint64_t data_seed_offset; /* added to data.seed: repeats over data */
     int threads;               /* of this rank */
     bool uneven;               /* other ranks have other numbers of threads */
+    bool apart;                /* a rank keeps its weights on a device, out of the others' reach */
     dl_device *device;         /* becomes the session's; dl_session_open opens the job's */
 } dl_session_options;
 
