@@ -38,6 +38,7 @@ void dl_options_help(FILE *file) {
         "  --fresh           start over; the earlier run is moved aside, never deleted\n"
         "  --ranks N         plan: for N ranks\n"
         "  --graph           plan: print the nodes of the step as well\n"
+        "  --device cuda:sm_90  plan: for a GPU of that compute capability, here or not\n"
         "  --output FILE     predict: write .npy here (default: a table on standard output)\n"
         "  --steps N         bench: steps of a repetition (default: a second's worth)\n"
         "  --warmup N        bench: steps before the first (default: half a second's worth)\n"
@@ -88,9 +89,10 @@ static dl_status read_number(const char *name, const char *what, int most, const
 }
 
 static dl_status read_option(dl_options *options, int *at, int count, char **words) {
-    static const char *const known[] = {
-        "--set",     "--fresh", "--ranks",  "--graph",  "--output", "--json-schema", "--help",
-        "--version", "--steps", "--warmup", "--repeat", "--json",   "--trace",       "--synthetic"};
+    static const char *const known[] = {"--set",    "--fresh",       "--ranks",    "--graph",
+                                        "--output", "--json-schema", "--help",     "--version",
+                                        "--device", "--steps",       "--warmup",   "--repeat",
+                                        "--json",   "--trace",       "--synthetic"};
     const struct {
         const char *name, *what;
         int most, *to;
@@ -103,6 +105,7 @@ static dl_status read_option(dl_options *options, int *at, int count, char **wor
         const char **to;
     } texts[] = {
         {"--output", "a file", &options->output},
+        {"--device", "a GPU to plan for: cuda:sm_90", &options->device},
         {"--json", "a file", &options->json},
         {"--trace", "a file", &options->trace},
         {"--synthetic", "fields: '{x: {shape: [28, 28]}, y: {classes: 10}}'", &options->synthetic}};

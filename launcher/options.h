@@ -25,6 +25,7 @@ struct dl_options {
     int set_count;
     bool fresh, help, version, json_schema, graph;
     int ranks;                 /* --ranks N of plan; 0: those that are there */
+    const char *device;        /* --device cuda:sm_NN of plan */
     const char *output;        /* --output FILE of predict */
     int steps, warmup, repeat; /* of bench; 0: not given */
     const char *json, *trace;  /* files of bench */

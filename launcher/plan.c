@@ -3,6 +3,7 @@
  * its number alone. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "comm/comm.h"
@@ -135,17 +136,39 @@ static dl_status describe_step(dl_session *s, dl_exec_report *report, bool graph
     int64_t samples = dl_data_samples(s->data, DL_PART_TRAIN);
     int64_t batch = s->batch_size < samples ? s->batch_size : samples;
     dl_exec_options options = dl_session_exec_options(s, "step", dl_network_step, true);
+    options.plan_for = s->device;
     dl_exec *exec;
     DL_TRY(dl_exec_open(&exec, &options));
     dl_status status = dl_exec_prepare(exec, batch);
     if (status == DL_OK && samples % batch)
         status = dl_exec_prepare(exec, samples % batch);
+    if (status == DL_OK && s->device)
+        status = s->device->table->build(s->device);
     if (status == DL_OK)
         dl_exec_describe(exec, report);
     if (status == DL_OK && graph)
         dl_exec_print(exec, stdout);
     dl_exec_close(exec);
     return status;
+}
+
+/* The device of --device: of that compute capability, none in particular. */
+static dl_status imagine_device(const char *name, dl_device **out) {
+    static const char prefix[] = "cuda:sm_";
+    *out = NULL;
+    if (!name)
+        return DL_OK;
+    bool ours = strncmp(name, prefix, strlen(prefix)) == 0;
+    const char *digits = ours ? name + strlen(prefix) : "";
+    char *end;
+    long architecture = strtol(digits, &end, 10);
+    if (*digits < '1' || *digits > '9' || *end != '\0' || architecture < 75 || architecture > 999)
+        return dl_fail(DL_BAD_JOB,
+                       "--device %s: a plan can be made for cuda:sm_NN, NN being the compute "
+                       "capability of the GPU without its dot, 75 or more (A100: cuda:sm_80, H100 "
+                       "and H200: cuda:sm_90, B200: cuda:sm_100)",
+                       name);
+    return dl_device_imagine_cuda((int)architecture, out);
 }
 
 static dl_status print_plan(dl_job *job, const dl_options *options, dl_comm *comm) {
@@ -155,6 +178,7 @@ static dl_status print_plan(dl_job *job, const dl_options *options, dl_comm *com
     dl_session session;
     dl_session_options opening = {.seed = (uint64_t)dl_int(dl_job_root(job), "seed"),
                                   .threads = cores.threads};
+    DL_TRY(imagine_device(options->device, &opening.device));
     DL_TRY(dl_session_open_here(&session, dl_job_root(job), comm, &opening));
     dl_job_print(job, stdout);
     printf("\nPaths for --set: keys joined by dots (optimizer.sgd.learning_rate); of what stands "
@@ -176,6 +200,8 @@ static dl_status print_plan(dl_job *job, const dl_options *options, dl_comm *com
             "kernels' copies of weights;\n  float32: weights, optimizer state, statistics, sums, "
             "softmax and losses\n",
             dl_bf16_text(dl_dnnl_bf16()), dl_dnnl_version());
+    if (session.device)
+        printf("\nDevice\n  %s\n", session.device->text);
     printf("\nThreads\n  %s\n", dl_cores_text(&cores, text));
     if (session.threads > 1)
         printf("  %s\n", session.side ? "side by side: each computes pieces of the batch by itself"

@@ -4,7 +4,7 @@
 #ifndef DL_OPS_KERNELS_CUDA_H
 #define DL_OPS_KERNELS_CUDA_H
 
-#include "ops/op_list.h"
+#include "ops/ops.h"
 #include "runtime/device/device_cuda.h"
 #include "runtime/graph/op.h"
 
@@ -15,5 +15,9 @@ DL_OP_LIST(X)
 
 /* convert_cuda.cu: count elements of float32 to bfloat16. */
 dl_status dl_cuda_to_bf16(const dl_cuda *cuda, const void *from, void *to, int64_t count);
+dl_status dl_cuda_from_bf16(const dl_cuda *cuda, const void *from, float *to, int64_t count);
+/* epilogue_cuda.cu: y [..., width] + bias [width] (NULL: none), then the epilogue, in place. */
+dl_status dl_cuda_epilogue(const dl_cuda *cuda, void *y, dl_dtype dtype, int64_t count,
+                           const float *bias, int64_t width, dl_epilogue epilogue);
 
 #endif

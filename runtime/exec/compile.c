@@ -2,6 +2,7 @@
  * prepared kernels. Phases: a per-shard node runs in the first phase in which its inputs are there;
  * collectives end a phase; shared nodes of a phase run before its per-shard nodes. */
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "runtime/base/hash.h"
@@ -166,6 +167,35 @@ static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made) {
     return DL_OK;
 }
 
+/* A plan for a device that is not here names all that it cannot run, of what has no kernel at all
+ * the first of each op. */
+static bool told(const variant *v, int index) {
+    for (int i = 0; i < index; i++)
+        if (v->units[i].node->op == v->units[index].node->op && !v->units[index].kernel)
+            return true;
+    return false;
+}
+
+static dl_status prepare_units(dl_exec *exec, variant *v, bool first) {
+    char all[DL_MESSAGE_MAX] = "";
+    size_t length = 0;
+    dl_status status = DL_OK;
+    for (int i = 0; i < v->count; i++) {
+        if (!first && v->units[i].node->shared)
+            continue;
+        dl_status mine = prepare_unit(exec, v, &v->units[i]);
+        if (mine == DL_OK)
+            continue;
+        if (!exec->options.plan_for)
+            return mine;
+        status = mine;
+        if (!told(v, i) && length < sizeof all)
+            length += (size_t)snprintf(all + length, sizeof all - length, "%s%s",
+                                       length ? "\n  " : "", dl_message());
+    }
+    return status == DL_OK ? DL_OK : dl_fail(status, "%s", all);
+}
+
 dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out) {
     bool first = exec->variants == 0;
     dl_status status;
@@ -190,9 +220,7 @@ dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out) {
         DL_GOTO(failed, learn_inputs(exec, v));
     DL_GOTO(failed, dl_variant_place(exec, v));
     dl_variant_divide(exec, v);
-    for (int i = 0; i < v->count; i++)
-        if (first || !v->units[i].node->shared)
-            DL_GOTO(failed, prepare_unit(exec, v, &v->units[i]));
+    DL_GOTO(failed, prepare_units(exec, v, first));
     if (v->packed_bytes && !device_of(exec)) {
         v->packed = dl_alloc(v->packed_bytes);
         if (!v->packed) {

@@ -249,7 +249,12 @@ void dl_exec_describe(const dl_exec *exec, dl_exec_report *report) {
 }
 
 void dl_exec_print(const dl_exec *exec, FILE *file) {
-    dl_graph_print(&exec->variant[0]->graph, file);
+    const variant *v = exec->variant[0];
+    dl_graph_print(&v->graph, file);
+    for (int i = 0; i < v->count; i++)
+        if (v->units[i].prepared.text)
+            fprintf(file, "kernel %%%d %s: %s  # %s\n", v->units[i].node->output,
+                    v->units[i].node->op->name, v->units[i].prepared.text, v->units[i].node->name);
 }
 
 uint64_t dl_exec_hash(const dl_exec *exec) {

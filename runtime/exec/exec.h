@@ -99,7 +99,7 @@ typedef struct dl_exec_report {
     int64_t divided;           /* floats that ranks of a host update in parts, each its own */
 } dl_exec_report;
 void dl_exec_describe(const dl_exec *exec, dl_exec_report *report);
-void dl_exec_print(const dl_exec *exec, FILE *file); /* its nodes, a line each */
+void dl_exec_print(const dl_exec *exec, FILE *file); /* its nodes and kernels, a line each */
 uint64_t dl_exec_hash(const dl_exec *exec);          /* structure and sequence of collectives */
 
 /* ---- measuring: profile.c ----

@@ -60,6 +60,7 @@ typedef struct dl_prepare {
 typedef struct dl_prepared {
     void *state;                        /* from dl_alloc, or NULL */
     size_t workspace;                   /* bytes of 64-byte aligned scratch that run needs */
+    const char *text;                   /* of state: how it is computed, for people; or NULL */
     size_t packed_bytes[DL_MAX_PACKED]; /* not 0 for an input with constant[i]: run gets, in place
                                            of input i, a copy made by kernel->pack whenever the
                                            variables have changed */

@@ -5,32 +5,6 @@
 # and counts alone. Other data must be there, or the job is skipped.
 . "$(dirname "$0")/lib.sh"
 
-# cifar_stand_in FOLDER: six files of 1,010 records (label, 3,072 bytes), all ten labels.
-cifar_stand_in() {
-    mkdir -p "$1"
-    for label in 000 001 002 003 004 005 006 007 010 011; do # octal
-        printf "\\$label"
-        head -c 3072 /dev/zero
-    done >"$1/ten"
-    for i in $(seq 101); do cat "$1/ten"; done >"$1/test_batch.bin"
-    for i in 1 2 3 4 5; do cp "$1/test_batch.bin" "$1/data_batch_$i.bin"; done
-}
-
-# data_of JOB: sets DATA to the folder that holds its data, or skips the job.
-data_of() {
-    folder=$(sed -n 's|^  root: .*}/\([a-z0-9]*\) *$|\1|p' "$1")
-    DATA=${DLTRAIN_DATA:-$WORK/none}
-    [ -n "$folder" ] || return 0
-    case $folder in
-    cifar10)
-        [ -e "$DATA/cifar10/test_batch.bin" ] && return 0
-        DATA=$WORK/stand-in
-        [ -e "$DATA/cifar10" ] || cifar_stand_in "$DATA/cifar10"
-        ;;
-    *) need_data "$folder" "plan of $2" ;;
-    esac
-}
-
 planned=0
 for job in "$root"/jobs/*.yaml; do
     name=${job##*/}

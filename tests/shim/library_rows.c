@@ -86,14 +86,12 @@ static dl_status run(const void *made, const dl_run *run) {
 
 /* Those whose CUDA kernel is in a .c file of ops/; own kernels are in .cu files and run as they
  * are. */
-#define LIBRARY_ROWS(X)     \
-    X(matmul)               \
-    X(sample_matmul)        \
-    X(conv)                 \
-    X(conv_input_gradient)  \
-    X(conv_weight_gradient) \
-    X(average_pool)         \
-    X(average_pool_gradient)
+#define LIBRARY_ROWS(X)    \
+    X(matmul)              \
+    X(sample_matmul)       \
+    X(conv)                \
+    X(conv_input_gradient) \
+    X(conv_weight_gradient)
 #define X(row)                                                                 \
     static dl_status prepare_##row(const dl_prepare *what, dl_prepared *out) { \
         return prepare(&dl_op_##row, what, out);                               \

@@ -1,0 +1,50 @@
+/* cuDNN 9's graph API: the one place that calls it. A row describes what it computes as a few
+ * tensors and operations, in one or several ways; choose takes the first engine of cuDNN's
+ * heuristics that keeps our promises: deterministic, no inputs rounded (float32 is not multiplied
+ * as TF32), a workspace within bounds. No cuDNN type leaves cudnn_cuda.c (choosing, running) and
+ * cudnn_graph_cuda.c (describing).
+ *
+ * For a device that is only imagined the heuristics get the card's properties instead of a handle
+ * (cudnn_card_cuda.c); everything up to the loading of code happens without GPU and driver. */
+#ifndef DL_OPS_CUDNN_CUDA_H
+#define DL_OPS_CUDNN_CUDA_H
+
+#include "ops/window.h"
+#include "runtime/device/device_cuda.h"
+
+typedef struct dl_cudnn dl_cudnn;
+
+/* `what` is the description's name in messages. Adding to it cannot fail here: what failed is told
+ * when it is chosen from. One thread at a time. */
+dl_status dl_cudnn_open(dl_cudnn **out, dl_cuda *cuda, const char *what);
+void dl_cudnn_free(dl_cudnn *call); /* NULL is allowed */
+
+/* Channels last, contiguous: activations, weights [o, kernel..., i], a vector along the channels.
+ * Returns its number: 0, 1, ... as run takes their memory. An inner tensor is float32 and never in
+ * memory. */
+int dl_cudnn_tensor(dl_cudnn *call, dl_dtype dtype, int64_t n, const int64_t space[2],
+                    int64_t channels);
+int dl_cudnn_weights(dl_cudnn *call, dl_dtype dtype, int64_t o, const int64_t kernel[2], int64_t i);
+int dl_cudnn_vector(dl_cudnn *call, int64_t channels);
+int dl_cudnn_inner(dl_cudnn *call, int64_t n, const int64_t space[2], int64_t channels);
+
+/* x [n, h, w, c], w [o, kh, kw, c / groups], y [n, oh, ow, o]; the direction says which of them is
+ * computed. Products are added up in float32. */
+void dl_cudnn_conv(dl_cudnn *call, dl_dnnl_direction direction, const dl_dnnl_window *window, int x,
+                   int w, int y);
+void dl_cudnn_add(dl_cudnn *call, int a, int b, int y); /* b may be a vector */
+void dl_cudnn_relu(dl_cudnn *call, int x, int y);
+void dl_cudnn_copy(dl_cudnn *call, int x, int y); /* converts */
+
+/* Of `count` ways to compute the same, the wanted one first: finds an engine for one of them and
+ * frees the others (all on failure); *out is that one, ready to run, *way which it was. An engine
+ * that the heuristics propose for any way goes before one that they fall back to.
+ * DL_UNAVAILABLE: no engine for any, and why. */
+dl_status dl_cudnn_choose(dl_cudnn **way, int count, dl_cudnn **out, int *which);
+size_t dl_cudnn_workspace(const dl_cudnn *call);
+const char *dl_cudnn_text(const dl_cudnn *call); /* "cuDNN engine 45, 1.50 MiB" */
+
+/* memory: by the tensors' numbers, unread where they are inner. Enqueues. */
+dl_status dl_cudnn_run(const dl_cudnn *call, void *const *memory, void *workspace);
+
+#endif

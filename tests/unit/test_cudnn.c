@@ -1,0 +1,147 @@
+/* cuDNN's heuristics without a GPU: every kind of convolution has an engine that keeps our promises
+ * on the cards that plans are made for, in float32 and in bfloat16. What the engines compute is for
+ * tests on a GPU. */
+#include <CUnit/Basic.h>
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ops/ops.h"
+#include "runtime/base/memory.h"
+#include "runtime/device/device.h"
+#include "tests/unit/check.h"
+#include "tests/unit/op_samples.h"
+
+typedef struct shape {
+    const char *name;
+    dl_type x, w;
+    dl_conv_attributes conv;
+} shape;
+
+static const shape shapes[] = {{"3x3, same",
+                                F32(8, 14, 14, 32),
+                                F32(64, 3, 3, 32),
+                                {2, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1, DL_EPILOGUE_RELU}},
+                               {"7x7 of an image, stride 2",
+                                F32(4, 64, 64, 3),
+                                F32(64, 7, 7, 3),
+                                {2, {2, 2}, {1, 1}, {3, 3}, {3, 3}, 1, DL_EPILOGUE_NONE}},
+                               {"one channel, valid",
+                                F32(64, 28, 28, 1),
+                                F32(32, 3, 3, 1),
+                                {2, {1, 1}, {1, 1}, {0, 0}, {0, 0}, 1, DL_EPILOGUE_RELU}},
+                               {"even size, padded after alone, stride 2",
+                                F32(8, 28, 28, 16),
+                                F32(32, 3, 3, 16),
+                                {2, {2, 2}, {1, 1}, {0, 0}, {1, 1}, 1, DL_EPILOGUE_NONE}},
+                               {"1x1, stride 2",
+                                F32(8, 14, 14, 64),
+                                F32(128, 1, 1, 64),
+                                {2, {2, 2}, {1, 1}, {0, 0}, {0, 0}, 1, DL_EPILOGUE_NONE}},
+                               {"odd channels",
+                                F32(8, 9, 11, 5),
+                                F32(7, 3, 2, 5),
+                                {2, {1, 1}, {1, 1}, {1, 0}, {1, 1}, 1, DL_EPILOGUE_NONE}},
+                               {"dilated, lopsided",
+                                F32(8, 20, 20, 16),
+                                F32(16, 3, 3, 16),
+                                {2, {1, 1}, {2, 2}, {2, 0}, {1, 3}, 1, DL_EPILOGUE_NONE}},
+                               {"groups",
+                                F32(8, 14, 14, 32),
+                                F32(64, 3, 3, 8),
+                                {2, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 4, DL_EPILOGUE_NONE}},
+                               {"depthwise",
+                                F32(8, 14, 14, 32),
+                                F32(32, 3, 3, 1),
+                                {2, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 32, DL_EPILOGUE_NONE}},
+                               {"depthwise, two filters a channel, stride 2",
+                                F32(8, 14, 14, 16),
+                                F32(32, 3, 3, 1),
+                                {2, {2, 2}, {1, 1}, {0, 0}, {1, 1}, 16, DL_EPILOGUE_NONE}},
+                               {"one dimension, causal",
+                                F32(8, 50, 16),
+                                F32(32, 3, 16),
+                                {1, {1, 1}, {2, 1}, {4, 0}, {0, 0}, 1, DL_EPILOGUE_RELU}}};
+
+/* libdl_cuda.so of this build, whatever other tests have opened. */
+static const dl_cuda_library *library(void) {
+    char folder[PATH_MAX], path[PATH_MAX + 32];
+    ssize_t length = readlink("/proc/self/exe", folder, sizeof folder - 1);
+    folder[length > 0 ? length : 0] = '\0';
+    snprintf(path, sizeof path, "%.*s/libdl_cuda.so", (int)(strrchr(folder, '/') - folder), folder);
+    void *opened = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    return opened ? dlsym(opened, DL_CUDA_LIBRARY) : NULL;
+}
+
+static void plan(dl_device *device, const dl_op *op, const char *name, const void *attributes,
+                 const dl_type *const *input, int inputs) {
+    dl_type made;
+    dl_infer infer = {.attributes = attributes, .inputs = inputs, .input = input, .output = &made};
+    const dl_type *output = &made;
+    const dl_kernel *kernel = device->kernel(op->name);
+    dl_prepare what = {.attributes = attributes,
+                       .inputs = inputs,
+                       .outputs = 1,
+                       .input = input,
+                       .output = &output,
+                       .name = name,
+                       .device = device,
+                       .constant = {false, true, true}};
+    dl_prepared prepared = {0};
+    CHECK_OK(op->infer(&infer));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(kernel);
+    dl_status status = kernel->prepare(&what, &prepared);
+    CHECK_OK(status);
+    if (status != DL_OK)
+        return;
+    CU_ASSERT(prepared.text && strstr(prepared.text, "engine"));
+    bool weights = op != &dl_op_conv_weight_gradient && inputs > 1;
+    CU_ASSERT_EQUAL(prepared.packed_bytes[1] > 0, weights && input[0]->dtype == DL_BF16);
+    CU_ASSERT(prepared.packed_bytes[1] == 0 ||
+              (int64_t)prepared.packed_bytes[1] >= 2 * dl_type_count(input[1]));
+    kernel->release(prepared.state);
+}
+
+static void plan_conv(dl_device *device, const shape *s, dl_dtype dtype) {
+    dl_type x = s->x, bias = DL_TYPE(DL_F32, s->w.dim[0]), y;
+    x.dtype = dtype;
+    dl_infer infer = {.attributes = &s->conv,
+                      .inputs = 2,
+                      .input = (const dl_type *const[]){&x, &s->w},
+                      .output = &y};
+    CHECK_OK(dl_op_conv.infer(&infer));
+    dl_conv_input_attributes input = {.conv = s->conv, .x = s->x};
+    dl_conv_weight_attributes weight = {.conv = s->conv, .w = s->w};
+    input.conv.epilogue = weight.conv.epilogue = DL_EPILOGUE_NONE;
+    plan(device, &dl_op_conv, s->name, &s->conv, (const dl_type *const[]){&x, &s->w, &bias},
+         s->conv.epilogue == DL_EPILOGUE_RELU ? 3 : 2);
+    plan(device, &dl_op_conv_input_gradient, s->name, &input, (const dl_type *const[]){&y, &s->w},
+         2);
+    plan(device, &dl_op_conv_weight_gradient, s->name, &weight, (const dl_type *const[]){&x, &y},
+         2);
+}
+
+static void test_plans(void) {
+    static const int cards[] = {80, 90, 100};
+    static const dl_dtype dtypes[] = {DL_F32, DL_BF16};
+    const dl_cuda_library *cuda = library();
+    if (!cuda) {
+        check_skip("engines of cuDNN", "libdl_cuda.so is not built, or its libraries not found");
+        return;
+    }
+    for (size_t c = 0; c < sizeof cards / sizeof cards[0]; c++) {
+        dl_device *device = NULL;
+        CHECK_OK(cuda->imagine(cards[c], &device));
+        for (size_t d = 0; d < sizeof dtypes / sizeof dtypes[0]; d++)
+            for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+                plan_conv(device, &shapes[i], dtypes[d]);
+        dl_device_close(device);
+    }
+}
+
+void suite_cudnn(void) {
+    CU_pSuite suite = CU_add_suite("cudnn", NULL, NULL);
+    CU_add_test(suite, "engines without a GPU", test_plans);
+}
