@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ops/dnnl.h"
 #include "ops/ops.h"
 
 /* Micro-batches that a rank computes one after another. */
@@ -33,6 +34,7 @@ dl_exec_options dl_session_exec_options(const dl_session *session, const char *n
                              .resident = session->resident,
                              .leaves = session->leaves,
                              .any_ranks = session->any_ranks,
+                             .tf32 = dl_bool(session->job, "tf32"),
                              .training = training,
                              .build = build,
                              .argument = session->network};
@@ -143,8 +145,39 @@ static dl_status open_device(const dl_node *job, const dl_comm *comm, dl_device 
     return DL_OK;
 }
 
+static dl_status check_bf16(const dl_session *session, const dl_node *node) {
+    if (session->device ? session->device->architecture >= 80 : dl_dnnl_bf16() != DL_BF16_NONE)
+        return DL_OK;
+    if (session->device)
+        return dl_fail_at(node, DL_UNAVAILABLE,
+                          "precision: bf16 needs compute capability 8.0 or more (%s); set "
+                          "precision: fp16 or fp32",
+                          session->device->text);
+    bool held = dl_bf16_of_cpu() != DL_BF16_NONE;
+    return dl_fail_at(node, DL_UNAVAILABLE,
+                      "precision: bf16 needs a processor that multiplies bfloat16 (AVX-512 BF16 or "
+                      "AMX); %s; set precision: fp32",
+                      held ? "this one does, but oneDNN is held to fewer instructions "
+                             "(ONEDNN_MAX_CPU_ISA, DNNL_MAX_CPU_ISA or another rank's processor)"
+                           : "this one does not");
+}
+
+static dl_status check_precision(const dl_session *session) {
+    const dl_node *node = dl_get(session->job, "precision");
+    if (strcmp(node->text, "bf16") == 0)
+        return check_bf16(session, node);
+    if (strcmp(node->text, "fp16") == 0)
+        return dl_fail_at(node, DL_UNAVAILABLE,
+                          session->device ? "precision: fp16 lacks kernels of some rows; set "
+                                            "precision: bf16 or fp32"
+                                          : "precision: fp16 needs a GPU: no float16 is computed "
+                                            "on a CPU; set precision: bf16 or fp32");
+    return DL_OK;
+}
+
 static dl_status open_here(dl_session *session, const dl_session_options *options) {
     DL_TRY(check_shards(session));
+    DL_TRY(check_precision(session));
     DL_TRY(open_data(session, options));
     DL_TRY(dl_network_open(&session->network, session->job, session->fields, session->field_count,
                            dl_ops()));

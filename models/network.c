@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "models/initializers.h"
+#include "models/loss_scale.h"
 #include "models/network_inner.h"
 #include "models/regularizers.h"
-#include "ops/dnnl.h"
 
 void dl_network_warn(dl_network *network, const dl_node *at, const char *format, ...) {
     char text[DL_MESSAGE_MAX];
@@ -90,20 +90,10 @@ static dl_status read_class_weight(dl_network *network) {
     return dl_variables_want(&network->variables, &like, &network->class_weight);
 }
 
-static dl_status read_precision(dl_network *network) {
-    const dl_node *node = dl_get(network->job, "precision");
-    if (!node || !dl_is(network->job, "precision", "bf16"))
-        return DL_OK;
-    network->precision = DL_BF16;
-    if (dl_dnnl_bf16() != DL_BF16_NONE)
-        return DL_OK;
-    bool held = dl_bf16_of_cpu() != DL_BF16_NONE;
-    return dl_fail_at(node, DL_UNAVAILABLE,
-                      "precision: bf16 needs a processor that multiplies bfloat16 (AVX-512 BF16 or "
-                      "AMX); %s; set precision: fp32",
-                      held ? "this one does, but oneDNN is held to fewer instructions "
-                             "(ONEDNN_MAX_CPU_ISA, DNNL_MAX_CPU_ISA or another rank's processor)"
-                           : "this one does not");
+/* Whether it can be computed where the job runs is the session's to say. */
+static dl_dtype read_precision(const dl_node *job) {
+    const char *text = dl_get(job, "precision") ? dl_text(job, "precision") : "";
+    return strcmp(text, "bf16") == 0 ? DL_BF16 : strcmp(text, "fp16") == 0 ? DL_F16 : DL_F32;
 }
 
 static dl_statistics read_statistics(const dl_node *job) {
@@ -139,7 +129,10 @@ static dl_status open_optimizer(dl_network *network) {
                                 dl_given(network->optimizer, "schedule"), constants));
         form = dl_optimizer_form(network->optimizer);
     }
-    dl_variables_layout(&network->variables, dl_update_slots(&form), dl_update_states(&form));
+    int states = dl_update_states(&form);
+    if (network->optimizer && network->precision == DL_F16)
+        states += DL_LOSS_SCALE_STATES;
+    dl_variables_layout(&network->variables, dl_update_slots(&form), states);
     return DL_OK;
 }
 
@@ -163,7 +156,7 @@ dl_status dl_network_open(dl_network **out, const dl_node *job, const dl_field *
     network->steps_per_epoch = 1;
     network->optimizer = dl_given(job, "optimizer");
     network->statistics = read_statistics(job);
-    DL_GOTO(fail, read_precision(network));
+    network->precision = read_precision(job);
     DL_GOTO(fail, dl_wiring_open(&network->wiring, &network->arena, job, fields, field_count));
     DL_GOTO(fail, dl_network_list_keras_layers(network));
     DL_GOTO(fail, dl_objective_open(&network->objective, &network->arena, job, &network->wiring));
@@ -222,6 +215,8 @@ dl_status dl_network_initialize(dl_network *network, uint64_t seed) {
 void dl_network_reset_optimizer(dl_network *network) {
     if (network->optimizer)
         dl_update_begin(&network->variables, network->optimizer);
+    if (network->optimizer && network->precision == DL_F16)
+        dl_loss_scale_begin(&network->variables, network->optimizer);
     network->variables.version++;
 }
 

@@ -19,7 +19,7 @@ struct dl_network {
     const dl_node *optimizer; /* item; NULL: none */
     dl_schedule schedule;     /* of its learning rate */
     dl_statistics statistics;
-    dl_dtype precision;        /* of activations and their gradients: DL_F32 or DL_BF16 */
+    dl_dtype precision;        /* of activations and their gradients: DL_F32 or half */
     dl_variable *class_weight; /* [classes, 1] of training; NULL: none */
     float *class_weights;
     int classes;

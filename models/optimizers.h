@@ -34,10 +34,12 @@ typedef struct dl_gradient_range {
 } dl_gradient_range;
 
 /* Appends the update of all parameters that lie in the ranges (ascending offsets). constants: named
- * numbers for expressions, or NULL. */
+ * numbers for expressions, or NULL. scale: what the gradients are multiplied by (loss_scale.h), or
+ * NULL. */
+struct dl_loss_scale;
 void dl_update_append(dl_graph *graph, const dl_node *optimizer, const dl_node *constants,
                       dl_value learning_rate, dl_value step, const dl_gradient_range *ranges,
-                      int count);
+                      int count, const struct dl_loss_scale *scale);
 /* update_expression.c: whether an optimizer `expr` can be built, before anything is; DL_OK for the
  * others. */
 dl_status dl_update_expression_check(const dl_node *optimizer, const dl_node *constants,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "models/formula.h"
+#include "models/loss_scale.h"
 #include "models/optimizers.h"
 #include "models/program.h"
 #include "ops/ops.h"
@@ -27,7 +28,7 @@ static void warn_unmoved(dl_network *network, const dl_variable *variable) {
     }
 }
 
-static int find_gradients(dl_program *program, trained *list) {
+static int find_gradients(dl_program *program, dl_value seed, trained *list) {
     dl_graph *graph = program->graph;
     const dl_variables *variables = &program->network->variables;
     int count = 0, kept = 0;
@@ -40,7 +41,7 @@ static int find_gradients(dl_program *program, trained *list) {
             list[count].variable = variables->list[i];
             wrt[count++] = dl_graph_variable(graph, variables->list[i]);
         }
-    if (count == 0 || dl_gradients(graph, program->objective, -1, wrt, count, gradient) != DL_OK)
+    if (count == 0 || dl_gradients(graph, program->objective, seed, wrt, count, gradient) != DL_OK)
         return 0;
     for (int i = 0; i < count; i++) {
         if (gradient[i] >= 0)
@@ -158,7 +159,11 @@ dl_status dl_network_step(void *argument, dl_graph *graph) {
     for (const dl_moving *m = program.moving; m; m = m->next)
         if (!m->shared)
             extra[extras++] = m->mean;
-    int count = find_gradients(&program, list);
+    bool scaled = network->precision == DL_F16;
+    dl_loss_scale scale = {-1, -1, -1};
+    if (scaled)
+        scale = dl_loss_scale_open(graph, network->optimizer);
+    int count = find_gradients(&program, scale.scale, list);
     DL_TRY(dl_graph_status(graph));
     dl_value sum =
         sum_buckets(&program, list, count, extra, extras, ranges, &range_count, &first_extra);
@@ -168,7 +173,7 @@ dl_status dl_network_step(void *argument, dl_graph *graph) {
         dl_update_append(graph, network->optimizer, dl_given(network->job, "constants"),
                          dl_graph_input(graph, "learning_rate", DL_SCALAR(DL_F32), true),
                          dl_graph_input(graph, "step", DL_SCALAR(DL_F32), true), ranges,
-                         range_count);
+                         range_count, scaled ? &scale : NULL);
     assign_moving(&program, sum, first_extra + 1);
     return dl_graph_status(graph);
 }

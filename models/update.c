@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "models/formula.h"
+#include "models/loss_scale.h"
 #include "models/optimizers.h"
 #include "models/patterns.h"
 #include "models/regularizers.h"
@@ -23,6 +24,8 @@ typedef struct updating {
     const dl_update_form *form;
     const dl_node *constants;
     dl_value learning_rate, step;
+    bool scaled;              /* by the loss scale: */
+    dl_value unscale, finite; /* its inverse; whether the step counts */
     dl_symbol scalar[DL_OPTIMIZER_LINES + DL_EXPR_MAX_INPUTS];
     int scalars;
     range *segment;
@@ -121,8 +124,12 @@ static void make_scalars(updating *update) {
     if (made < 0)
         return;
     for (int i = 0; i < results; i++) {
+        dl_value before = i < states ? symbols[count - states + i].value : -1;
         if (i < states)
-            dl_graph_assign(graph, symbols[count - states + i].value, made + i);
+            dl_graph_assign(graph, before,
+                            update->scaled
+                                ? dl_loss_scale_keep(graph, update->finite, made + i, before)
+                                : made + i);
         else
             update->scalar[update->scalars++] = dl_symbol_value(result[i], made + i);
     }
@@ -132,6 +139,10 @@ static void make_scalars(updating *update) {
 static int prepare_lines(const updating *update, const range *at, const char **lines,
                          dl_symbol *symbols, int *count) {
     int used = 0;
+    if (update->scaled) {
+        lines[used++] = "g = g * unscale";
+        symbols[(*count)++] = dl_symbol_value("unscale", update->unscale);
+    }
     if (at->penalty.l2 != 0) {
         lines[used++] = "g = g + l2 * w";
         symbols[(*count)++] = dl_symbol_number("l2", 2 * at->penalty.l2);
@@ -208,14 +219,37 @@ static void express_segment(updating *update, const range *at, const char **line
     if (graph->status == DL_OK)
         dl_update_expression(graph, update->form, update->constants, value, next);
     for (int i = 0; graph->status == DL_OK && i <= slots; i++)
-        dl_graph_assign(graph, target[i], next[i]);
+        dl_graph_assign(graph, target[i],
+                        update->scaled
+                            ? dl_loss_scale_keep(graph, update->finite, next[i], target[i])
+                            : next[i]);
+}
+
+/* Lines after which nothing has moved where the step does not count. */
+static int keep_lines(const updating *update, const char *const *results, const dl_value *target,
+                      int results_count, const char **lines, dl_symbol *symbols, int *count) {
+    if (!update->scaled)
+        return 0;
+    symbols[(*count)++] = dl_symbol_value("finite", update->finite);
+    for (int i = 0; i < results_count; i++) {
+        dl_arena *arena = &update->graph->arena;
+        const char *before = dl_arena_format(arena, "%s_before", results[i]);
+        lines[i] = dl_arena_format(arena, "%s = where(finite, %s, %s)", results[i], results[i],
+                                   before ? before : "");
+        symbols[(*count)++] = dl_symbol_value(before, target[i]);
+        if (!before || !lines[i]) {
+            dl_graph_fail(update->graph, DL_NO_MEMORY, "no memory for an update");
+            return 0;
+        }
+    }
+    return results_count;
 }
 
 static void update_segment(updating *update, const range *at, bool prepared) {
     dl_graph *graph = update->graph;
     const dl_update_form *form = update->form;
-    dl_symbol symbols[DL_EXPR_MAX_INPUTS + 2 * DL_OPTIMIZER_LINES];
-    const char *lines[DL_OPTIMIZER_LINES + 4], *results[1 + DL_OPTIMIZER_SLOTS];
+    dl_symbol symbols[DL_EXPR_MAX_INPUTS + 4 * DL_OPTIMIZER_LINES];
+    const char *lines[2 * DL_OPTIMIZER_LINES + 4], *results[1 + DL_OPTIMIZER_SLOTS];
     dl_value target[1 + DL_OPTIMIZER_SLOTS];
     dl_type type = DL_TYPE(DL_F32, at->length);
     int count = 0, slots = dl_update_slots(form);
@@ -239,14 +273,29 @@ static void update_segment(updating *update, const range *at, bool prepared) {
     }
     for (int i = 0; form->lines[i]; i++)
         lines[used++] = form->lines[i];
+    used += keep_lines(update, results, target, 1 + slots, lines + used, symbols, &count);
     dl_value next = dl_formula_lines(graph, lines, used, symbols, count, results, 1 + slots);
     for (int i = 0; next >= 0 && i <= slots; i++)
         dl_graph_assign(graph, target[i], next + i);
 }
 
+/* Skipped steps do not count as an optimizer's steps either. */
+static void unscale(updating *update, const dl_loss_scale *scale, const dl_gradient_range *ranges,
+                    int count) {
+    dl_graph *graph = update->graph;
+    dl_symbol symbols[] = {dl_symbol_value("scale", scale->scale),
+                           dl_symbol_value("step", update->step),
+                           dl_symbol_value("skipped", scale->skipped_steps)};
+    update->scaled = true;
+    update->finite = dl_loss_scale_finite(graph, ranges, count);
+    update->unscale = dl_formula(graph, "1 / scale", NULL, symbols, 1);
+    update->step = dl_formula(graph, "step - skipped", NULL, symbols + 1, 2);
+    dl_loss_scale_move(graph, scale, update->finite);
+}
+
 void dl_update_append(dl_graph *graph, const dl_node *optimizer, const dl_node *constants,
                       dl_value learning_rate, dl_value step, const dl_gradient_range *ranges,
-                      int count) {
+                      int count, const dl_loss_scale *scale) {
     dl_update_form form = dl_optimizer_form(optimizer);
     updating update = {.graph = graph,
                        .optimizer = optimizer,
@@ -257,6 +306,8 @@ void dl_update_append(dl_graph *graph, const dl_node *optimizer, const dl_node *
     const char *scope = graph->scope;
     graph->scope = "update";
     graph->place = optimizer;
+    if (scale)
+        unscale(&update, scale, ranges, count);
     make_scalars(&update);
     bool norms = dl_given(optimizer, "clipnorm") || dl_given(optimizer, "global_clipnorm");
     if (graph->status == DL_OK && find_segments(&update, ranges, count)) {

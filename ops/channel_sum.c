@@ -114,7 +114,7 @@ const dl_op dl_op_channel_sum = {
     .outputs = 1,
     .infer = infer_channel_sum,
     .grad = grad_channel_sum,
-    .bf16 = 1,
+    .half = 1,
     .mixes_samples = true,
     .deterministic = true,
     .cpu = {.prepare = prepare_channel_sum, .run = run_plain_channel_sum}};
@@ -126,7 +126,7 @@ const dl_op dl_op_channel_squares = {
     .outputs = 1,
     .infer = infer_channel_sum,
     .grad = grad_channel_sum,
-    .bf16 = 1,
+    .half = 1,
     .mixes_samples = true,
     .deterministic = true,
     .cpu = {.prepare = prepare_channel_sum, .run = run_channel_sum}};

@@ -50,7 +50,9 @@ static dl_status describe(dl_lt *lt, const dl_lt_product *p) {
         : p->relu ? CUBLASLT_EPILOGUE_RELU
                   : CUBLASLT_EPILOGUE_DEFAULT;
     cudaDataType_t bias = type_of(p->y);
-    TRY(cublasLtMatmulDescCreate, &lt->description, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    cublasComputeType_t compute =
+        p->tf32 && p->a == DL_F32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    TRY(cublasLtMatmulDescCreate, &lt->description, compute, CUDA_R_32F);
     TRY(cublasLtMatmulDescSetAttribute, lt->description, CUBLASLT_MATMUL_DESC_TRANSA, &of_b,
         sizeof of_b);
     TRY(cublasLtMatmulDescSetAttribute, lt->description, CUBLASLT_MATMUL_DESC_TRANSB, &of_a,

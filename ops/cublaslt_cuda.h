@@ -9,10 +9,10 @@
 #include "runtime/device/device_cuda.h"
 
 /* y [m, n] = epilogue(op(a) · op(b) + bias), `batch` of them one after another in memory; op(a)
- * [m, k], op(b) [k, n]. a and b have one type; sums are float32, without TF32. */
+ * [m, k], op(b) [k, n]. a and b have one type; sums are float32. */
 typedef struct dl_lt_product {
     int64_t m, n, k, batch;
-    bool transpose_a, transpose_b, bias, relu;
+    bool transpose_a, transpose_b, bias, relu, tf32;
     dl_dtype a, y; /* of a and b; of y. The bias has y's type */
 } dl_lt_product;
 

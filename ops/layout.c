@@ -128,7 +128,7 @@ const dl_op dl_op_transpose = {.name = "transpose",
                                .attribute_bytes = sizeof(dl_transpose_attributes),
                                .infer = infer_transpose,
                                .grad = grad_transpose,
-                               .bf16 = 1,
+                               .half = 1,
                                .mixes_samples = true,
                                .deterministic = true,
                                .cpu = {.prepare = prepare_transpose, .run = run_box}};
@@ -187,7 +187,7 @@ const dl_op dl_op_slice = {.name = "slice",
                            .attribute_bytes = sizeof(dl_slice_attributes),
                            .infer = infer_slice,
                            .grad = grad_slice,
-                           .bf16 = 1,
+                           .half = 1,
                            .deterministic = true,
                            .cpu = {.prepare = prepare_slice, .run = run_box}};
 
@@ -268,7 +268,7 @@ const dl_op dl_op_pad = {.name = "pad",
                          .attribute_bytes = sizeof(dl_pad_attributes),
                          .infer = infer_pad,
                          .grad = grad_pad,
-                         .bf16 = 1,
+                         .half = 1,
                          .deterministic = true,
                          .cpu = {.prepare = prepare_pad, .run = run_pad}};
 
@@ -373,7 +373,7 @@ const dl_op dl_op_concatenate = {.name = "concatenate",
                                  .attribute_bytes = sizeof(dl_concatenate_attributes),
                                  .infer = infer_concatenate,
                                  .grad = grad_concatenate,
-                                 .bf16 = DL_BF16_ALL,
+                                 .half = DL_HALF_ALL,
                                  .deterministic = true,
                                  .cpu = {.prepare = prepare_concatenate, .run = run_concatenate}};
 

@@ -69,6 +69,7 @@ static dl_status prepare_matmul(const dl_prepare *what, dl_prepared *out) {
                        .transpose_b = attributes->transpose_b,
                        .bias = what->inputs == 3,
                        .relu = attributes->epilogue == DL_EPILOGUE_RELU,
+                       .tf32 = what->tf32,
                        .a = what->input[0]->dtype,
                        .y = what->output[0]->dtype};
     dl_matmul_sizes(attributes, what->input[0], what->input[1], &p.m, &p.k, &p.n);
@@ -84,6 +85,7 @@ static dl_status prepare_sample_matmul(const dl_prepare *what, dl_prepared *out)
                        .k = a->dim[attributes->transpose_a ? 1 : 2],
                        .transpose_a = attributes->transpose_a,
                        .transpose_b = attributes->transpose_b,
+                       .tf32 = what->tf32,
                        .a = a->dtype,
                        .y = y->dtype};
     return open_product(what, &p, out);

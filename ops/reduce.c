@@ -221,7 +221,7 @@ const dl_op dl_op_reduce = {.name = "reduce",
                             .attribute_bytes = sizeof(dl_reduce_attributes),
                             .infer = infer_reduce,
                             .grad = grad_reduce,
-                            .bf16 = 1,
+                            .half = 1,
                             .mixes_samples = true,
                             .deterministic = true,
                             .cpu = {.prepare = prepare_reduce, .run = run_reduce}};

@@ -27,6 +27,11 @@ typedef enum dl_dtype {
         DL_DTYPE_COUNT
 } dl_dtype;
 
+/* The two that activations may have in place of float32: `precision` of a job chooses. */
+static inline bool dl_is_half(dl_dtype dtype) {
+    return dtype == DL_BF16 || dtype == DL_F16;
+}
+
 size_t dl_dtype_bytes(dl_dtype dtype);
 const char *dl_dtype_text(dl_dtype dtype);
 

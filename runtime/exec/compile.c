@@ -142,7 +142,8 @@ static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made) {
                        .runs = v->graph.assignments ? runs : INT_MAX,
                        .threads = side ? 1 : dl_team_threads(exec->options.team),
                        .device = device,
-                       .position = made->position};
+                       .position = made->position,
+                       .tf32 = exec->options.tf32};
     for (int i = 0; i < node->inputs; i++) {
         input[i] = &v->graph.value[node->input[i]].type;
         if (i < DL_MAX_PACKED && !node->shared)

@@ -38,6 +38,7 @@ typedef struct dl_exec_options {
     dl_device *plan_for; /* prepared for this device, never run; NULL: the resident's, or the CPU */
     int leaves;          /* of a full batch, over all ranks */
     bool any_ranks;      /* kernels are chosen by what is the same on any number of ranks */
+    bool tf32;           /* products of float32 may be rounded so on a device */
     bool training;
     dl_memory_mode memory;
     bool overlap; /* a thread of its own sums what is complete while leaves still compute */

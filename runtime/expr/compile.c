@@ -264,16 +264,16 @@ static dl_status cannot(const char *what, dl_dtype dtype) {
 
 dl_status dl_expr_store(dl_expr_program *program, const dl_dtype *inputs, const dl_dtype *outputs) {
     for (int s = 0; s < program->inputs; s++)
-        if (inputs[program->input[s]] != DL_F32 && inputs[program->input[s]] != DL_BF16 &&
+        if (inputs[program->input[s]] != DL_F32 && !dl_is_half(inputs[program->input[s]]) &&
             inputs[program->input[s]] != DL_U8)
             return cannot("read", inputs[program->input[s]]);
     for (int o = 0; o < program->outputs; o++)
-        if (outputs[o] != DL_F32 && outputs[o] != DL_BF16)
+        if (outputs[o] != DL_F32 && !dl_is_half(outputs[o]))
             return cannot("write", outputs[o]);
     for (int s = 0; s < program->inputs; s++)
         program->from[program->input[s]] = inputs[program->input[s]];
     for (int o = 0; o < program->outputs; o++)
-        program->half_out[o] = outputs[o] == DL_BF16;
+        program->to[o] = outputs[o];
     return DL_OK;
 }
 

@@ -34,6 +34,14 @@ static const char *const formulas[DL_EXPR_KINDS] = {
             [DL_EXPR_UNIFORM] = "dl_k_uniform",
     [DL_EXPR_NORMAL] = "dl_k_normal"};
 
+/* How numbers lie in memory. */
+static const struct {
+    const char *type, *load, *store;
+} memory[DL_DTYPE_COUNT] = {[DL_F32] = {"float", "", "dl_m_canonical"},
+                            [DL_BF16] = {"uint16_t", "dl_m_from_bf16", "dl_m_to_bf16"},
+                            [DL_F16] = {"uint16_t", "dl_m_from_f16", "dl_m_to_f16"},
+                            [DL_U8] = {"uint8_t", "(float)", ""}};
+
 typedef struct text {
     char *at;
     size_t length, space;
@@ -115,14 +123,8 @@ static void put_load(writer *w, int slot, const char *indent) {
     int input = w->p->input[slot];
     dl_expr_access access = w->access[input];
     dl_dtype from = w->p->from[input];
-    put(w->t, "%sconst float x%d = %s((const %s *)call.in[%d])[", indent, input,
-        from == DL_BF16 ? "dl_m_from_bf16("
-        : from == DL_U8 ? "(float)("
-                        : "",
-        from == DL_BF16 ? "uint16_t"
-        : from == DL_U8 ? "uint8_t"
-                        : "float",
-        input);
+    put(w->t, "%sconst float x%d = %s(((const %s *)call.in[%d])[", indent, input, memory[from].load,
+        memory[from].type, input);
     if (w->same[slot])
         put(w->t, "0");
     else
@@ -131,7 +133,7 @@ static void put_load(writer *w, int slot, const char *indent) {
         put(w->t, " / %" PRId64 "u", access.div);
     if (!w->same[slot] && access.mod < (w->count + access.div - 1) / access.div)
         put(w->t, " %% %" PRId64 "u", access.mod);
-    put(w->t, from == DL_F32 ? "];\n" : "]);\n");
+    put(w->t, "]);\n");
 }
 
 /* Names inputs and constants, and finds what is the same for every element: steps of one slot come
@@ -189,9 +191,8 @@ static void put_body(writer *w) {
         else
             put_step(w, i, "        ");
     for (int o = 0; o < p->outputs; o++)
-        put(w->t, "        ((%s *)call.out[%d])[e] = %s(%s);\n",
-            p->half_out[o] ? "uint16_t" : "float", o,
-            p->half_out[o] ? "dl_m_to_bf16" : "dl_m_canonical", w->name[p->output[o].slot]);
+        put(w->t, "        ((%s *)call.out[%d])[e] = %s(%s);\n", memory[p->to[o]].type, o,
+            memory[p->to[o]].store, w->name[p->output[o].slot]);
     put(w->t, "    }\n}\n");
 }
 

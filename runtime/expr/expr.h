@@ -168,9 +168,9 @@ void dl_expr_program_free(dl_expr_program *program);
 dl_status dl_expr_fits(const dl_expr *const *outputs, int output_count, int inputs);
 
 /* Says, before the first run, how the program's inputs and outputs lie in memory: DL_F32 (unless
- * this is called) or DL_BF16; inputs also DL_U8. Arithmetic stays float32: bfloat16 and bytes are
- * widened as they are read, and bfloat16 is rounded to nearest, ties to even, as it is written
- * (NaN: 0x7fc0). The pointers of dl_expr_run to them are those of their memory, cast. */
+ * this is called) or half; inputs also DL_U8. Arithmetic stays float32: half and bytes are
+ * widened as they are read, and half is rounded to nearest, ties to even, as it is written
+ * (NaN: 0x7fc0, 0x7e00). The pointers of dl_expr_run to them are those of their memory, cast. */
 dl_status dl_expr_store(dl_expr_program *program, const dl_dtype *inputs, const dl_dtype *outputs);
 
 /* Runs elements [first, last) of `count`. in[i], out[j]: as dl_expr_store says; out[j] may be in[i]

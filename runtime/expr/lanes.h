@@ -27,7 +27,7 @@ typedef void (*dl_lane_words)(float *dst, const uint32_t *word, int64_t groups);
 typedef void (*dl_lane_normal)(float *dst, const uint32_t *first, const uint32_t *second,
                                const uint32_t *odd, int64_t groups);
 
-/* bfloat16 to float32 and back, bytes to float32, `count` of them. */
+/* bfloat16 or float16 to float32 and back, bytes to float32, `count` of them. */
 typedef void (*dl_lane_widen)(float *dst, const uint16_t *src, int64_t count);
 typedef void (*dl_lane_narrow)(uint16_t *dst, const float *src, int64_t count);
 typedef void (*dl_lane_bytes)(float *dst, const uint8_t *src, int64_t count);
@@ -38,8 +38,8 @@ typedef struct dl_lanes {
     dl_lane_philox philox;
     dl_lane_words uniform, pairs;
     dl_lane_normal normal;
-    dl_lane_widen widen;
-    dl_lane_narrow narrow;
+    dl_lane_widen from_bf16, from_f16;
+    dl_lane_narrow to_bf16, to_f16;
     dl_lane_bytes bytes;
 } dl_lanes;
 

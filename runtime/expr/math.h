@@ -69,6 +69,38 @@ DL_MATH uint16_t dl_m_to_bf16(float x) {
     return (uint16_t)(x != x ? DL_NAN_BITS >> 16 : rounded);
 }
 
+#ifdef __CUDACC__
+DL_MATH float dl_m_from_f16(uint16_t half) {
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(half));
+    return x;
+}
+DL_MATH uint16_t dl_m_to_f16(float x) {
+    uint16_t half;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(x));
+    return x != x ? (uint16_t)0x7e00u : half;
+}
+#else
+/* float16: its exponent moved up by a product, which makes its denormals normal; exact. */
+DL_MATH float dl_m_from_f16(uint16_t half) {
+    uint32_t size = half & 0x7fffu;
+    float x = DL_FLOAT(size << 13) * 0x1p112f;
+    uint32_t bits = size >= 0x7c00u ? size << 13 | DL_INF_BITS : DL_BITS(x);
+    return DL_FLOAT(bits | (uint32_t)(half & 0x8000u) << 16);
+}
+
+/* To nearest, ties to even, denormals kept; any NaN is 0x7e00. The carry may reach infinity. A sum
+ * with 0.5, whose last place is the smallest float16, rounds to a denormal one. */
+DL_MATH uint16_t dl_m_to_f16(float x) {
+    uint32_t bits = DL_BITS(x), size = bits & 0x7fffffffu;
+    uint32_t small = DL_BITS(DL_FLOAT(size) + 0.5f) - DL_BITS(0.5f);
+    uint32_t normal = (size - (112u << 23) + 0xfffu + (size >> 13 & 1u)) >> 13;
+    uint32_t half = size < 0x38800000u ? small : normal < 0x7c00u ? normal : 0x7c00u;
+    half = size >= 0x47800000u ? 0x7c00u : half;
+    return (uint16_t)(x != x ? 0x7e00u : half | (bits >> 16 & 0x8000u));
+}
+#endif
+
 DL_MATH float dl_m_abs(float x) {
     return DL_FLOAT(DL_BITS(x) & 0x7fffffffu);
 }

@@ -29,10 +29,10 @@ typedef struct dl_program_output {
 struct dl_expr_program {
     const dl_lanes *lanes;
     int inputs, outputs, constants, slots, steps, block;
-    int input[DL_EXPR_MAX_INPUTS];      /* which input is in slot i */
-    int last_read[DL_EXPR_MAX_INPUTS];  /* step that reads slot i last */
-    dl_dtype from[DL_EXPR_MAX_INPUTS];  /* how input i lies in memory: DL_F32, DL_BF16 or DL_U8 */
-    bool half_out[DL_EXPR_MAX_OUTPUTS]; /* output i lies there as bfloat16 */
+    int input[DL_EXPR_MAX_INPUTS];     /* which input is in slot i */
+    int last_read[DL_EXPR_MAX_INPUTS]; /* step that reads slot i last */
+    dl_dtype from[DL_EXPR_MAX_INPUTS]; /* how input i lies in memory */
+    dl_dtype to[DL_EXPR_MAX_OUTPUTS];  /* how output i does: DL_F32 or half */
     float *constant;
     dl_program_step *step;
     dl_program_output output[DL_EXPR_MAX_OUTPUTS];

@@ -40,18 +40,21 @@ static void fill(float *dst, float value, int64_t count) {
 /* An input in memory. */
 typedef struct source {
     const void *at;
-    dl_dtype from; /* DL_F32, DL_BF16 or DL_U8 */
+    dl_dtype from; /* DL_F32, half or DL_U8 */
 } source;
 
 static float one_of(source in, int64_t index) {
     return in.from == DL_F32    ? ((const float *)in.at)[index]
            : in.from == DL_BF16 ? dl_m_from_bf16(((const uint16_t *)in.at)[index])
+           : in.from == DL_F16  ? dl_m_from_f16(((const uint16_t *)in.at)[index])
                                 : (float)((const uint8_t *)in.at)[index];
 }
 
 static void copy(const runner *r, float *dst, source in, int64_t first, int64_t count) {
     if (in.from == DL_BF16)
-        r->p->lanes->widen(dst, (const uint16_t *)in.at + first, count);
+        r->p->lanes->from_bf16(dst, (const uint16_t *)in.at + first, count);
+    else if (in.from == DL_F16)
+        r->p->lanes->from_f16(dst, (const uint16_t *)in.at + first, count);
     else if (in.from == DL_U8)
         r->p->lanes->bytes(dst, (const uint8_t *)in.at + first, count);
     else
@@ -137,6 +140,16 @@ static void step(runner *r, int index, int64_t first, int64_t groups) {
     }
 }
 
+static void store(const dl_expr_program *p, int output, float *to, int64_t first, const float *from,
+                  int64_t count) {
+    if (p->to[output] == DL_BF16)
+        p->lanes->to_bf16((uint16_t *)(void *)to + first, from, count);
+    else if (p->to[output] == DL_F16)
+        p->lanes->to_f16((uint16_t *)(void *)to + first, from, count);
+    else if (from != to + first)
+        memcpy(to + first, from, (size_t)count * sizeof *to);
+}
+
 /* `count` elements from `first`: whole groups, or a tail of less than one. */
 static void block(runner *r, int64_t first, int64_t count) {
     const dl_expr_program *p = r->p;
@@ -149,11 +162,7 @@ static void block(runner *r, int64_t first, int64_t count) {
     for (int i = 0; i < p->steps; i++)
         step(r, i, first, groups);
     for (int o = 0; o < p->outputs; o++)
-        if (p->half_out[o])
-            p->lanes->narrow((uint16_t *)(void *)r->out[o] + first, r->slot[p->output[o].slot],
-                             count);
-        else if (!r->direct[o] || tail)
-            memcpy(r->out[o] + first, r->slot[p->output[o].slot], (size_t)count * sizeof(float));
+        store(p, o, r->out[o], first, r->slot[p->output[o].slot], count);
     r->started = true;
 }
 
@@ -227,7 +236,7 @@ void dl_expr_run(const dl_expr_program *program, const float *const *in,
     }
     for (int o = 0; o < p->outputs; o++) {
         /* Unless it lies on an input that is read after it is written. */
-        r.direct[o] = !p->half_out[o];
+        r.direct[o] = p->to[o] == DL_F32;
         for (int s = 0; s < p->inputs; s++)
             if (in[p->input[s]] == out[o] && p->last_read[s] > p->output[o].step)
                 r.direct[o] = false;

@@ -56,7 +56,10 @@ void dl_graph_print(const dl_graph *graph, FILE *file) {
         const dl_graph_node *node = &graph->node[n];
         const dl_type *type = dl_type_of(graph, node->output);
         fprintf(file, "%s %%%d %s%s = %s", node->shared ? "shared" : "shard ", node->output,
-                dl_shape_text(type, false, shape), type->dtype == DL_BF16 ? " bf16" : "",
+                dl_shape_text(type, false, shape),
+                type->dtype == DL_BF16  ? " bf16"
+                : type->dtype == DL_F16 ? " fp16"
+                                        : "",
                 node->op->name);
         for (int i = 0; i < node->inputs; i++)
             print_value(graph, node->input[i], file);

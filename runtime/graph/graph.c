@@ -171,19 +171,28 @@ static bool marked(uint32_t bits, int input) {
     return bits >> (input < 30 ? input : 30) & 1;
 }
 
-/* The rule of dl_op.bf16. Integers stay what they are. */
+/* The one among the inputs, else the graph's. */
+static dl_dtype half_of(const dl_graph *graph, const dl_value *inputs, int count) {
+    for (int i = 0; i < count; i++)
+        if (dl_is_half(graph->value[inputs[i]].type.dtype))
+            return graph->value[inputs[i]].type.dtype;
+    return graph->precision;
+}
+
+/* The rule of dl_op.half. Integers stay what they are. */
 static void cast_inputs(dl_graph *graph, const dl_op *op, dl_value *inputs, int count) {
-    if (op->bf16 == DL_BF16_EACH)
+    if (op->half == DL_HALF_EACH)
         return;
     bool half = false;
-    for (int i = 0; i < count && op->bf16; i++)
-        half = half || (marked(op->bf16, i) && graph->value[inputs[i]].type.dtype == DL_BF16) ||
-               (op->seeks_bf16 && graph->precision == DL_BF16 && !graph->value[inputs[i]].shared);
+    for (int i = 0; i < count && op->half; i++)
+        half = half || (marked(op->half, i) && dl_is_half(graph->value[inputs[i]].type.dtype)) ||
+               (op->seeks_half && dl_is_half(graph->precision) && !graph->value[inputs[i]].shared);
     for (int i = 0; i < count; i++) {
         const dl_value_info *info = &graph->value[inputs[i]];
-        bool wanted = half && marked(op->bf16, i);
-        if (dl_is_float(info->type.dtype) && !(wanted && info->shared && marked(op->packs_bf16, i)))
-            inputs[i] = dl_convert(graph, inputs[i], wanted ? DL_BF16 : DL_F32);
+        bool wanted = half && marked(op->half, i);
+        if (dl_is_float(info->type.dtype) && !(wanted && info->shared && marked(op->packs_half, i)))
+            inputs[i] =
+                dl_convert(graph, inputs[i], wanted ? half_of(graph, inputs, count) : DL_F32);
     }
 }
 

@@ -66,7 +66,7 @@ typedef struct dl_graph {
     dl_exprs *exprs;
     int64_t samples; /* of one shard: dimension 0 of per-shard data */
     bool training;
-    dl_dtype precision; /* of what is being built: DL_BF16 where layers are, see dl_op.bf16 */
+    dl_dtype precision; /* of what is being built: half where layers are, see dl_op.half */
     dl_value_info *value;
     dl_graph_node *node;
     dl_assignment *assignment;

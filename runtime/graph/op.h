@@ -55,6 +55,7 @@ typedef struct dl_prepare {
                  ranks; INT_MAX where the program changes none */
     struct dl_device *device; /* NULL: the CPU */
     int position;             /* of the node in its program: what a device's fault names */
+    bool tf32;                /* a device may round the factors of float32 products to TF32 */
 } dl_prepare;
 
 typedef struct dl_prepared {
@@ -99,9 +100,9 @@ typedef struct dl_kernel {
     void (*release)(void *state); /* NULL: dl_free */
 } dl_kernel;
 
-/* For dl_op.bf16: all inputs together; each for itself, as it comes. */
-#define DL_BF16_ALL  0x7fffffffu
-#define DL_BF16_EACH 0xffffffffu
+/* For dl_op.half: all inputs together; each for itself, as it comes. */
+#define DL_HALF_ALL  0x7fffffffu
+#define DL_HALF_EACH 0xffffffffu
 
 typedef struct dl_op {
     const char *name;
@@ -111,14 +112,15 @@ typedef struct dl_op {
     dl_status (*infer)(const dl_infer *infer);
     void (*grad)(dl_grad *grad); /* NULL: not differentiable */
     uint32_t in_place;           /* bit i: output 0 may take the memory of input i (same bytes) */
-    /* Bit i: input i may be bfloat16 (the last bit: all that follow too); every other
-     * floating-point input is float32. The marked ones are bfloat16 together, if one of them is, or
-     * if the row `seeks_bf16`, has an input per shard and is built where the graph's precision is
-     * bfloat16. dl_graph_add casts what is of the other type, but for shared inputs (weights) with
-     * a bit in packs_bf16: those stay float32, and the kernel converts them as it packs them. */
-    uint32_t bf16, packs_bf16;
-    bool seeks_bf16;
-    bool writes_f32;    /* from bfloat16 too, where its output is read by a cast to float32 alone */
+    /* Half: bfloat16 or float16, whichever the graph's precision is. Bit i: input i may be half
+     * (the last bit: all that follow too); every other floating-point input is float32. The marked
+     * ones are half together, if one of them is, or if the row `seeks_half`, has an input per shard
+     * and is built where the graph's precision is half. dl_graph_add casts what is of the other
+     * type, but for shared inputs (weights) with a bit in packs_half: those stay float32, and the
+     * kernel converts them as it packs them. */
+    uint32_t half, packs_half;
+    bool seeks_half;
+    bool writes_f32;    /* from half too, where its output is read by a cast to float32 alone */
     bool mixes_samples; /* an output sample depends on other samples of the shard */
     bool deterministic; /* same bits for the same inputs, threads and instruction set */
     double (*flop)(const dl_prepare *what); /* of the products of matrices that it is; NULL: none,

@@ -248,7 +248,7 @@ const dl_op dl_op_pointwise = {
     .attribute_bytes = sizeof(dl_pointwise_attributes),
     .infer = infer_pointwise,
     .grad = grad_pointwise,
-    .bf16 = DL_BF16_EACH,
+    .half = DL_HALF_EACH,
     .deterministic = true,
     .cpu = {.prepare = prepare_pointwise, .run = run_pointwise, .release = release_pointwise}};
 
@@ -263,30 +263,30 @@ static dl_value spread(dl_graph *graph, dl_value input, const dl_type *type) {
 
 dl_value dl_pointwise(dl_graph *graph, const dl_expr *const *outputs, int output_count,
                       const dl_expr *derivative, const dl_value *inputs, int input_count) {
-    bool half = false, wide = graph->precision != DL_BF16;
+    bool half = false, wide = !dl_is_half(graph->precision);
     for (int i = 0; i < input_count && !wide; i++) {
         if (inputs[i] < 0 || !graph->value[inputs[i]].sampled)
             continue;
         half = true;
-        wide = graph->value[inputs[i]].type.dtype != DL_BF16;
+        wide = graph->value[inputs[i]].type.dtype != graph->precision;
     }
-    return dl_pointwise_as(graph, half && !wide ? DL_BF16 : DL_F32, outputs, output_count,
+    return dl_pointwise_as(graph, half && !wide ? graph->precision : DL_F32, outputs, output_count,
                            derivative, inputs, input_count);
 }
 
 bool dl_is_float(dl_dtype dtype) {
-    return dtype == DL_F32 || dtype == DL_BF16;
+    return dtype == DL_F32 || dl_is_half(dtype);
 }
 
-/* What widening made from bfloat16 goes back to it without a loss. */
-static dl_value narrow_source(const dl_graph *graph, dl_value x) {
+/* What widening made from half goes back to it without a loss. */
+static dl_value narrow_source(const dl_graph *graph, dl_value x, dl_dtype half) {
     const dl_graph_node *node = dl_producer(graph, x);
     if (!node || node->op != &dl_op_pointwise)
         return -1;
     const dl_pointwise_attributes *attributes = node->attributes;
     return attributes->outputs == 1 && attributes->inputs == 1 &&
                    attributes->output[0]->kind == DL_EXPR_INPUT &&
-                   dl_type_of(graph, node->input[0])->dtype == DL_BF16
+                   dl_type_of(graph, node->input[0])->dtype == half
                ? node->input[0]
                : -1;
 }
@@ -294,7 +294,7 @@ static dl_value narrow_source(const dl_graph *graph, dl_value x) {
 dl_value dl_convert(dl_graph *graph, dl_value x, dl_dtype dtype) {
     if (graph->status != DL_OK || x < 0 || dl_type_of(graph, x)->dtype == dtype)
         return x;
-    dl_value source = dtype == DL_BF16 ? narrow_source(graph, x) : -1;
+    dl_value source = dl_is_half(dtype) ? narrow_source(graph, x, dtype) : -1;
     const dl_expr *same = dl_expr_input(graph->exprs, 0);
     return source >= 0 ? source : dl_pointwise_as(graph, dtype, &same, 1, NULL, &x, 1);
 }

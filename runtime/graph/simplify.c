@@ -182,7 +182,7 @@ static bool compose(dl_graph *graph, int index, const int *readers) {
     return false;
 }
 
-/* A value that is rounded to bfloat16 only to be widened again is written as float32. */
+/* A value that is rounded to half only to be widened again is written as float32. */
 static dl_status write_wide(dl_graph *graph, const bool *alive, const int *readers) {
     dl_value *map = identity(graph);
     if (!map)
@@ -196,7 +196,7 @@ static dl_status write_wide(dl_graph *graph, const bool *alive, const int *reade
         dl_value from = node->input[0];
         const dl_graph_node *producer = dl_producer(graph, from);
         if (!producer || !producer->op->writes_f32 || readers[from] != 1 ||
-            dl_type_of(graph, from)->dtype != DL_BF16 ||
+            !dl_is_half(dl_type_of(graph, from)->dtype) ||
             !dl_same_shape(dl_type_of(graph, from), dl_type_of(graph, node->output)))
             continue;
         graph->value[from].type.dtype = DL_F32;

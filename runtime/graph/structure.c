@@ -43,7 +43,7 @@ const dl_op dl_op_view = {.name = "view",
                           .attribute_bytes = sizeof(dl_view_attributes),
                           .infer = infer_view,
                           .grad = grad_view,
-                          .bf16 = 1,
+                          .half = 1,
                           .deterministic = true};
 
 dl_value dl_view(dl_graph *graph, dl_value value, dl_type type, int64_t offset) {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# precision: bf16. Where the processor cannot, exit 69 on every rank and one message; where it can, the same
+# precision: bf16, and fp16 where there is no GPU. Where the processor cannot, exit 69 on every rank and one message; where it can, the same
 # bits under any_ranks and from run to run, and MNIST accuracies within 0.003 of float32's.
 #   BF16=full DLTRAIN_DATA=FOLDER sh tests/runs/bf16.sh    the convnet as well, which takes minutes
 . "$(dirname "$0")/lib.sh"
@@ -40,6 +40,11 @@ for ranks in 1 2; do
         ok "bf16 without its instructions on $ranks ranks: exit 69" ||
         { cat "$WORK/out"; bad "bf16 without its instructions on $ranks ranks" "exit $code, $words messages"; }
 done
+
+train 1 bf16.yaml --fresh --set name=refused --set precision=fp16
+code=$?
+[ $code = 69 ] && grep -q "precision: fp16 needs a GPU" "$WORK/out" && [ ! -e runs/refused ] &&
+    ok "fp16 on a CPU: exit 69" || { cat "$WORK/out"; bad "fp16 on a CPU" "exit $code"; }
 
 "$DLTRAIN" plan bf16.yaml >plan 2>&1
 code=$?

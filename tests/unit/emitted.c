@@ -220,8 +220,8 @@ static bool compare_once(trial *r, uint32_t round) {
         call.out[o] = r->emitted[o];
     }
     for (int s = 0; s < p->inputs && round % 2 == 1; s++)
-        if (p->from[p->input[s]] == (p->half_out[s % p->outputs] ? DL_BF16 : DL_F32) &&
-            r->t->access[p->input[s]].div == 1 && r->t->access[p->input[s]].mod >= r->t->count) {
+        if (p->from[p->input[s]] == p->to[s % p->outputs] && r->t->access[p->input[s]].div == 1 &&
+            r->t->access[p->input[s]].mod >= r->t->count) {
             out[s % p->outputs] = r->in[p->input[s]];
             call.out[s % p->outputs] = r->again[p->input[s]];
             break;
@@ -231,7 +231,7 @@ static bool compare_once(trial *r, uint32_t round) {
     r->entry(call);
     for (int o = 0; o < p->outputs; o++) {
         char text[CHECK_TEXT];
-        int64_t words = p->half_out[o] ? (r->elements + 1) / 2 : r->elements;
+        int64_t words = dl_is_half(p->to[o]) ? (r->elements + 1) / 2 : r->elements;
         if (!check_bits(call.out[o], out[o], words, text)) {
             printf("\n    %s, output %d: %s", r->t->name, o, text);
             CU_FAIL("bits of the emitted text");

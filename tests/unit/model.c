@@ -22,7 +22,7 @@ static const dl_key root_keys[] = {
     {"class_weight", "word none|balanced or map of number", "none", "weights of classes"},
     {"batch_statistics", "word global|shard|rank", "global", "statistics"},
     {"callbacks", "items callback", "[]", "callbacks"},
-    {"precision", "word fp32|bf16", "fp32", "number format"},
+    {"precision", "word fp32|bf16|fp16", "fp32", "number format"},
 };
 static const dl_table root = {"job", DL_KEYS(root_keys), NULL};
 static const dl_family *const families[] = {

@@ -214,9 +214,9 @@ bool op_sample_halved(const op_sample *sample, bool weights, op_sample *out) {
     *out = *sample;
     memset(out->expected, 0, sizeof out->expected);
     for (int i = 0; i < sample->inputs; i++)
-        if ((op->bf16 >> i & 1) && sample->input[i].dtype == DL_F32) {
+        if ((op->half >> i & 1) && sample->input[i].dtype == DL_F32) {
             any = true;
-            if (weights || !(op->packs_bf16 >> i & 1))
+            if (weights || !(op->packs_half >> i & 1))
                 out->input[i].dtype = DL_BF16;
             else
                 out->rounded |= 1U << i;
@@ -230,7 +230,7 @@ int op_samples_half(const op_sample_table *table) {
         const op_sample *sample = &table->sample[i / 2];
         op_sample half;
         op_values values;
-        if (!op_sample_halved(sample, i % 2 == 0, &half) || (i % 2 && sample->op->packs_bf16 == 0))
+        if (!op_sample_halved(sample, i % 2 == 0, &half) || (i % 2 && sample->op->packs_half == 0))
             continue;
         op_values_init(&values, &half);
         try_form(&values, "bfloat16, 1 thread", 1, false, false);

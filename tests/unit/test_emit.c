@@ -20,19 +20,19 @@ static uint32_t next_word(void) {
     return state ^ (state >> 15);
 }
 
-/* In memory as float32, then each operand as float32, bfloat16 or bytes. */
+/* In memory as float32, then each operand as float32, bfloat16, float16 or bytes. */
 static void take(const dl_expr *const *outputs, int count, const dl_expr_access *access,
                  int64_t elements, int64_t sample_elements) {
-    static const dl_dtype kinds[] = {DL_F32, DL_BF16, DL_U8};
+    static const dl_dtype kinds[] = {DL_F32, DL_BF16, DL_F16, DL_U8};
     for (int stored = 0; stored < 2; stored++) {
         dl_dtype in[INPUTS], out[DL_EXPR_MAX_OUTPUTS];
         dl_expr_program *program;
         if (!CHECK_OK(dl_expr_compile(outputs, count, INPUTS, &program)))
             return;
         for (int i = 0; i < INPUTS; i++)
-            in[i] = kinds[next_word() / 7 % 3];
+            in[i] = kinds[next_word() / 7 % 4];
         for (int o = 0; o < count; o++)
-            out[o] = next_word() % 2 ? DL_BF16 : DL_F32;
+            out[o] = kinds[next_word() / 7 % 3];
         if (stored)
             CHECK_OK(dl_expr_store(program, in, out));
         emitted_take(program, access, elements, sample_elements);

@@ -101,7 +101,7 @@ static dl_status build_update(void *argument, dl_graph *graph) {
     const dl_node *optimizer = dl_get(dl_job_root(m->job), "optimizer");
     dl_update_append(graph, optimizer, NULL,
                      dl_graph_input(graph, "learning_rate", DL_SCALAR(DL_F32), true),
-                     dl_graph_input(graph, "step", DL_SCALAR(DL_F32), true), &range, 1);
+                     dl_graph_input(graph, "step", DL_SCALAR(DL_F32), true), &range, 1, NULL);
     return dl_graph_status(graph);
 }
 
