@@ -60,10 +60,13 @@ static void test_together(void) {
     check_session(&(given){"batch_size=2", 2, 2, false}, false, 2); /* a thread would have none */
     check_session(&(given){"batch_statistics=rank", 1, 2, false}, false, 1);
     check_session(&(given){"epochs=0", 1, 2, false}, false, 1);
-    /* Products of 32 samples x 26 x 26 x 9 x 4096 x 2 FLOP; then more weights than they are worth.
-     */
+    /* Products of 32 samples x 26 x 26 x 9 x 4096 x 2 FLOP; then more weights than they are worth:
+     * a dense kernel costs 6 FLOP a sample and weight. */
     check_session(&(given){"model.c.conv2d.filters=4096", 1, 2, false}, false, 1);
-    check_session(&(given){"model.global_average_pooling2d=flatten", 1, 2, false}, false, 1);
+    check_session(&(given){"model.global_average_pooling2d=flatten", 1, 2, false}, true, 2);
+    check_session(
+        &(given){"model=[flatten, {dense: {units: 10, activation: softmax}}]", 1, 8, false}, false,
+        1);
 }
 
 static void test_any_ranks(void) {
