@@ -77,7 +77,11 @@ dl_status dl_batches_rewind(dl_batches *batches) {
     return dl_comm_agree(batches->session->comm, status);
 }
 
-dl_status dl_batches_run(dl_batches *batches, int64_t *samples) {
+int64_t dl_batches_count(const dl_batches *batches) {
+    return dl_feed_batches(batches->feed);
+}
+
+dl_status dl_batches_begin(dl_batches *batches) {
     dl_session *s = batches->session;
     dl_batch batch;
     double start = dl_seconds();
@@ -86,8 +90,7 @@ dl_status dl_batches_run(dl_batches *batches, int64_t *samples) {
     batches->waited += batches->getting;
     if (status != DL_OK) { /* the others wait in the collectives: fail there, together */
         dl_exec_refuse(batches->exec, status);
-        *samples = 0;
-        DL_TRY(dl_exec_run(batches->exec, batches->options.batch, &(dl_random){.seed = s->seed}));
+        DL_TRY(dl_exec_begin(batches->exec, batches->options.batch, &(dl_random){.seed = s->seed}));
         return status; /* a rank without samples: no collective carried it */
     }
     for (int i = 0; i < batches->fields; i++)
@@ -96,8 +99,7 @@ dl_status dl_batches_run(dl_batches *batches, int64_t *samples) {
     batches->read_at = batch.read_at;
     batches->reading = batch.reading;
     dl_random random = {.seed = s->seed, .step = (uint32_t)batch.step};
-    status = dl_exec_run(batches->exec, batch.samples, &random);
-    *samples = batch.samples;
+    status = dl_exec_begin(batches->exec, batch.samples, &random);
     start = dl_seconds();
     dl_feed_release(batches->feed);
     batches->waited += dl_seconds() - start;

@@ -35,8 +35,8 @@ dl_status dl_batches_open(dl_batches *batches, dl_session *session, dl_exec *exe
 void dl_batches_close(dl_batches *batches); /* a zeroed one is allowed */
 /* Starts again at first_step. */
 dl_status dl_batches_rewind(dl_batches *batches);
-/* The next batch through the program; *batch gets its global samples. Set learning_rate and step
- * first. */
-dl_status dl_batches_run(dl_batches *batches, int64_t *batch);
+int64_t dl_batches_count(const dl_batches *batches); /* of a pass */
+/* Begins the run of the next batch (dl_exec_begin). Set learning_rate and step first. */
+dl_status dl_batches_begin(dl_batches *batches);
 
 #endif

@@ -58,7 +58,7 @@ static void keep_span(dl_bench *b, int slot, double start, double seconds) {
 }
 
 /* The step of a training (launcher/train.c) without what it reports and keeps. */
-static dl_status one_step(dl_bench *b, int64_t *batch) {
+static dl_status begin_step(dl_bench *b) {
     dl_session *s = b->session;
     int64_t last = s->steps > 0 ? s->steps - 1 : 0, at = b->done < last ? b->done : last;
     double base = dl_network_base_learning_rate(s->network);
@@ -66,8 +66,17 @@ static dl_status one_step(dl_bench *b, int64_t *batch) {
     b->batches.learning_rate =
         (float)dl_network_learning_rate(s->network, at, s->steps > 0 ? s->steps : 1, base);
     dl_exec_notice(b->exec, dl_signals_stop() ? 1.0f : 0.0f);
-    DL_TRY(dl_batches_run(&b->batches, batch));
+    DL_TRY(dl_batches_begin(&b->batches));
     b->done++;
+    return DL_OK;
+}
+
+/* Adds up a batch that is through, if there is one: dl_exec_collect. */
+static dl_status count_batch(dl_bench *b, bool all, int64_t *batch, double *samples) {
+    DL_TRY(dl_exec_collect(b->exec, all, batch));
+    if (*batch == 0)
+        return DL_OK;
+    *samples += (double)*batch;
     if (dl_exec_noticed(b->exec) != 0.0f)
         return dl_fail(DL_STOPPED, "the benchmark was stopped by %s; nothing was written",
                        dl_signals_stop() ? dl_signals_name() : "a signal on another rank");
@@ -84,8 +93,10 @@ static dl_status run_steps(dl_bench *b, int64_t steps, double *seconds, double *
     double start = dl_seconds(), begun = start;
     for (int64_t i = 0; i < steps; i++) {
         int64_t batch;
-        DL_TRY(one_step(b, &batch));
-        *samples += (double)batch;
+        DL_TRY(begin_step(b));
+        do
+            DL_TRY(count_batch(b, i == steps - 1, &batch, samples));
+        while (batch > 0);
         b->reading += b->batches.reading;
         if (b->loop_capacity == 0)
             continue;

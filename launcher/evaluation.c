@@ -52,23 +52,32 @@ void dl_evaluation_close(dl_evaluation *evaluation) {
     dl_free(evaluation);
 }
 
+/* Adds up a batch that is through, if there is one: dl_exec_collect. */
+static dl_status count_batch(const dl_evaluation *evaluation, bool all, int64_t *batch) {
+    DL_TRY(dl_exec_collect(evaluation->exec, all, batch));
+    if (*batch == 0)
+        return DL_OK;
+    if (dl_exec_noticed(evaluation->exec) != 0.0f)
+        return dl_fail(DL_STOPPED, "stopped by %s in the evaluation; start the same command again",
+                       dl_signals_stop() ? dl_signals_name() : "a signal on another rank");
+    const float *metrics =
+        dl_exec_result(evaluation->exec, dl_exec_output(evaluation->exec, "metrics"));
+    for (int i = 0; i < dl_network_sum_count(evaluation->session->network); i++)
+        evaluation->sums[i] += (double)metrics[i];
+    return DL_OK;
+}
+
 dl_status dl_evaluation_run(dl_evaluation *evaluation, const char *prefix, dl_values *values) {
     const dl_network *network = evaluation->session->network;
-    int sums = dl_network_sum_count(network), output = dl_exec_output(evaluation->exec, "metrics");
-    memset(evaluation->sums, 0, sizeof(double) * (size_t)sums);
+    memset(evaluation->sums, 0, sizeof(double) * (size_t)dl_network_sum_count(network));
     DL_TRY(dl_batches_rewind(&evaluation->batches));
-    for (int64_t seen = 0; seen < evaluation->samples;) {
-        int64_t batch;
+    int64_t batches = dl_batches_count(&evaluation->batches), batch;
+    for (int64_t i = 0; i < batches; i++) {
         dl_exec_notice(evaluation->exec, dl_signals_stop() ? 1.0f : 0.0f);
-        DL_TRY(dl_batches_run(&evaluation->batches, &batch));
-        if (dl_exec_noticed(evaluation->exec) != 0.0f)
-            return dl_fail(DL_STOPPED,
-                           "stopped by %s in the evaluation; start the same command again",
-                           dl_signals_stop() ? dl_signals_name() : "a signal on another rank");
-        const float *metrics = dl_exec_result(evaluation->exec, output);
-        for (int i = 0; i < sums; i++)
-            evaluation->sums[i] += (double)metrics[i];
-        seen += batch;
+        DL_TRY(dl_batches_begin(&evaluation->batches));
+        do
+            DL_TRY(count_batch(evaluation, i == batches - 1, &batch));
+        while (batch > 0);
     }
     dl_network_metric_values(network, evaluation->sums, (double)evaluation->samples,
                              evaluation->values);

@@ -305,11 +305,21 @@ dl_status dl_keeper_stop(dl_keeper *k) {
                    k->progress->step);
 }
 
-dl_status dl_keeper_step(dl_keeper *k, const float *metrics, int64_t batch, float noticed) {
+void dl_keeper_count(dl_keeper *k, const float *metrics, int64_t batch, float noticed) {
     dl_keeper_show_step(k, metrics, batch);
-    if (due(k, "steps", k->progress->step) || noticed >= NOTICE_TIME)
+    k->save_noticed = k->save_noticed || noticed >= NOTICE_TIME;
+    k->stop_noticed = k->stop_noticed || fmodf(noticed, NOTICE_TIME) != 0.0f;
+}
+
+bool dl_keeper_is_due(const dl_keeper *k, int64_t step) {
+    return k->save_noticed || k->stop_noticed || due(k, "steps", step);
+}
+
+dl_status dl_keeper_step(dl_keeper *k) {
+    if (k->save_noticed || due(k, "steps", k->progress->step))
         DL_TRY(save(k, false));
-    return fmodf(noticed, NOTICE_TIME) != 0.0f ? dl_keeper_stop(k) : DL_OK;
+    k->save_noticed = false;
+    return k->stop_noticed ? dl_keeper_stop(k) : DL_OK;
 }
 
 /* Is this epoch's monitored value the best so far? Epoch counters have moved on. */

@@ -35,9 +35,12 @@ dl_status dl_keeper_restore_weights(dl_session *session, const char *folder);
 /* What this rank has to say with the next step (dl_exec_notice): a signal has come, a checkpoint is
  * due. */
 float dl_keeper_notice(const dl_keeper *keeper);
-/* After each step, with its metric sums and what all ranks said: progress line, checkpoint, and the
- * stop: DL_STOPPED. */
-dl_status dl_keeper_step(dl_keeper *keeper, const float *metrics, int64_t batch, float noticed);
+/* A step has been counted; its metric sums and what all ranks said: the progress line. */
+void dl_keeper_count(dl_keeper *keeper, const float *metrics, int64_t batch, float noticed);
+/* Whether something is to be done behind this step, or as soon as can be. */
+bool dl_keeper_is_due(const dl_keeper *keeper, int64_t step);
+/* Between steps: the checkpoint, if one is due, and the stop: DL_STOPPED. */
+dl_status dl_keeper_step(dl_keeper *keeper);
 /* The stop between steps: a checkpoint unless this step has one, and DL_STOPPED. */
 dl_status dl_keeper_stop(dl_keeper *keeper);
 /* At the end of an epoch, before progress moves on: logs. */

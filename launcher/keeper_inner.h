@@ -13,6 +13,7 @@ struct dl_keeper {
     char folder[DL_PATH_MAX], checkpoints[DL_PATH_MAX];
     int keep;
     bool best_is_high, timed;
+    bool save_noticed, stop_noticed; /* some rank said so with a step that was counted */
     int64_t saved_step, saved_epoch;
     double saved_at;
     const char *label;     /* of one of several trainings; NULL: the only one */

@@ -128,20 +128,25 @@ static dl_status count_steps(dl_session *session) {
     return DL_OK;
 }
 
-/* `auto` takes a GPU where the driver shows one, and says why if it cannot. */
-static dl_status open_device(const dl_node *job, const dl_comm *comm, dl_device **out) {
+/* All ranks get a GPU or none does. `auto` asks where a driver shows itself on some rank, and says
+ * why if it cannot. Collective, as leaves are counted by it. */
+static dl_status open_device(const dl_node *job, dl_comm *comm, bool seen, dl_device **out) {
+    static bool said;
     const dl_node *wanted = dl_get(job, "device");
+    bool automatic = strcmp(wanted->text, "auto") == 0;
     *out = NULL;
-    if (strcmp(wanted->text, "cpu") == 0 ||
-        (strcmp(wanted->text, "auto") == 0 && !dl_device_cuda_seen()))
+    if (strcmp(wanted->text, "cpu") == 0 || (automatic && !seen))
         return DL_OK;
-    dl_status status = dl_device_open_cuda(comm->local_rank, out);
+    dl_status status = dl_comm_agree(comm, dl_device_open_cuda(comm->local_rank, out));
     if (status == DL_OK)
         return DL_OK;
-    if (strcmp(wanted->text, "cuda") == 0)
+    dl_device_close(*out);
+    *out = NULL;
+    if (!automatic)
         return dl_fail_at(wanted, status, "%s", dl_message());
-    if (comm->rank == 0)
+    if (comm->rank == 0 && !said)
         fprintf(stderr, "warning: device: auto runs on the CPU: %s\n", dl_message());
+    said = true;
     return DL_OK;
 }
 
@@ -181,7 +186,7 @@ static dl_status open_here(dl_session *session, const dl_session_options *option
     DL_TRY(open_data(session, options));
     DL_TRY(dl_network_open(&session->network, session->job, session->fields, session->field_count,
                            dl_ops()));
-    if (!session->device && !options->apart && dl_comm_shares(session->comm)) /* variables.h */
+    if (!session->device && dl_comm_shares(session->comm)) /* variables.h */
         dl_variables_divide(dl_network_variables(session->network), session->comm->rank,
                             session->comm->size);
     DL_TRY(count_steps(session));
@@ -207,16 +212,18 @@ dl_status dl_session_open_here(dl_session *session, const dl_node *job, dl_comm 
     return status;
 }
 
-static dl_status compare_ranks(dl_comm *comm, dl_session_options *options) {
-    struct {
-        int32_t threads, device;
-    } mine = {options->threads, options->device != NULL}, *all;
-    all = dl_alloc(sizeof *all * (size_t)comm->size);
+/* Whether the ranks have unequal numbers of threads, and whether any of them sees a GPU. */
+static dl_status compare_ranks(dl_comm *comm, dl_session_options *options, bool *seen) {
+    typedef struct facts {
+        int32_t threads, seen;
+    } facts;
+    facts mine = {options->threads, dl_device_cuda_seen()};
+    facts *all = dl_alloc(sizeof *all * (size_t)comm->size);
     DL_TRY(dl_comm_agree(comm, all ? DL_OK : dl_fail_memory(sizeof *all * (size_t)comm->size)));
     dl_status status = dl_comm_gather(comm, &mine, sizeof mine, all);
     for (int i = 0; i < comm->size && status == DL_OK; i++) {
         options->uneven = options->uneven || all[i].threads != all[0].threads;
-        options->apart = options->apart || all[i].device;
+        *seen = *seen || all[i].seen != 0;
     }
     dl_free(all);
     return status;
@@ -225,15 +232,11 @@ static dl_status compare_ranks(dl_comm *comm, dl_session_options *options) {
 dl_status dl_session_open(dl_session *session, const dl_node *job, dl_comm *comm,
                           const dl_session_options *options) {
     dl_session_options opening = *options;
-    dl_status status = dl_comm_agree(comm, open_device(job, comm, &opening.device));
-    if (status == DL_OK)
-        status = compare_ranks(comm, &opening);
-    if (status != DL_OK) {
-        dl_device_close(opening.device);
-        return status;
-    }
+    bool seen = false;
+    DL_TRY(compare_ranks(comm, &opening, &seen));
+    DL_TRY(open_device(job, comm, seen, &opening.device));
     dl_status here = dl_session_open_here(session, job, comm, &opening);
-    status = dl_comm_agree(comm, here);
+    dl_status status = dl_comm_agree(comm, here);
     if (status == DL_OK)
         status = dl_comm_same(comm, dl_data_hash(session->data), "the data");
     if (status != DL_OK && here == DL_OK)
@@ -283,7 +286,9 @@ static dl_status open_resident(dl_session *session) {
 }
 
 dl_status dl_session_fetch(dl_session *session) {
-    return dl_resident_fetch(session->resident);
+    if (!session->resident)
+        return DL_OK;
+    return dl_comm_agree(session->comm, dl_resident_fetch(session->resident));
 }
 
 dl_status dl_session_program(dl_session *session, const char *name, dl_build_fn build,

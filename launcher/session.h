@@ -39,7 +39,6 @@ typedef struct dl_session_options {
     uint64_t data_seed_offset; /* added to data.seed: repeats over data */
     int threads;               /* of this rank */
     bool uneven;               /* other ranks have other numbers of threads */
-    bool apart;                /* a rank keeps its weights on a device, out of the others' reach */
     dl_device *device;         /* becomes the session's; dl_session_open opens the job's */
 } dl_session_options;
 
@@ -60,7 +59,7 @@ dl_status dl_session_allocate(dl_session *session);
 dl_exec_options dl_session_exec_options(const dl_session *session, const char *name,
                                         dl_build_fn build, bool training);
 
-/* Before the host reads or changes variables: it gets what a device has changed. */
+/* Collective. Before the host reads or changes variables: it gets what a device has changed. */
 dl_status dl_session_fetch(dl_session *session);
 
 /* Opens a program over the session's network; prepared for batches of `batch` and, if not 0,

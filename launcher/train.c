@@ -57,6 +57,11 @@ static dl_status begin_or_resume(trainer *t) {
     return dl_keeper_open(&t->keeper, s, &t->progress, t->options);
 }
 
+static double learning_rate(const trainer *t, int64_t step) {
+    return dl_network_learning_rate(t->session->network, step, t->session->steps,
+                                    t->progress.learning_rate);
+}
+
 static dl_status loss_is_finite(const trainer *t, const float *metrics) {
     if (isfinite(metrics[0]))
         return DL_OK;
@@ -65,19 +70,20 @@ static dl_status loss_is_finite(const trainer *t, const float *metrics) {
                    "); lower the learning rate (it was %g), clip gradients (clipnorm: 1), or look "
                    "for such values in the data",
                    isnan(metrics[0]) ? "NaN" : "infinite", t->progress.step + 1,
-                   t->progress.epoch + 1, (double)t->batches.learning_rate);
+                   t->progress.epoch + 1, (double)(float)learning_rate(t, t->progress.step));
 }
 
-/* One batch: forward, backward, update. All ranks see the same metrics, so they decide alike. */
-static dl_status train_step(trainer *t) {
-    dl_session *s = t->session;
-    dl_progress *p = &t->progress;
-    int64_t batch;
-    t->batches.step = (float)(p->step + 1);
-    t->batches.learning_rate =
-        (float)dl_network_learning_rate(s->network, p->step, s->steps, p->learning_rate);
+/* One batch: forward, backward, update. A device may still work at some before it. */
+static dl_status begin_step(trainer *t, int64_t step) {
+    t->batches.step = (float)(step + 1);
+    t->batches.learning_rate = (float)learning_rate(t, step);
     dl_exec_notice(t->step, dl_keeper_notice(t->keeper));
-    DL_TRY(dl_batches_run(&t->batches, &batch));
+    return dl_batches_begin(&t->batches);
+}
+
+/* All ranks see the same metrics, so they decide alike. */
+static dl_status count_step(trainer *t, int64_t batch) {
+    dl_progress *p = &t->progress;
     const float *metrics = dl_exec_result(t->step, t->metrics_output);
     DL_TRY(loss_is_finite(t, metrics));
     for (int i = 0; i < p->sum_count; i++)
@@ -86,13 +92,31 @@ static dl_status train_step(trainer *t) {
     t->trained_samples += (double)batch;
     p->step++;
     p->step_in_epoch++;
-    return dl_keeper_step(t->keeper, metrics, batch, dl_exec_noticed(t->step));
+    dl_keeper_count(t->keeper, metrics, batch, dl_exec_noticed(t->step));
+    return DL_OK;
+}
+
+/* Begins a step and counts those that are through. Where something is to be kept or the epoch ends,
+ * nothing may be under way: progress and weights must be of one step. */
+static dl_status train_step(trainer *t, bool last) {
+    int64_t step = t->progress.step + dl_exec_under_way(t->step), batch;
+    DL_TRY(begin_step(t, step));
+    for (;;) {
+        bool all = last || dl_keeper_is_due(t->keeper, step + 1);
+        DL_TRY(dl_exec_collect(t->step, all, &batch));
+        if (batch == 0)
+            return all ? dl_keeper_step(t->keeper) : DL_OK;
+        DL_TRY(count_step(t, batch));
+    }
 }
 
 static dl_status train_epoch(trainer *t) {
     const dl_session *s = t->session;
-    while (t->progress.step_in_epoch < s->steps_per_epoch && t->progress.step < s->steps)
-        DL_TRY(train_step(t));
+    int64_t left = s->steps_per_epoch - t->progress.step_in_epoch;
+    if (left > s->steps - t->progress.step)
+        left = s->steps - t->progress.step;
+    for (; left > 0; left--)
+        DL_TRY(train_step(t, left == 1));
     return DL_OK;
 }
 
@@ -117,9 +141,7 @@ static dl_status value_epoch(trainer *t) {
         dl_status status = dl_evaluation_run(t->validation, "val_", &t->values);
         DL_TRY(status == DL_STOPPED ? dl_keeper_stop(t->keeper) : status);
     }
-    dl_values_set(&t->values, "", "lr",
-                  dl_network_learning_rate(network, t->progress.step - 1, t->session->steps,
-                                           t->progress.learning_rate));
+    dl_values_set(&t->values, "", "lr", learning_rate(t, t->progress.step - 1));
     t->progress.last_count = t->values.count;
     memcpy(t->progress.last, t->values.value, sizeof t->progress.last);
     return DL_OK;

@@ -111,7 +111,9 @@ static dl_status run_all(predictor *p) {
                             p->here[o]);
     for (int64_t seen = 0; seen < p->samples;) {
         int64_t batch = 0;
-        DL_TRY(dl_comm_agree(p->session->comm, dl_batches_run(&p->batches, &batch)));
+        dl_status status = dl_batches_begin(&p->batches);
+        DL_TRY(dl_comm_agree(p->session->comm, status));
+        DL_TRY(dl_exec_collect(p->exec, true, &batch));
         for (int o = 0; o < p->outputs; o++)
             DL_TRY(collect(p, o, batch, seen));
         seen += batch;

@@ -17,6 +17,7 @@ struct dl_kernel; /* runtime/graph/op.h */
 
 typedef struct dl_device dl_device;
 typedef struct dl_recording dl_recording;
+typedef struct dl_mark dl_mark;
 
 /* What a kernel met in its data that ends the run: the first to write `node` is told. On the
  * device; cleared by whoever reads it. */
@@ -43,6 +44,11 @@ typedef struct dl_device_table {
     dl_status (*recorded)(dl_device *device, dl_recording **out);
     dl_status (*play)(dl_device *device, dl_recording *recording);
     void (*forget)(dl_device *device, dl_recording *recording); /* NULL is allowed */
+    /* A place in the queue, set anew by every `mark`: await waits until all before it is done. */
+    dl_status (*mark_open)(dl_device *device, dl_mark **out);
+    void (*mark_close)(dl_device *device, dl_mark *mark); /* NULL is allowed */
+    dl_status (*mark)(dl_device *device, dl_mark *mark);
+    dl_status (*await)(dl_device *device, dl_mark *mark);
     /* After kernels were prepared, before they run: compiles what they asked for together. */
     dl_status (*build)(dl_device *device);
     void (*close)(dl_device *device);

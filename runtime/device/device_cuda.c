@@ -106,6 +106,33 @@ static void forget(dl_device *device, dl_recording *recording) {
     dl_free(recording);
 }
 
+/* A mark is an event of CUDA's. */
+static dl_status mark_open(dl_device *device, dl_mark **out) {
+    cudaEvent_t event = NULL;
+    (void)device;
+    *out = NULL;
+    DL_CUDA_TRY(cudaEventCreateWithFlags, &event, cudaEventDisableTiming);
+    *out = (dl_mark *)event;
+    return DL_OK;
+}
+
+static void mark_close(dl_device *device, dl_mark *mark) {
+    (void)device;
+    if (mark)
+        cudaEventDestroy((cudaEvent_t)mark);
+}
+
+static dl_status mark(dl_device *device, dl_mark *mark) {
+    DL_CUDA_TRY(cudaEventRecord, (cudaEvent_t)mark, dl_cuda_of(device)->stream);
+    return DL_OK;
+}
+
+static dl_status await(dl_device *device, dl_mark *mark) {
+    (void)device;
+    DL_CUDA_TRY(cudaEventSynchronize, (cudaEvent_t)mark);
+    return DL_OK;
+}
+
 static dl_status build(dl_device *device) {
     return dl_cuda_module_build(dl_cuda_of(device));
 }
@@ -135,6 +162,10 @@ static const dl_device_table table = {.allocate = allocate,
                                       .recorded = recorded,
                                       .play = play,
                                       .forget = forget,
+                                      .mark_open = mark_open,
+                                      .mark_close = mark_close,
+                                      .mark = mark,
+                                      .await = await,
                                       .build = build,
                                       .close = close_device};
 

@@ -72,20 +72,29 @@ const dl_type *dl_exec_output_type(const dl_exec *exec, int output); /* of the f
  * rank's samples in the same way (NULL: not wanted). */
 void dl_exec_bind_input(dl_exec *exec, int input, const void *memory);
 void dl_exec_bind_output(dl_exec *exec, int output, void *memory);
-/* A shared output, valid from a run to the next. */
+/* A shared output of the run that was collected last, until the next run begins. */
 const float *dl_exec_result(const dl_exec *exec, int output);
 
 /* Before a run on this rank alone: the run will fail here with this thread's message (the batch
  * could not be read, say) and so, through its collectives, on every rank. */
 void dl_exec_refuse(dl_exec *exec, dl_status status);
 /* A number that rides along with the last collective of the runs that follow (a signal has come),
- * and the sum of what all ranks sent in the last run: an agreement that is free, but where a batch
- * has fewer samples than there are ranks. */
+ * and the sum of what all ranks sent with the run that was collected last: an agreement that is
+ * free, but where a batch has fewer samples than there are ranks. */
 void dl_exec_notice(dl_exec *exec, float notice);
 float dl_exec_noticed(const dl_exec *exec);
 
-/* Runs a batch; `random` holds seed and step. Collective when comm->size > 1. Assignments take
- * effect. */
+/* Begins the run of a batch; `random` holds seed and step. Bound inputs may change when it returns;
+ * runs take effect in their order. On the CPU a run is through by then; a device works at it while
+ * the host goes on to the next, and a failure may come out where the run is collected. Collective
+ * when comm->size > 1, as collecting is. */
+dl_status dl_exec_begin(dl_exec *exec, int64_t batch, const dl_random *random);
+/* The next of the runs that were begun: *batch is its samples, and now its results and notice can
+ * be had. 0: none for now, as runs are only waited for when no more can be under way, or where
+ * `all` are wanted, one a call. So all ranks collect a run at the same place. */
+dl_status dl_exec_collect(dl_exec *exec, bool all, int64_t *batch);
+int dl_exec_under_way(const dl_exec *exec); /* begun, not collected */
+/* Begins a run and collects it; no other is under way. */
 dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random);
 
 /* What `dltrain plan` shows; bytes on this rank. */

@@ -122,6 +122,7 @@ struct dl_exec {
     float notice, noticed;
     float *notices;          /* [ranks], where some have no leaf to send theirs with */
     struct profile *profile; /* NULL: off */
+    int64_t through;         /* samples of a run that nobody has collected; 0: none */
     /* of the current run */
     int current_phase, first_leaf, leaf_count;
 };
@@ -165,6 +166,18 @@ void dl_carrier_begin(dl_carrier *carrier, int first, int end, int leaves);
 void dl_carrier_ready(dl_carrier *carrier, int sum);
 dl_status dl_carrier_finish(dl_carrier *carrier);
 
+/* run.c: what ranks have to say where some have no leaf to say it with. Collective. */
+dl_status dl_gather_notices(dl_exec *exec, int leaves);
+
+static inline void *at(const leaf *context, place where) {
+    return where.base < 0 ? NULL : context->base[where.base] + where.offset;
+}
+
+/* The units of a class in a phase: [*first, *last). */
+static inline void units_of(const variant *v, int phase, int class, int *first, int *last) {
+    *first = v->begin[CLASSES * phase + class];
+    *last = v->begin[CLASSES * phase + class + 1];
+}
 static inline int base_input(const dl_exec *exec, int index) {
     (void)exec;
     return BASE_INPUT + index;

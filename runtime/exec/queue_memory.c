@@ -12,8 +12,13 @@ void dl_queue_close(dl_exec *exec) {
     dl_device *device = s->device;
     device->table->wait(device);
     for (int b = 0; b < s->batches; b++)
-        for (int i = 0; i < s->batch[b].segments; i++)
-            device->table->forget(device, s->batch[b].segment[i]);
+        dl_queue_forget(s, &s->batch[b]);
+    for (int i = 0; i < MOST_UNDER_WAY; i++) {
+        device->table->mark_close(device, s->turns[i].mark);
+        device->table->release_host(device, s->turns[i].head);
+        device->table->release_host(device, s->turns[i].samples);
+        device->table->release_host(device, s->turns[i].tail);
+    }
     for (int i = 0; s->input && i < exec->input_count; i++)
         device->table->release(device, s->input[i]);
     for (int i = 0; s->leaf && i < exec->collectives * exec->local_leaves; i++)
@@ -24,33 +29,40 @@ void dl_queue_close(dl_exec *exec) {
         device->table->release(device, s->memory[i]);
     for (int i = 0; i < MAX_VARIANTS; i++)
         device->table->release(device, s->packed[i]);
-    device->table->release(device, s->there);
-    device->table->release(device, s->fault);
-    device->table->release_host(device, s->here);
-    device->table->release_host(device, s->fault_here);
-    device->table->release_host(device, s->results);
+    device->table->release(device, s->head);
+    device->table->release(device, s->tail);
     dl_free(s->input);
     dl_free(s->input_size);
+    dl_free(s->input_place);
+    dl_free(s->output_place);
     dl_free(s->leaf);
     dl_free(s->result);
-    dl_free(s->result_place);
     dl_free(s);
     exec->queue = NULL;
 }
 
+/* What a run reads: shared inputs lie in one piece with the randoms, one copy brings them all. */
 static dl_status make_inputs(dl_exec *exec, dl_queue *s) {
-    s->input = dl_alloc(sizeof *s->input * (size_t)(exec->input_count + 1));
-    s->input_size = dl_alloc(sizeof *s->input_size * (size_t)(exec->input_count + 1));
-    if (!s->input || !s->input_size)
-        return dl_fail_memory(sizeof *s->input);
+    size_t inputs = (size_t)exec->input_count + 1;
+    s->input = dl_alloc(sizeof *s->input * inputs);
+    s->input_size = dl_alloc(sizeof *s->input_size * inputs);
+    s->input_place = dl_alloc(sizeof *s->input_place * inputs);
+    if (!s->input || !s->input_size || !s->input_place)
+        return dl_fail_memory(sizeof *s->input * inputs);
+    s->head_bytes = line_up(sizeof(dl_random) * (size_t)(exec->local_leaves + 1));
     for (int i = 0; i < exec->input_count; i++) {
-        size_t bytes = dl_type_bytes(&exec->input_type[i]), pieces = 1;
+        size_t bytes = dl_type_bytes(&exec->input_type[i]);
         s->input_size[i] = bytes;
-        if (!exec->input_shared[i]) {
-            s->input_size[i] = bytes / (size_t)exec->variant[0]->samples;
-            pieces = (size_t)exec->most_samples;
+        if (exec->input_shared[i]) {
+            s->input_place[i] = s->head_bytes;
+            s->head_bytes += line_up(bytes);
+            continue;
         }
-        DL_TRY(s->device->table->allocate(s->device, s->input_size[i] * pieces, &s->input[i]));
+        s->input_size[i] = bytes / (size_t)exec->variant[0]->samples;
+        bytes = s->input_size[i] * (size_t)exec->most_samples;
+        s->input_place[i] = s->sample_bytes;
+        s->sample_bytes += line_up(bytes);
+        DL_TRY(s->device->table->allocate(s->device, bytes, &s->input[i]));
     }
     return DL_OK;
 }
@@ -77,21 +89,36 @@ static dl_status make_sums(dl_exec *exec, dl_queue *s) {
     return DL_OK;
 }
 
-static dl_status make_outputs(dl_exec *exec, dl_queue *s) {
+/* What a run says. */
+static dl_status make_outputs(const dl_exec *exec, dl_queue *s) {
     const variant *v = exec->variant[0];
-    size_t bytes = 0;
-    void *memory;
-    s->result_place = dl_alloc(sizeof *s->result_place * (size_t)(v->graph.outputs + 1));
-    if (!s->result_place)
-        return dl_fail_memory(sizeof *s->result_place);
+    s->output_place = dl_alloc(sizeof *s->output_place * (size_t)(v->graph.outputs + 1));
+    if (!s->output_place)
+        return dl_fail_memory(sizeof *s->output_place);
+    s->tail_bytes = line_up(sizeof(dl_fault));
     for (int i = 0; i < v->graph.outputs; i++) {
         const dl_value_info *info = &v->graph.value[v->graph.output[i].value];
-        s->result_place[i] = bytes;
+        s->output_place[i] = s->tail_bytes;
         if (info->shared)
-            bytes += line_up(dl_type_bytes(&info->type));
+            s->tail_bytes += line_up(dl_type_bytes(&info->type));
     }
-    DL_TRY(s->device->table->allocate_host(s->device, bytes, &memory));
-    s->results = memory;
+    return DL_OK;
+}
+
+static dl_status make_turns(dl_queue *s) {
+    dl_device *device = s->device;
+    void *memory;
+    for (int i = 0; i < MOST_UNDER_WAY; i++) {
+        turn *t = &s->turns[i];
+        DL_TRY(device->table->allocate_host(device, s->head_bytes, &memory));
+        t->head = memory;
+        DL_TRY(device->table->allocate_host(device, s->sample_bytes, &memory));
+        t->samples = memory;
+        DL_TRY(device->table->allocate_host(device, s->tail_bytes, &memory));
+        t->tail = memory;
+        DL_TRY(device->table->mark_open(device, &t->mark));
+    }
+    s->last = &s->turns[0];
     return DL_OK;
 }
 
@@ -105,15 +132,10 @@ static dl_status make_memory(dl_exec *exec, dl_queue *s) {
     for (int i = 0; i < exec->variants; i++)
         if (exec->variant[i]->packed_bytes)
             DL_TRY(device->table->allocate(device, exec->variant[i]->packed_bytes, &s->packed[i]));
-    s->head = line_up(sizeof(dl_random) * (size_t)(exec->local_leaves + 1));
-    DL_TRY(device->table->allocate(device, s->head, &memory));
-    s->there = memory;
-    DL_TRY(device->table->allocate_host(device, s->head, &memory));
-    s->here = memory;
-    DL_TRY(device->table->allocate(device, sizeof *s->fault, &memory));
-    s->fault = memory;
-    DL_TRY(device->table->allocate_host(device, sizeof *s->fault, &memory));
-    s->fault_here = memory;
+    DL_TRY(device->table->allocate(device, s->head_bytes, &memory));
+    s->head = memory;
+    DL_TRY(device->table->allocate(device, s->tail_bytes, &memory));
+    s->tail = memory;
     return DL_OK;
 }
 
@@ -121,6 +143,9 @@ static dl_status make_memory(dl_exec *exec, dl_queue *s) {
 static void set_bases(dl_exec *exec, dl_queue *s, leaf *context, int index) {
     for (int i = 0; i < DL_SLAB_COUNT; i++)
         context->base[BASE_SLAB + i] = s->resident->slab[i];
+    for (int i = 0; i < exec->input_count; i++)
+        context->base[base_input(exec, i)] =
+            exec->input_shared[i] ? s->head + s->input_place[i] : s->input[i];
     context->base[BASE_SHARED] = s->memory[1];
     context->workspace = s->memory[2];
     if (index < 0)
@@ -146,6 +171,7 @@ dl_status dl_queue_open(dl_exec *exec) {
     DL_TRY(make_inputs(exec, s));
     DL_TRY(make_sums(exec, s));
     DL_TRY(make_outputs(exec, s));
+    DL_TRY(make_turns(s));
     DL_TRY(make_memory(exec, s));
     for (int l = 0; l < exec->local_leaves; l++)
         set_bases(exec, s, &exec->leaves[l], l);

@@ -8,10 +8,6 @@
 #include "runtime/base/clock.h"
 #include "runtime/exec/queue.h"
 
-static void *at(const leaf *context, place where) {
-    return where.base < 0 ? NULL : context->base[where.base] + where.offset;
-}
-
 static dl_status run_unit(dl_exec *exec, const variant *v, int index, leaf *context,
                           dl_team *team) {
     const unit *made = &v->units[index];
@@ -51,12 +47,6 @@ static int around(const dl_exec *exec, int what) {
 static inline void lap(dl_exec *exec, dl_run_part part) {
     if (exec->profile)
         dl_profile_lap(exec->profile, part);
-}
-
-/* The units of a class in a phase: [*first, *last). */
-static void units_of(const variant *v, int phase, int class, int *first, int *last) {
-    *first = v->begin[CLASSES * phase + class];
-    *last = v->begin[CLASSES * phase + class + 1];
 }
 
 /* Per-shard outputs leave when the leaf is through. */
@@ -301,7 +291,7 @@ float dl_exec_noticed(const dl_exec *exec) {
 
 /* A rank without samples has no leaf that its notice could ride in. All ranks know when there are
  * such ranks. */
-static dl_status gather_notices(dl_exec *exec, int leaves) {
+dl_status dl_gather_notices(dl_exec *exec, int leaves) {
     dl_comm *comm = exec->options.comm;
     if (exec->collectives == 0 || leaves >= comm->size)
         return DL_OK;
@@ -337,9 +327,7 @@ static void begin_carrying(dl_exec *exec, int phase, int leaves) {
         dl_carrier_begin(exec->carrier, first, last, leaves);
 }
 
-dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random) {
-    if (exec->queue)
-        return dl_queue_run(exec, batch, random);
+static dl_status run_here(dl_exec *exec, int64_t batch, const dl_random *random) {
     int leaves = batch < exec->options.leaves ? (int)batch : exec->options.leaves;
     if (exec->profile)
         exec->profile->lap = dl_seconds();
@@ -359,7 +347,7 @@ dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random) {
         DL_TRY(run_collectives(exec, phase, leaves));
         lap(exec, DL_RUN_COMMUNICATION);
     }
-    DL_TRY(gather_notices(exec, leaves));
+    DL_TRY(dl_gather_notices(exec, leaves));
     lap(exec, DL_RUN_COMMUNICATION);
     for (int l = 0; l < exec->leaf_count;
          l++) /* a program without a collective after the failure */
@@ -370,4 +358,29 @@ dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random) {
         exec->options.variables->version++;
     lap(exec, DL_RUN_UPDATE);
     return DL_OK;
+}
+
+dl_status dl_exec_begin(dl_exec *exec, int64_t batch, const dl_random *random) {
+    if (exec->queue)
+        return dl_queue_begin(exec, batch, random);
+    DL_TRY(run_here(exec, batch, random));
+    exec->through = batch;
+    return DL_OK;
+}
+
+dl_status dl_exec_collect(dl_exec *exec, bool all, int64_t *batch) {
+    if (exec->queue)
+        return dl_queue_collect(exec, all, batch);
+    *batch = exec->through;
+    exec->through = 0;
+    return DL_OK;
+}
+
+int dl_exec_under_way(const dl_exec *exec) {
+    return exec->queue ? dl_queue_under_way(exec) : exec->through > 0;
+}
+
+dl_status dl_exec_run(dl_exec *exec, int64_t batch, const dl_random *random) {
+    DL_TRY(dl_exec_begin(exec, batch, random));
+    return dl_exec_collect(exec, true, &batch);
 }

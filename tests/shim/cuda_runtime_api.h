@@ -1,7 +1,7 @@
 /* The part of CUDA's runtime that dltrain calls, on the host (fake_cuda.cpp): one device whose
- * memory is the host's, streams that run at once, graphs that are lists. It is how
- * libdl_cuda_shim.so runs whole jobs through the code of libdl_cuda.so without a GPU; what races on
- * one it cannot show. */
+ * memory is the host's, streams whose work waits until somebody waits for it (so that host memory
+ * which is used again too early is seen), graphs that are lists. It is how libdl_cuda_shim.so runs
+ * whole jobs through the code of libdl_cuda.so without a GPU; what races on one it cannot show. */
 #ifndef DL_SHIM_CUDA_RUNTIME_API_H
 #define DL_SHIM_CUDA_RUNTIME_API_H
 
@@ -59,14 +59,19 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
 
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+
 /* What the shim's own files use. The n-th call from now on (1: the next) fails, as a CUDA call
  * does; 0: none. Calls made so far. */
 void shim_fail_call(long n);
 long shim_calls(void);
-/* Work for the stream: run now, or kept by the graph that is being captured. `argument` is copied.
- */
-void shim_submit(cudaStream_t stream, void (*work)(const void *argument), const void *argument,
-                 size_t bytes);
+/* Work for the stream: run when somebody waits for it, or kept by the graph that is being captured.
+ * `argument` is copied. */
+cudaError_t shim_submit(cudaStream_t stream, void (*work)(const void *argument),
+                        const void *argument, size_t bytes);
 
 #ifdef __cplusplus
 }

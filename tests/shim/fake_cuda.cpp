@@ -4,7 +4,10 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
+#include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "tests/shim/cuda_runtime.h"
@@ -13,10 +16,16 @@ struct shim_graph {
     std::vector<std::function<void()>> work;
 };
 struct shim_graph_exec {
-    shim_graph graph;
+    std::shared_ptr<shim_graph> graph; /* also of its launches that have not run */
 };
 struct shim_stream {
     std::unique_ptr<shim_graph> capture;
+    std::deque<std::function<void()>> pending;
+    long submitted, done;
+};
+struct shim_event {
+    shim_stream *stream;
+    long place;
 };
 
 thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -38,17 +47,46 @@ static bool fails() {
     if (fails())    \
     return (error)
 
-static void submit(cudaStream_t stream, std::function<void()> work) {
-    if (stream && stream->capture)
-        stream->capture->work.push_back(std::move(work));
-    else
+static std::set<shim_stream *> streams;
+static std::map<const char *, size_t> device_and_locked; /* what copies need not wait for */
+
+static void run_until(shim_stream *stream, long place) {
+    while (stream->done < place) {
+        std::function<void()> work = std::move(stream->pending.front());
+        stream->pending.pop_front();
+        stream->done++;
         work();
+    }
 }
 
-void shim_submit(cudaStream_t stream, void (*work)(const void *), const void *argument,
-                 size_t bytes) {
+static void run_all() {
+    for (shim_stream *stream : streams)
+        run_until(stream, stream->submitted);
+}
+
+static void submit(cudaStream_t stream, std::function<void()> work) {
+    if (stream->capture) {
+        stream->capture->work.push_back(std::move(work));
+        return;
+    }
+    stream->pending.push_back(std::move(work));
+    stream->submitted++;
+}
+
+cudaError_t shim_submit(cudaStream_t stream, void (*work)(const void *), const void *argument,
+                        size_t bytes) {
+    CALL(cudaErrorLaunchFailure);
     std::vector<char> copy((const char *)argument, (const char *)argument + bytes);
     submit(stream, [work, copy] { work(copy.data()); });
+    return cudaSuccess;
+}
+
+static bool pageable(const void *memory) {
+    auto after = device_and_locked.upper_bound((const char *)memory);
+    if (after == device_and_locked.begin())
+        return true;
+    auto at = std::prev(after);
+    return (const char *)memory >= at->first + at->second;
 }
 
 const char *cudaGetErrorString(cudaError_t error) {
@@ -101,12 +139,16 @@ cudaError_t cudaRuntimeGetVersion(int *version) {
 cudaError_t cudaMalloc(void **memory, size_t bytes) {
     CALL(cudaErrorMemoryAllocation);
     *memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
-    if (*memory)
+    if (*memory) {
         std::memset(*memory, 0xff, bytes);
+        device_and_locked[(const char *)*memory] = bytes;
+    }
     return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
 cudaError_t cudaFree(void *memory) {
+    run_all();
+    device_and_locked.erase((const char *)memory);
     std::free(memory);
     return cudaSuccess;
 }
@@ -129,6 +171,8 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
                             cudaStream_t stream) {
     CALL(cudaErrorLaunchFailure);
     submit(stream, [=] { std::memmove(to, from, bytes); });
+    if (!stream->capture && (pageable(to) || pageable(from)))
+        run_until(stream, stream->submitted);
     return cudaSuccess;
 }
 
@@ -140,17 +184,45 @@ cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t strea
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
     CALL(cudaErrorLaunchFailure);
-    *stream = new shim_stream;
+    *stream = new shim_stream();
+    streams.insert(*stream);
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+    run_until(stream, stream->submitted);
+    streams.erase(stream);
     delete stream;
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     CALL(cudaErrorLaunchFailure);
+    run_until(stream, stream->submitted);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
+    CALL(cudaErrorMemoryAllocation);
+    *event = new shim_event();
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    delete event;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    CALL(cudaErrorLaunchFailure);
+    *event = {stream, stream->submitted};
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    CALL(cudaErrorLaunchFailure);
+    if (event->stream)
+        run_until(event->stream, event->place);
     return cudaSuccess;
 }
 
@@ -172,7 +244,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long) {
     CALL(cudaErrorLaunchFailure);
-    *exec = new shim_graph_exec{*graph};
+    *exec = new shim_graph_exec{std::make_shared<shim_graph>(*graph)};
     return cudaSuccess;
 }
 
@@ -186,10 +258,12 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
     return cudaSuccess;
 }
 
-cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t) {
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     CALL(cudaErrorLaunchFailure);
-    for (auto &work : exec->graph.work)
-        work();
+    submit(stream, [graph = exec->graph] {
+        for (auto &work : graph->work)
+            work();
+    });
     return cudaSuccess;
 }
 

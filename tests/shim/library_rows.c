@@ -80,8 +80,7 @@ static dl_status run(const void *made, const dl_run *run) {
     c.run.team = NULL;
     memcpy(c.in, run->in, sizeof *c.in * (size_t)s->inputs);
     memcpy(c.out, run->out, sizeof *c.out * (size_t)s->outputs);
-    shim_submit(s->cuda->stream, run_now, &c, sizeof c);
-    return DL_OK;
+    return dl_cuda_check(shim_submit(s->cuda->stream, run_now, &c, sizeof c), "cudaLaunchKernel");
 }
 
 /* Those whose CUDA kernel is in a .c file of ops/; own kernels are in .cu files and run as they

@@ -76,6 +76,5 @@ dl_status dl_cuda_entry_launch(const dl_cuda *cuda, const dl_cuda_entry *entry,
     launch l = {entry, *call};
     if (!entry->built)
         return dl_fail(DL_INTERNAL, "an entry was not built");
-    shim_submit(cuda->stream, run, &l, sizeof l);
-    return DL_OK;
+    return dl_cuda_check(shim_submit(cuda->stream, run, &l, sizeof l), "cudaLaunchKernel");
 }

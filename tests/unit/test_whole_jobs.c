@@ -39,13 +39,10 @@ static sample take_sample(void) {
     return (sample){dl_alloc_count(), info.uordblks + info.hblkhd};
 }
 
-dl_status __real_dl_keeper_step(dl_keeper *keeper, const float *metrics, int64_t batch,
-                                float noticed);
-dl_status __wrap_dl_keeper_step(dl_keeper *keeper, const float *metrics, int64_t batch,
-                                float noticed);
-dl_status __wrap_dl_keeper_step(dl_keeper *keeper, const float *metrics, int64_t batch,
-                                float noticed) {
-    dl_status status = __real_dl_keeper_step(keeper, metrics, batch, noticed);
+void __real_dl_keeper_count(dl_keeper *keeper, const float *metrics, int64_t batch, float noticed);
+void __wrap_dl_keeper_count(dl_keeper *keeper, const float *metrics, int64_t batch, float noticed);
+void __wrap_dl_keeper_count(dl_keeper *keeper, const float *metrics, int64_t batch, float noticed) {
+    __real_dl_keeper_count(keeper, metrics, batch, noticed);
     watch.steps++;
     if (watch.steps == EARLY)
         watch.early = take_sample();
@@ -53,7 +50,6 @@ dl_status __wrap_dl_keeper_step(dl_keeper *keeper, const float *metrics, int64_t
         watch.middle = take_sample();
     if (watch.steps == LATE)
         watch.late = take_sample();
-    return status;
 }
 
 dl_status __real_dl_exec_open(dl_exec **out, const dl_exec_options *options);
