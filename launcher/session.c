@@ -186,7 +186,7 @@ static dl_status open_here(dl_session *session, const dl_session_options *option
     DL_TRY(open_data(session, options));
     DL_TRY(dl_network_open(&session->network, session->job, session->fields, session->field_count,
                            dl_ops()));
-    if (!session->device && dl_comm_shares(session->comm)) /* variables.h */
+    if (!session->device && dl_comm_shares(session->comm)) /* as variables.h has it */
         dl_variables_divide(dl_network_variables(session->network), session->comm->rank,
                             session->comm->size);
     DL_TRY(count_steps(session));

@@ -20,7 +20,7 @@ enum {
     ARENA_ALIGNMENT = 16
 };
 
-static _Atomic uint64_t allocations;
+static _Atomic uint64_t allocations, held;
 static _Atomic uint64_t failing; /* allocations until the one that fails; 0: none will */
 
 /* Whether this allocation is the one that the test wants to fail. */
@@ -64,6 +64,7 @@ static void *block_new(size_t bytes, bool zeroed) {
     memcpy(block - ALIGNMENT, &(header){bytes, memory}, sizeof(header));
     if (zeroed && bytes < LARGE_FROM)
         memset(block, 0, bytes);
+    atomic_fetch_add_explicit(&held, 1, memory_order_relaxed);
     return block;
 }
 
@@ -88,12 +89,18 @@ void *dl_realloc(void *block, size_t bytes) {
 }
 
 void dl_free(void *block) {
-    if (block)
-        free(header_of(block).memory);
+    if (!block)
+        return;
+    atomic_fetch_sub_explicit(&held, 1, memory_order_relaxed);
+    free(header_of(block).memory);
 }
 
 uint64_t dl_alloc_count(void) {
     return atomic_load_explicit(&allocations, memory_order_relaxed);
+}
+
+uint64_t dl_alloc_held(void) {
+    return atomic_load_explicit(&held, memory_order_relaxed);
 }
 
 void dl_alloc_fail_after(uint64_t n) {

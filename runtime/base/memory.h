@@ -18,6 +18,7 @@ void dl_free(void *block); /* NULL is allowed */
 
 /* Allocations made by this process so far, on all threads. */
 uint64_t dl_alloc_count(void);
+uint64_t dl_alloc_held(void); /* those not freed */
 /* Tests: the n-th allocation from now on fails (1 = the next); 0 switches this off. */
 void dl_alloc_fail_after(uint64_t n);
 

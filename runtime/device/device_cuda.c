@@ -32,8 +32,13 @@ static dl_status allocate(dl_device *device, size_t bytes, void **out) {
                        device->name, bytes >> 20, left >> 20, all >> 20);
     }
     DL_TRY(dl_cuda_check(error, "cudaMalloc"));
-    return dl_cuda_check(cudaMemsetAsync(*out, 0, bytes, dl_cuda_of(device)->stream),
-                         "cudaMemsetAsync");
+    dl_status status = dl_cuda_check(cudaMemsetAsync(*out, 0, bytes, dl_cuda_of(device)->stream),
+                                     "cudaMemsetAsync");
+    if (status != DL_OK) {
+        cudaFree(*out);
+        *out = NULL;
+    }
+    return status;
 }
 
 static void release(dl_device *device, void *memory) {

@@ -65,9 +65,10 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 
 /* What the shim's own files use. The n-th call from now on (1: the next) fails, as a CUDA call
- * does; 0: none. Calls made so far. */
+ * does; 0: none. Calls made so far; memory, streams, events and graphs that are not freed. */
 void shim_fail_call(long n);
 long shim_calls(void);
+long shim_held(void);
 /* Work for the stream: run when somebody waits for it, or kept by the graph that is being captured.
  * `argument` is copied. */
 cudaError_t shim_submit(cudaStream_t stream, void (*work)(const void *argument),

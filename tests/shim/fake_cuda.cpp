@@ -29,7 +29,7 @@ struct shim_event {
 };
 
 thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
-static long calls, fail_at;
+static long calls, fail_at, held;
 static cudaError_t last_error = cudaSuccess;
 
 void shim_fail_call(long n) {
@@ -38,6 +38,10 @@ void shim_fail_call(long n) {
 
 long shim_calls(void) {
     return calls;
+}
+
+long shim_held(void) {
+    return held;
 }
 
 static bool fails() {
@@ -142,6 +146,7 @@ cudaError_t cudaMalloc(void **memory, size_t bytes) {
     if (*memory) {
         std::memset(*memory, 0xff, bytes);
         device_and_locked[(const char *)*memory] = bytes;
+        held++;
     }
     return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
 }
@@ -149,6 +154,7 @@ cudaError_t cudaMalloc(void **memory, size_t bytes) {
 cudaError_t cudaFree(void *memory) {
     run_all();
     device_and_locked.erase((const char *)memory);
+    held--;
     std::free(memory);
     return cudaSuccess;
 }
@@ -186,12 +192,14 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
     CALL(cudaErrorLaunchFailure);
     *stream = new shim_stream();
     streams.insert(*stream);
+    held++;
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     run_until(stream, stream->submitted);
     streams.erase(stream);
+    held--;
     delete stream;
     return cudaSuccess;
 }
@@ -205,11 +213,13 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
     CALL(cudaErrorMemoryAllocation);
     *event = new shim_event();
+    held++;
     return cudaSuccess;
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
     delete event;
+    held--;
     return cudaSuccess;
 }
 
@@ -233,28 +243,29 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
-    *graph = stream->capture.release();
-    if (fails()) {
-        delete *graph;
-        *graph = nullptr;
-        return cudaErrorLaunchFailure;
-    }
+    std::unique_ptr<shim_graph> captured = std::move(stream->capture);
+    CALL(cudaErrorLaunchFailure);
+    *graph = captured.release();
+    held++;
     return cudaSuccess;
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long) {
     CALL(cudaErrorLaunchFailure);
     *exec = new shim_graph_exec{std::make_shared<shim_graph>(*graph)};
+    held++;
     return cudaSuccess;
 }
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
     delete graph;
+    held--;
     return cudaSuccess;
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
     delete exec;
+    held--;
     return cudaSuccess;
 }
 

@@ -1,0 +1,272 @@
+/* Every call of CUDA that a program makes, from opening the device to closing it, fails once
+ * (tests/shim plays the GPU): a clear message, the same status on every rank, nothing kept, nobody
+ * waiting for ever; and after all of it the program runs as before. Ranks are forked. */
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "comm/share.h"
+#include "comm/shm.h"
+#include "comm/single.h"
+#include "ops/ops.h"
+#include "runtime/base/memory.h"
+#include "runtime/exec/exec.h"
+#include "tests/unit/check.h"
+
+enum { FEATURES = 5, CLASSES = 3, BATCH = 8, LEAVES = 2, RUNS = 3 };
+
+/* Found in the shim by name; NULL where it was not built. */
+static void (*fail_call)(long n);
+static long (*calls)(void), (*held)(void);
+
+static bool open_shim(void) {
+    char path[PATH_MAX + 32];
+    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
+    if (length < 0)
+        return false;
+    path[length] = '\0';
+    strcpy(strrchr(path, '/') + 1, "libdl_cuda_shim.so");
+    setenv("DLTRAIN_CUDA_LIBRARY", path, 1);
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!library)
+        return false;
+    void *symbol[] = {dlsym(library, "shim_fail_call"), dlsym(library, "shim_calls"),
+                      dlsym(library, "shim_held")};
+    memcpy(&fail_call, &symbol[0], sizeof fail_call);
+    memcpy(&calls, &symbol[1], sizeof calls);
+    memcpy(&held, &symbol[2], sizeof held);
+    return fail_call && calls && held;
+}
+
+/* ---- the program: two sums, one of them inside the shards' work ---- */
+
+typedef struct model {
+    dl_variables variables;
+    const dl_variable *w;
+} model;
+
+static dl_status build_step(void *argument, dl_graph *g) {
+    const model *m = argument;
+    dl_value x = dl_graph_input(g, "x", DL_TYPE(DL_F32, g->samples, FEATURES), false);
+    dl_value y = dl_graph_input(g, "y", DL_TYPE(DL_I32, g->samples), false);
+    dl_value rate = dl_graph_input(g, "rate", DL_SCALAR(DL_F32), true);
+    dl_value w = dl_graph_variable(g, m->w);
+    dl_matmul_attributes plain = {.transpose_b = true};
+    g->scope = "output";
+    dl_value mean = dl_channel_sum(g, x, -1);
+    mean = dl_sum_part(g, dl_sum_leaves(g, &mean, 1, "mean"), 0);
+    dl_value centred = dl_map(g, "x0 - 0.125 * x1", (dl_value[]){x, mean}, 2);
+    dl_value logits = dl_matmul(g, centred, w, -1, &plain);
+    dl_value loss = dl_softmax_cross_entropy(g, logits, y, 0.0f), gradient[2];
+    DL_TRY(dl_gradients(g, loss, -1, &w, 1, gradient));
+    gradient[1] = dl_channel_sum(g, logits, -1);
+    dl_value sum = dl_sum_leaves(g, gradient, 2, "gradients");
+    dl_graph_assign(g, w,
+                    dl_map(g, "x0 - x1 * x2", (dl_value[]){w, rate, dl_sum_part(g, sum, 0)}, 3));
+    dl_graph_output_add(g, "sums", dl_sum_part(g, sum, 1));
+    return dl_graph_status(g);
+}
+
+static dl_status open_model(model *m) {
+    memset(m, 0, sizeof *m);
+    dl_variables_init(&m->variables);
+    dl_variable like = {
+        .name = "w", .type = DL_TYPE(DL_F32, CLASSES, FEATURES), .slab = DL_SLAB_PARAMETER};
+    dl_variable *made = NULL;
+    DL_TRY(dl_variables_want(&m->variables, &like, &made));
+    m->w = made;
+    dl_variables_layout(&m->variables, 0, 0);
+    DL_TRY(dl_variables_allocate(&m->variables));
+    for (uint32_t i = 0; i < CLASSES * FEATURES; i++)
+        m->variables.slab[DL_SLAB_PARAMETER][i] =
+            dl_unit_float(dl_random_word(3, 1, 0, 0, i)) - 0.5f;
+    return DL_OK;
+}
+
+typedef struct outcome {
+    float sums[RUNS][CLASSES], weights[CLASSES * FEATURES];
+    int collected;
+    long calls; /* until closing began */
+} outcome;
+
+static dl_status run_all(dl_exec *exec, const dl_comm *comm, outcome *out) {
+    static float x[BATCH * FEATURES];
+    static int32_t y[BATCH];
+    float rate;
+    int64_t batch, share = BATCH / comm->size, first = share * comm->rank;
+    for (uint32_t i = 0; i < BATCH * FEATURES; i++)
+        x[i] = dl_unit_float(dl_random_word(5, 0, 0, 0, i)) - 0.5f;
+    for (int i = 0; i < BATCH; i++)
+        y[i] = i % CLASSES;
+    dl_exec_bind_input(exec, dl_exec_input(exec, "x"), x + first * FEATURES);
+    dl_exec_bind_input(exec, dl_exec_input(exec, "y"), y + first);
+    dl_exec_bind_input(exec, dl_exec_input(exec, "rate"), &rate);
+    int begun = 0, output = dl_exec_output(exec, "sums");
+    do {
+        rate = 0.1f * (float)(begun + 1); /* another one in every run: each reads its own */
+        if (begun < RUNS)
+            DL_TRY(dl_exec_begin(exec, BATCH, &(dl_random){.step = (uint32_t)begun}));
+        DL_TRY(dl_exec_collect(exec, ++begun >= RUNS, &batch));
+        if (batch > 0)
+            memcpy(out->sums[out->collected++], dl_exec_result(exec, output), sizeof *out->sums);
+    } while (out->collected < RUNS);
+    return DL_OK;
+}
+
+static dl_status with_device(dl_comm *comm, dl_device *device, dl_team *team, outcome *out) {
+    model m;
+    dl_resident *resident = NULL;
+    dl_exec *exec = NULL;
+    dl_status status = open_model(&m);
+    if (status == DL_OK && device)
+        status = dl_comm_agree(comm, dl_resident_open(&resident, device, &m.variables));
+    dl_exec_options options = {.name = "step",
+                               .ops = dl_ops(),
+                               .variables = &m.variables,
+                               .comm = comm,
+                               .team = team,
+                               .resident = resident,
+                               .leaves = LEAVES,
+                               .training = true,
+                               .build = build_step,
+                               .argument = &m};
+    if (status == DL_OK)
+        status = dl_exec_open(&exec, &options);
+    if (status == DL_OK)
+        status = dl_comm_agree(comm, dl_exec_prepare(exec, BATCH));
+    if (status == DL_OK)
+        status = dl_exec_connect(exec);
+    if (status == DL_OK)
+        status = run_all(exec, comm, out);
+    if (status == DL_OK)
+        status = dl_comm_agree(comm, dl_resident_fetch(resident));
+    if (status == DL_OK)
+        memcpy(out->weights, m.variables.slab[DL_SLAB_PARAMETER], sizeof out->weights);
+    out->calls = calls();
+    dl_exec_close(exec);
+    dl_resident_close(resident);
+    dl_variables_fini(&m.variables);
+    return status;
+}
+
+/* Opens a device (or takes the CPU), runs the program, closes all. Collective. */
+static dl_status whole(dl_comm *comm, bool cuda, outcome *out) {
+    dl_device *device = NULL;
+    dl_team *team = NULL;
+    memset(out, 0, sizeof *out);
+    DL_TRY(dl_team_open(&team, DL_TEAM_LONE, 1));
+    dl_status status = cuda ? dl_device_open_cuda(0, &device) : DL_OK;
+    if (cuda)
+        status = dl_comm_agree(comm, status);
+    if (status == DL_OK)
+        status = with_device(comm, device, team, out);
+    else
+        out->calls = calls();
+    dl_device_close(device);
+    dl_team_close(team);
+    return status;
+}
+
+static int wrong;
+
+static void expect(const dl_comm *comm, long n, bool good, const char *what) {
+    if (good)
+        return;
+    fprintf(stderr, "rank %d of %d, call %ld fails: %s (%s)\n", comm->rank, comm->size, n, what,
+            dl_message());
+    wrong++;
+}
+
+/* On rank `victim` every call fails once; the other ranks' calls succeed. Returns what was wrong.
+ */
+static int fail_each(dl_comm *comm, int victim) {
+    outcome cpu, first, again;
+    wrong = 0;
+    expect(comm, 0, whole(comm, false, &cpu) == DL_OK, "the CPU runs it");
+    expect(comm, 0, whole(comm, true, &first) == DL_OK, "the device runs it");
+    expect(comm, 0, memcmp(cpu.sums, first.sums, sizeof cpu.sums) == 0, "sums as on the CPU");
+    expect(comm, 0, memcmp(cpu.weights, first.weights, sizeof cpu.weights) == 0,
+           "weights as on the CPU");
+    long before = calls();
+    whole(comm, true, &again);
+    int64_t all[2] = {calls() - before, again.calls - before};
+    expect(comm, 0, dl_comm_broadcast(comm, all, sizeof all, victim) == DL_OK, "ranks meet");
+    expect(comm, 0, all[1] > 60, "there are calls to fail");
+    uint64_t here = dl_alloc_held();
+    expect(comm, 0, held() == 0, "nothing is kept on the device");
+    for (long n = 1; n <= all[0] && wrong == 0; n++) {
+        if (comm->rank == victim)
+            fail_call(n);
+        dl_status status = whole(comm, true, &again);
+        fail_call(0);
+        char message[DL_MESSAGE_MAX];
+        snprintf(message, sizeof message, "%s", status == DL_OK ? "" : dl_message());
+        if (n <= all[1]) {
+            expect(comm, n, status == DL_UNAVAILABLE || status == DL_NO_MEMORY, "a status");
+            expect(comm, n, strcasestr(message, "cuda") != NULL, "the call's name");
+        } else /* closing */
+            expect(comm, n, status == DL_OK, "what only closing does");
+        expect(comm, n, dl_comm_same(comm, (uint64_t)status, "the status") == DL_OK,
+               "the same status on all ranks");
+        expect(comm, n, dl_alloc_held() == here && held() == 0, "nothing is kept");
+    }
+    expect(comm, 0, whole(comm, true, &again) == DL_OK, "it runs again");
+    expect(comm, 0, memcmp(first.weights, again.weights, sizeof again.weights) == 0,
+           "with the same bits");
+    return wrong;
+}
+
+static void test_one_rank(void) {
+    dl_comm *comm = NULL;
+    CHECK_OK(dl_single_open(&comm));
+    CU_ASSERT_EQUAL(fail_each(comm, 0), 0);
+    dl_comm_close(comm);
+}
+
+static void run_forked(int victim) {
+    int fd = -1;
+    dl_share_name name;
+    pid_t child[2];
+    if (!CHECK_OK(dl_share_make(dl_shm_bytes(2), &fd, &name)))
+        return;
+    fflush(NULL);
+    for (int rank = 0; rank < 2; rank++) {
+        child[rank] = fork();
+        if (child[rank] != 0)
+            continue;
+        dl_comm *comm = NULL;
+        alarm(120);
+        if (dl_shm_join(fd, rank, 2, &comm) != DL_OK)
+            _exit(99);
+        int code = fail_each(comm, victim) ? 1 : 0;
+        dl_comm_close(comm);
+        fflush(NULL);
+        _exit(code);
+    }
+    for (int rank = 0; rank < 2; rank++) {
+        int how = 0;
+        CU_ASSERT_EQUAL(waitpid(child[rank], &how, 0), child[rank]);
+        CU_ASSERT(WIFEXITED(how) && WEXITSTATUS(how) == 0);
+    }
+    dl_share_shut(fd);
+}
+
+static void test_two_ranks(void) {
+    run_forked(0);
+    run_forked(1);
+}
+
+void suite_cuda_faults(void);
+void suite_cuda_faults(void) {
+    if (!open_shim()) {
+        check_skip("cuda_faults", "the CUDA shim is not built");
+        return;
+    }
+    CU_pSuite suite = CU_add_suite("cuda_faults", NULL, NULL);
+    CU_add_test(suite, "every call of CUDA fails once", test_one_rank);
+    CU_add_test(suite, "and on one rank of two", test_two_ranks);
+}
