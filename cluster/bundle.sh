@@ -61,7 +61,8 @@ start mpirun "$mpirun"
 for name in orted prterun prted; do # Open MPI 4; 5
     [ ! -x "$(dirname "$mpirun")/$name" ] || { start $name "$(dirname "$mpirun")/$name" && daemon=$name; }
 done
-for file in "$build"/libdl_*.so; do # opened when a GPU is asked for
+[ ! -x "$build/dltests" ] || start dltests "$build/dltests" # for tests/gpu/run.sh
+for file in "$build"/libdl_cuda.so; do # opened when a GPU is asked for
     [ ! -e "$file" ] || { cp -L "$file" "$stage/lib/" && echo "$file" >>"$work/originals"; }
 done
 
@@ -90,7 +91,7 @@ for name in openmpi-default-hostfile prte-default-hostfile prte-mca-params.conf 
 done
 
 # ---- libraries: all that any of these needs, as the loader finds them here
-is_glibc='^(ld-linux-x86-64\.so\.2|linux-vdso\.so\.1|lib(c|m|mvec|resolv|thread_db|nss_[a-z]*)\.so\.[0-9]+|lib(dl|pthread|rt|util|anl|nsl)\.so\.[01])$'
+is_glibc='^(ld-linux-x86-64\.so\.2|linux-vdso\.so\.1|lib(c|m|dl|mvec|resolv|thread_db|nss_[a-z]*)\.so\.[0-9]+|lib(pthread|rt|util|anl|nsl)\.so\.[01])$'
 is_cuda='^lib(cuda|cudart|cublas[A-Za-z]*|cudnn[a-z_]*|nccl|nvrtc[a-z-]*|nvJitLink|nvidia-[a-z-]*)\.so'
 tr '\n' '\0' <"$work/originals" | xargs -0 ldd | awk '$2 == "=>" {print $1, $3}' | sort -u >"$work/needed"
 : >"$work/packages"
@@ -140,6 +141,8 @@ echo "$glibc" >"$stage/lib/glibc"
 # ---- what people read: jobs, licences, how to start
 cp "$here/../launcher/mpi_env.sh" "$stage/lib/"
 cp -r "$here/../jobs" "$stage/jobs"
+mkdir -p "$stage/tests/bench" && cp -r "$here/../tests/gpu" "$stage/tests/gpu"
+cp "$here"/../tests/bench/gpu.sh "$here"/../tests/bench/*.py "$stage/tests/bench/"
 doc=/usr/share/doc
 echo "mpirun openmpi-bin" >>"$work/packages"
 {
@@ -166,6 +169,8 @@ dltrain $version for x86-64 Linux with glibc $glibc or newer; no packages are ne
 
     bin/mpirun -np 2 bin/dltrain jobs/quickstart.yaml     trains; runs/ appears in the current folder
     bin/dltrain help                                      what a job can say
+    sh tests/gpu/run.sh                                   what only a GPU can show, in at most ten minutes
+    sh tests/bench/gpu.sh                                 beside PyTorch on the same GPU (needs Python with it)
 
 The folder may lie anywhere. For a run over several nodes it lies under the same path on each, a path without blanks
 (mpirun starts bin/$daemon there through ssh). Ranks talk through shared memory and TCP. For GPUs put CUDA, cuDNN and

@@ -8,6 +8,7 @@ import os
 import sys
 
 BEGIN, END = "<!-- benchmark: written by tests/bench/table.py -->", "<!-- end of benchmark -->"
+GPU_BEGIN, GPU_END = "<!-- GPU benchmark: written by tests/bench/table.py -->", "<!-- end of GPU benchmark -->"
 TITLES = {"mlp": "MNIST MLP, 128", "convnet": "MNIST convnet, 64", "cifar": "CIFAR CNN, 64",
           "resnet50-bf16": "ResNet-50 bf16, 8", "resnet50": "ResNet-50, 8", "vgg16-bf16": "VGG16 bf16, 8",
           "vgg16": "VGG16, 8"}
@@ -106,7 +107,20 @@ def loaders_table(results):
     return "Loaders", "Against a plain read of the same bytes in the same order, from the page cache.", rows
 
 
-TABLES = {"steps": (steps_table, communication_table), "start": (start_table,), "allreduce": (allreduce_table,),
+def gpu_table(results):
+    rows = [["job, batch", "samples/s", "ms a step", "eager / dltrain", "max-autotune / dltrain",
+             "reduce-overhead / dltrain", "memory, eager / dltrain", "start, eager / dltrain"]]
+    for name, part in parts(results, "gpu"):
+        ms, ratios = part["ms"]["dltrain"]["median"], part["ratio"]
+        alone = [f"{part[key]['ratio']:.2f}" if "ratio" in part[key] else "-" for key in ("memory", "start_to_first_step")]
+        rows.append([f"{name.split()[1]}, {part['batch']}", short(part["batch"] / ms * 1e3), short(ms)] +
+                    [ratio(ratios.get(side)) for side in ("torch", "torch_max_autotune", "torch_reduce_overhead")] + alone)
+    note = ("Ratios of PyTorch's to dltrain's, medians (least-most) over pairs: above 1 is faster than PyTorch, or needs "
+            "less.")
+    return "Steps on a GPU", note, rows
+
+
+TABLES = {"gpu": (gpu_table,), "steps": (steps_table, communication_table), "start": (start_table,), "allreduce": (allreduce_table,),
           "any_ranks": (any_ranks_table,), "weak": (weak_table,), "loaders": (loaders_table,)}
 
 
@@ -142,7 +156,8 @@ def setting(results):
     machine = results["machine"]
     versions = machine["versions"]
     onednn = [line.split()[1] for line in versions["dltrain"] if line.split()[:1] == ["oneDNN"]]
-    return (f"{machine['processor']}, {machine['used']} of {machine['processors']} processors, "
+    card = f"{machine['card']}, " if machine.get("card") else ""
+    return (f"{card}{machine['processor']}, {machine['used']} of {machine['processors']} processors, "
             f"{machine['memory_gib']} GiB, {machine['system']}; {', '.join(versions['dltrain'][:1])}, "
             f"oneDNN {''.join(onednn)}, {''.join(versions['mpi'])}, PyTorch {versions['torch'] or 'absent'}; "
             f"{results['when'][:10]}, commit {versions['commit']}")
@@ -170,6 +185,13 @@ def markdown(results):
     return "\n".join(lines)
 
 
+def between(text, begin, end, tables):
+    if text.count(begin) != 1 or text.count(end) != 1:
+        sys.exit("README.md lacks the lines between which the tables stand")
+    before, rest = text.split(begin)
+    return "\n".join([before + begin] + tables + ["", end + rest.split(end)[1]])
+
+
 def main():
     names = [word for word in sys.argv[1:] if word != "--readme"]
     if not names:
@@ -184,11 +206,12 @@ def main():
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../README.md")
     with open(path) as file:
         text = file.read()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        sys.exit("README.md lacks the lines between which the tables stand")
-    before, rest = text.split(BEGIN)
+    gpu = [results for results in several if "gpu" in results["format"]]
+    for begin, end, those in ((BEGIN, END, [r for r in several if r not in gpu]), (GPU_BEGIN, GPU_END, gpu)):
+        if those:
+            text = between(text, begin, end, [markdown(results) for results in those])
     with open(path, "w") as file:
-        file.write("\n".join([before + BEGIN] + [markdown(results) for results in several] + ["", END + rest.split(END)[1]]))
+        file.write(text)
 
 
 if __name__ == "__main__":

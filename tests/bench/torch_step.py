@@ -11,6 +11,8 @@ environment) are joined by DistributedDataParallel over gloo. A step is: a batch
 from tensors in memory that are ready as the network takes them; forward; loss; backward; update; the loss as
 a number, read each step as dltrain's is.
 
+"device": "cuda" puts all of it on a GPU, where "compile" may be a mode of torch.compile and fp16 has a GradScaler.
+
   torch_step.py --first FILE FILE    imports PyTorch, reads MNIST's files, does one step, tells when and with
                                      how much memory (dltrain's first step, done PyTorch's way)"""
 import functools
@@ -41,6 +43,8 @@ class Worker:
             torch.distributed.init_process_group("gloo")
         self.shape, self.classes = torch_models.SHAPES.get(job["model"], torch_models.IMAGENET)
         self.data = None
+        self.device = torch.device(job.get("device", "cpu"))
+        torch.backends.cudnn.benchmark = True
 
     def setup(self, channels_last=False, optimizer="foreach", compile=False, threads=0):
         torch.set_num_threads(threads or self.job["threads"])
@@ -48,32 +52,34 @@ class Worker:
         format = torch.channels_last if channels_last else torch.contiguous_format
         if self.data is None or self.channels_last != channels_last:
             self.make_data(channels_last)
-        model = torch_models.MODELS[self.job["model"]]().train()
+        model = torch_models.MODELS[self.job["model"]]().train().to(self.device)
         parameters = torch_models.count(model)
         if channels_last:
             model = model.to(memory_format=format)
         if self.size > 1:
             model = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True,
                                                               static_graph=True, broadcast_buffers=False)
-        self.model = torch.compile(model) if compile else model
+        self.model = torch.compile(model, **({"mode": compile} if isinstance(compile, str) else {})) if compile else model
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.job["precision"] == "fp16")
         self.optimizer = torch_models.optimizer(self.job["optimizer"], model.parameters(), optimizer)
         self.start = self.data[0].shape[0]
         begun = time.perf_counter()
         self.run(1)
-        return {"parameters": parameters, "first_step_s": time.perf_counter() - begun}
+        return {"parameters": parameters, "first_step_s": time.perf_counter() - begun, "age": process_age()}
 
     def make_data(self, channels_last):
         n = self.job["samples"]
         shape = (self.shape[1:] + self.shape[:1]) if channels_last else self.shape
         self.data = None
         self.channels_last = channels_last
-        self.data = (torch.rand((n,) + tuple(shape)), torch.randint(self.classes, (n,)))
+        self.data = (torch.rand((n,) + tuple(shape), device=self.device),
+                     torch.randint(self.classes, (n,), device=self.device))
 
     def batch(self):
         x, y = self.data
         n, b = x.shape[0], self.job["batch"]
         if self.start + b > n:
-            self.order, self.start = torch.randperm(n), 0
+            self.order, self.start = torch.randperm(n, device=self.device), 0
         chosen = self.order[self.start:self.start + b]
         self.start += b
         x = x.index_select(0, chosen)
@@ -81,21 +87,24 @@ class Worker:
 
     def run(self, steps):
         loss_of = functools.partial(torch.nn.functional.cross_entropy, label_smoothing=self.job["smoothing"])
-        bf16 = self.job["precision"] == "bf16"
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.job["precision"])
         if self.size > 1:
             torch.distributed.barrier()
         total, begun = 0.0, time.perf_counter()
         for _ in range(steps):
             x, y = self.batch()
             self.optimizer.zero_grad(set_to_none=True)
-            if bf16:
-                with torch.autocast("cpu", dtype=torch.bfloat16):
+            if half:
+                with torch.autocast(self.device.type, dtype=half):
                     loss = loss_of(self.model(x), y)
             else:
                 loss = loss_of(self.model(x), y)
-            loss.backward()
-            self.optimizer.step()
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
             total += loss.item()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
         return {"seconds": time.perf_counter() - begun, "loss": total / steps}
 
     def reduce(self, floats, turns):

@@ -58,6 +58,22 @@ else
     bad "libraries of the host" "$ours of the bundle, and: $(echo $others)"
 fi
 
+# What only a GPU can show travels along; without one it is skipped with the reason.
+if [ ! -e "$BUILD/libdl_cuda.so" ]; then
+    skip "the bundle's tests on a GPU" "libdl_cuda.so is not built"
+else
+    (cd "$WORK" && DLTRAIN_GPU_SECONDS=60 timeout 120 sh "$bundle/tests/gpu/run.sh" here.json) >out 2>&1
+    code=$?
+    if [ $code = 0 ] && grep -qE '^[0-9]+ passed, 0 failed, [0-9]+ skipped' out && [ -s here.json ]; then
+        ok "the bundle's tests on a GPU: $(tail -n 1 out)"
+    else
+        tail -n 20 out
+        bad "the bundle's tests on a GPU" "exit $code"
+    fi
+    ls "$bundle/lib" | grep -qE '^lib(cuda|cudart|cublas|cudnn|nccl|nvrtc)' && bad "CUDA in the bundle" "its libraries" ||
+        ok "the bundle has libdl_cuda.so and nothing of CUDA"
+fi
+
 # ---- nothing but glibc and a shell. Kernel files and folders are mounted in a name space that ends with the run.
 glibc=$(dirname "$(ldd /bin/sh | sed -n 's/.*=> \(.*libc\.so\.6\) .*/\1/p')")
 mkdir -p jail/bin jail/lib64 "jail$glibc" jail/tmp jail/proc jail/sys jail/dev/shm
