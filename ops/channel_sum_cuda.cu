@@ -6,10 +6,10 @@ namespace {
 struct state {
     const dl_cuda *cuda;
     dl_columns columns;
-    bool half;
+    int half;
 };
 
-template <bool half> struct plain {
+template <int half> struct plain {
     enum { SUMS = 1 };
     const void *x;
     int64_t columns;
@@ -21,7 +21,7 @@ template <bool half> struct plain {
     }
 };
 
-template <bool half> struct squares {
+template <int half> struct squares {
     enum { SUMS = 1 };
     const void *x;
     int64_t columns;
@@ -42,7 +42,7 @@ dl_status prepare(const dl_prepare *what, dl_prepared *out) {
     int64_t columns = x->dim[x->rank - 1];
     s->cuda = dl_cuda_of(what->device);
     s->columns = dl_columns_of(columns ? dl_type_count(x) / columns : 0, columns);
-    s->half = x->dtype == DL_BF16;
+    s->half = dl_half_of(x->dtype);
     out->workspace = dl_columns_workspace(s->columns, 1);
     return DL_OK;
 }
@@ -51,10 +51,10 @@ dl_status run_sum(const void *made, const dl_run *run) {
     const state *s = (const state *)made;
     int64_t c = s->columns.columns;
     float *out = (float *)run->out[0];
-    return s->half ? dl_sum_columns(s->cuda, plain<true>{run->in[0], c}, s->columns, run->workspace,
-                                    out)
-                   : dl_sum_columns(s->cuda, plain<false>{run->in[0], c}, s->columns,
-                                    run->workspace, out);
+#define SUM(half) \
+    dl_sum_columns(s->cuda, plain<half>{run->in[0], c}, s->columns, run->workspace, out)
+    return DL_BY_HALF(s->half, SUM);
+#undef SUM
 }
 
 dl_status run_squares(const void *made, const dl_run *run) {
@@ -62,10 +62,10 @@ dl_status run_squares(const void *made, const dl_run *run) {
     int64_t c = s->columns.columns;
     const float *center = (const float *)run->in[1];
     float *out = (float *)run->out[0];
-    return s->half ? dl_sum_columns(s->cuda, squares<true>{run->in[0], c, center}, s->columns,
-                                    run->workspace, out)
-                   : dl_sum_columns(s->cuda, squares<false>{run->in[0], c, center}, s->columns,
-                                    run->workspace, out);
+#define SUM(half) \
+    dl_sum_columns(s->cuda, squares<half>{run->in[0], c, center}, s->columns, run->workspace, out)
+    return DL_BY_HALF(s->half, SUM);
+#undef SUM
 }
 
 } // namespace

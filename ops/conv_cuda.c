@@ -17,7 +17,7 @@ typedef struct state {
     bool fused;             /* the call does all that the row does */
     bool bias;
     dl_epilogue epilogue;
-    dl_dtype y;
+    dl_dtype x, y;
     int64_t weights, cells, filters; /* elements of w, of y, of its last dimension */
     size_t held;                     /* bytes of bfloat16 weights in the workspace */
 } state;
@@ -86,7 +86,7 @@ static dl_status choose(const wanted *want, state *made) {
     int ways = 1, which = 0, fused = 0;
     if (want->direction == DL_DNNL_FORWARD)
         ways += want->bias || want->attributes->epilogue != DL_EPILOGUE_NONE;
-    else if (want->direction == DL_DNNL_BACKWARD_WEIGHTS && want->x == DL_BF16)
+    else if (want->direction == DL_DNNL_BACKWARD_WEIGHTS && want->x != DL_F32)
         fused = ways++;
     dl_status status = DL_OK;
     for (int i = 0; i < ways && status == DL_OK; i++)
@@ -127,12 +127,13 @@ static dl_status prepare(wanted *want, const dl_type *x, const dl_type *w, dl_pr
     made->direction = want->direction;
     made->bias = want->bias;
     made->epilogue = want->attributes->epilogue;
+    made->x = want->x;
     made->y = want->y;
     made->weights = dl_type_count(w);
     made->filters = want->sizes.filters;
     made->cells = want->sizes.n * want->sizes.out[0] * want->sizes.out[1] * made->filters;
     bool gradient = want->direction == DL_DNNL_BACKWARD_WEIGHTS;
-    made->converted = want->x == DL_BF16 && want->w == DL_F32 && !(gradient && made->fused);
+    made->converted = want->x != DL_F32 && want->w == DL_F32 && !(gradient && made->fused);
     made->packed = made->converted && !gradient && what->constant[1];
     size_t bytes = rounded((size_t)made->weights * sizeof(uint16_t));
     if (made->packed)
@@ -182,7 +183,7 @@ static void pack(const void *state_of_weights, int input, const void *from, void
     const state *made = state_of_weights;
     (void)input;
     (void)team;
-    (void)dl_cuda_to_bf16(made->cuda, from, to, made->weights);
+    (void)dl_cuda_to_half(made->cuda, made->x, from, to, made->weights);
 }
 
 static dl_status run_conv(const void *state_of_run, const dl_run *run) {
@@ -202,10 +203,10 @@ static dl_status run_conv(const void *state_of_run, const dl_run *run) {
     if (made->held)
         memory[W] = run->workspace;
     if (made->held && made->direction != DL_DNNL_BACKWARD_WEIGHTS)
-        DL_TRY(dl_cuda_to_bf16(made->cuda, weights, memory[W], made->weights));
+        DL_TRY(dl_cuda_to_half(made->cuda, made->x, weights, memory[W], made->weights));
     DL_TRY(dl_cudnn_run(made->call, memory, (char *)run->workspace + made->held));
     if (made->held && made->direction == DL_DNNL_BACKWARD_WEIGHTS)
-        return dl_cuda_from_bf16(made->cuda, memory[W], weights, made->weights);
+        return dl_cuda_from_half(made->cuda, made->x, memory[W], weights, made->weights);
     if (made->fused)
         return DL_OK;
     return dl_cuda_epilogue(made->cuda, memory[Y], made->y, made->cells, memory[BIAS],

@@ -44,7 +44,9 @@ static void put_descriptor(dl_cudnn *call, cudnnBackendDescriptor_t to,
 }
 
 static cudnnDataType_t type_of(dl_dtype dtype) {
-    return dtype == DL_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+    return dtype == DL_BF16  ? CUDNN_DATA_BFLOAT16
+           : dtype == DL_F16 ? CUDNN_DATA_HALF
+                             : CUDNN_DATA_FLOAT;
 }
 
 static int add_tensor(dl_cudnn *call, dl_dtype dtype, int64_t n, const int64_t space[2],
@@ -76,7 +78,7 @@ enum { LINE = 16 /* bytes: all that an engine may want of a pointer */ };
  * size is a multiple of is certain. */
 int dl_cudnn_tensor(dl_cudnn *call, dl_dtype dtype, int64_t n, const int64_t space[2],
                     int64_t channels) {
-    int64_t bytes = space[0] * space[1] * channels * (dtype == DL_BF16 ? 2 : 4), certain = LINE;
+    int64_t bytes = space[0] * space[1] * channels * (int64_t)dl_dtype_bytes(dtype), certain = LINE;
     while (bytes % certain)
         certain /= 2;
     return add_tensor(call, dtype, n, space, channels, certain, false);

@@ -4,7 +4,7 @@
 namespace {
 
 /* As the CPU's: relu leaves NaN. */
-template <bool half>
+template <int half>
 __global__ void epilogue(void *y, int64_t count, const float *bias, int64_t width, bool relu) {
     for (int64_t i = DL_FIRST_THREAD; i < count; i += DL_ALL_THREADS) {
         float x = dl_load<half>(y, i);
@@ -22,8 +22,8 @@ dl_status dl_cuda_epilogue(const dl_cuda *cuda, void *y, dl_dtype dtype, int64_t
     unsigned blocks = dl_cuda_blocks(cuda, count);
     if (!bias && !relu)
         return DL_OK;
-    return dtype == DL_BF16 ? DL_LAUNCH(epilogue<true>, blocks, DL_BLOCK, 0, cuda->stream, y, count,
-                                        bias, width, relu)
-                            : DL_LAUNCH(epilogue<false>, blocks, DL_BLOCK, 0, cuda->stream, y,
-                                        count, bias, width, relu);
+#define END(half) \
+    DL_LAUNCH(epilogue<half>, blocks, DL_BLOCK, 0, cuda->stream, y, count, bias, width, relu)
+    return DL_BY_HALF(dl_half_of(dtype), END);
+#undef END
 }

@@ -13,9 +13,11 @@ extern const dl_kernel dl_cuda_pointwise;
 DL_OP_LIST(X)
 #undef X
 
-/* convert_cuda.cu: count elements of float32 to bfloat16. */
-dl_status dl_cuda_to_bf16(const dl_cuda *cuda, const void *from, void *to, int64_t count);
-dl_status dl_cuda_from_bf16(const dl_cuda *cuda, const void *from, float *to, int64_t count);
+/* convert_cuda.cu: count elements of float32 to `half` (DL_BF16 or DL_F16), and back. */
+dl_status dl_cuda_to_half(const dl_cuda *cuda, dl_dtype half, const void *from, void *to,
+                          int64_t count);
+dl_status dl_cuda_from_half(const dl_cuda *cuda, dl_dtype half, const void *from, float *to,
+                            int64_t count);
 /* epilogue_cuda.cu: y [..., width] + bias [width] (NULL: none), then the epilogue, in place. */
 dl_status dl_cuda_epilogue(const dl_cuda *cuda, void *y, dl_dtype dtype, int64_t count,
                            const float *bias, int64_t width, dl_epilogue epilogue);

@@ -1,5 +1,5 @@
 /* Matrix products on cuBLASLt: matmul with bias and relu in its epilogue, and the product of each
- * sample as a batch. Under bfloat16 activations float32 weights and biases are converted: variables
+ * sample as a batch. Under half activations float32 weights and biases are converted: variables
  * once an update (packed), anything else in each run. */
 #include <string.h>
 
@@ -14,6 +14,7 @@ typedef struct state {
     dl_cuda *cuda;
     dl_lt *product;
     int inputs;
+    dl_dtype half; /* what converted inputs become */
     int64_t count[INPUTS];
     bool converts[INPUTS]; /* in each run, in the workspace */
     size_t product_workspace;
@@ -52,6 +53,7 @@ static dl_status open_product(const dl_prepare *what, const dl_lt_product *p, dl
         return dl_fail_memory(sizeof *made);
     made->cuda = dl_cuda_of(what->device);
     made->inputs = what->inputs;
+    made->half = p->a;
     dl_status status = dl_lt_open(&made->product, made->cuda, p, &made->product_workspace);
     if (status != DL_OK) {
         release(made);
@@ -95,7 +97,7 @@ static dl_status prepare_sample_matmul(const dl_prepare *what, dl_prepared *out)
 static void pack(const void *prepared, int input, const void *from, void *to, dl_team *team) {
     const state *made = prepared;
     (void)team;
-    (void)dl_cuda_to_bf16(made->cuda, from, to, made->count[input]);
+    (void)dl_cuda_to_half(made->cuda, made->half, from, to, made->count[input]);
 }
 
 static dl_status run(const void *prepared, const dl_run *run) {
@@ -106,7 +108,7 @@ static dl_status run(const void *prepared, const dl_run *run) {
     for (int i = 0; i < made->inputs; i++) {
         if (!made->converts[i])
             continue;
-        DL_TRY(dl_cuda_to_bf16(made->cuda, in[i], free_part, made->count[i]));
+        DL_TRY(dl_cuda_to_half(made->cuda, made->half, in[i], free_part, made->count[i]));
         in[i] = free_part;
         free_part += rounded(2 * (size_t)made->count[i]);
     }

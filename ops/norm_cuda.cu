@@ -11,7 +11,7 @@ struct state {
     const dl_cuda *cuda;
     dl_columns columns;
     dl_batch_norm_attributes a;
-    bool half;
+    int half;
 };
 
 /* Vectors of the channels in the workspace. */
@@ -25,7 +25,7 @@ dl_status prepare_norm(const dl_prepare *what, dl_prepared *out) {
     s->cuda = dl_cuda_of(what->device);
     s->a = *(const dl_batch_norm_attributes *)what->attributes;
     s->columns = dl_columns_of(columns ? dl_type_count(x) / columns : 0, columns);
-    s->half = x->dtype == DL_BF16;
+    s->half = dl_half_of(x->dtype);
     out->workspace = VECTORS * (size_t)columns * sizeof(float);
     return DL_OK;
 }
@@ -78,7 +78,7 @@ template <ending end> __device__ float gradient(const pass &p, float x, float dy
     return scale * d - v[SLOPE * p.columns] * around - v[SHIFT * p.columns];
 }
 
-template <bool half, ending end, bool backward>
+template <int half, ending end, bool backward>
 __global__ void pass_elements(pass p, int64_t count) {
     for (int64_t i = DL_FIRST_THREAD; i < count; i += DL_ALL_THREADS) {
         int64_t c = i % p.columns;
@@ -90,7 +90,7 @@ __global__ void pass_elements(pass p, int64_t count) {
 }
 
 /* The same for rows of whole lines. */
-template <bool half, ending end, bool backward> __global__ void pass_lines(pass p, int64_t lines) {
+template <int half, ending end, bool backward> __global__ void pass_lines(pass p, int64_t lines) {
     enum { WIDE = dl_line<half>::WIDE };
     for (int64_t l = DL_FIRST_THREAD; l < lines; l += DL_ALL_THREADS) {
         int64_t c = l * WIDE % p.columns;
@@ -104,7 +104,7 @@ template <bool half, ending end, bool backward> __global__ void pass_lines(pass 
     }
 }
 
-template <bool half, ending end, bool backward>
+template <int half, ending end, bool backward>
 dl_status launch_pass(const state *s, const pass &p) {
     enum { WIDE = dl_line<half>::WIDE };
     int64_t count = s->columns.rows * s->columns.columns;
@@ -118,13 +118,12 @@ dl_status launch_pass(const state *s, const pass &p) {
 }
 
 template <bool backward> dl_status launch_ending(const state *s, const pass &p, ending end) {
-    if (s->half)
-        return end == ADD    ? launch_pass<true, ADD, backward>(s, p)
-               : end == RELU ? launch_pass<true, RELU, backward>(s, p)
-                             : launch_pass<true, PLAIN, backward>(s, p);
-    return end == ADD    ? launch_pass<false, ADD, backward>(s, p)
-           : end == RELU ? launch_pass<false, RELU, backward>(s, p)
-                         : launch_pass<false, PLAIN, backward>(s, p);
+#define PASS(half)                                           \
+    (end == ADD    ? launch_pass<half, ADD, backward>(s, p)  \
+     : end == RELU ? launch_pass<half, RELU, backward>(s, p) \
+                   : launch_pass<half, PLAIN, backward>(s, p))
+    return DL_BY_HALF(s->half, PASS);
+#undef PASS
 }
 
 dl_status launch_vectors(const state *s, const factors &f, void *workspace) {
@@ -166,7 +165,7 @@ dl_status run_input_gradient(const void *made, const dl_run *run) {
 
 /* [sum dy, sum dy * (x - mean) / sqrt(variance + epsilon)]; with relu dy counts where the output
  * was above 0. */
-template <bool half, bool gated> struct norm_sums {
+template <int half, bool gated> struct norm_sums {
     enum { SUMS = 2 };
     const void *dy, *x;
     factors f;
@@ -190,7 +189,7 @@ dl_status prepare_sums(const dl_prepare *what, dl_prepared *out) {
     return DL_OK;
 }
 
-template <bool half, bool gated>
+template <int half, bool gated>
 dl_status launch_sums(const state *s, const dl_run *run, const factors &f) {
     norm_sums<half, gated> term = {run->in[0], run->in[1], f, s->columns.columns};
     return dl_sum_columns(s->cuda, term, s->columns, run->workspace, (float *)run->out[0]);
@@ -208,9 +207,9 @@ dl_status run_sums(const void *made, const dl_run *run) {
                  NULL,
                  NULL,
                  a.epsilon};
-    if (s->half)
-        return gated ? launch_sums<true, true>(s, run, f) : launch_sums<true, false>(s, run, f);
-    return gated ? launch_sums<false, true>(s, run, f) : launch_sums<false, false>(s, run, f);
+#define SUM(half) (gated ? launch_sums<half, true>(s, run, f) : launch_sums<half, false>(s, run, f))
+    return DL_BY_HALF(s->half, SUM);
+#undef SUM
 }
 
 } // namespace

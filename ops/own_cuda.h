@@ -14,29 +14,42 @@ extern "C" {
 
 enum { DL_WARP = 32 };
 
-/* Element i of float32, or of bfloat16 where `half`. */
-template <bool half> static __device__ __forceinline__ float dl_load(const void *x, int64_t i) {
-    return half ? dl_m_from_bf16(((const uint16_t *)x)[i]) : ((const float *)x)[i];
+/* How a kernel's numbers lie in memory; arithmetic is float32. Kernels are templates over it, and
+ * DL_BY_HALF(half, CALL) picks the instance: CALL(0), CALL(1) or CALL(2). */
+enum { DL_LIES_F32, DL_LIES_BF16, DL_LIES_F16 };
+static inline int dl_half_of(dl_dtype dtype) {
+    return dtype == DL_BF16 ? DL_LIES_BF16 : dtype == DL_F16 ? DL_LIES_F16 : DL_LIES_F32;
 }
-template <bool half>
+#define DL_BY_HALF(half, CALL) ((half) == 0 ? CALL(0) : (half) == 1 ? CALL(1) : CALL(2))
+
+template <int half> static __device__ __forceinline__ float dl_widen(uint16_t word) {
+    return half == DL_LIES_BF16 ? dl_m_from_bf16(word) : dl_m_from_f16(word);
+}
+template <int half> static __device__ __forceinline__ uint16_t dl_narrow(float value) {
+    return half == DL_LIES_BF16 ? dl_m_to_bf16(value) : dl_m_to_f16(value);
+}
+template <int half> static __device__ __forceinline__ float dl_load(const void *x, int64_t i) {
+    return half ? dl_widen<half>(((const uint16_t *)x)[i]) : ((const float *)x)[i];
+}
+template <int half>
 static __device__ __forceinline__ void dl_store(void *y, int64_t i, float value) {
     if (half)
-        ((uint16_t *)y)[i] = dl_m_to_bf16(value);
+        ((uint16_t *)y)[i] = dl_narrow<half>(value);
     else
         ((float *)y)[i] = value;
 }
 
 /* 16 bytes of elements, which move together. */
-template <bool half> struct alignas(16) dl_line {
+template <int half> struct alignas(16) dl_line {
     enum { WIDE = half ? 8 : 4 };
     uint32_t word[4];
     __device__ __forceinline__ float get(int i) const {
-        return half ? dl_m_from_bf16((uint16_t)(word[i / 2] >> i % 2 * 16)) : DL_FLOAT(word[i % 4]);
+        return half ? dl_widen<half>((uint16_t)(word[i / 2] >> i % 2 * 16)) : DL_FLOAT(word[i % 4]);
     }
     __device__ __forceinline__ void put(int i, float value) {
         uint32_t low = 0xffffu << i % 2 * 16;
         if (half)
-            word[i / 2] = (word[i / 2] & ~low) | (uint32_t)dl_m_to_bf16(value) << i % 2 * 16;
+            word[i / 2] = (word[i / 2] & ~low) | (uint32_t)dl_narrow<half>(value) << i % 2 * 16;
         else
             word[i % 4] = DL_BITS(value);
     }

@@ -10,7 +10,7 @@ namespace {
 
 struct pool_state {
     const dl_cuda *cuda;
-    bool half; /* values bfloat16 */
+    int half; /* how values lie */
     int64_t n, in[2], out[2], channels;
     int64_t kernel[2], stride[2], before[2];
 };
@@ -22,7 +22,7 @@ dl_status prepare(const dl_prepare *what, const dl_pool_attributes *attributes, 
     DL_TRY(dl_pool_sizes(attributes, x, &sizes));
     DL_TRY(dl_make_state(out, &state));
     state->cuda = dl_cuda_of(what->device);
-    state->half = what->input[0]->dtype == DL_BF16;
+    state->half = dl_half_of(what->input[0]->dtype);
     state->n = sizes.n;
     state->channels = sizes.channels;
     for (int i = 0; i < 2; i++) {
@@ -75,7 +75,7 @@ __device__ position position_of(const pool_state &s, const int64_t *space, int64
     return at;
 }
 
-template <bool half> __global__ void average(pool_state s, const void *x, void *y) {
+template <int half> __global__ void average(pool_state s, const void *x, void *y) {
     int64_t count = s.n * s.out[0] * s.out[1] * s.channels;
     for (int64_t i = DL_FIRST_THREAD; i < count; i += DL_ALL_THREADS) {
         position at = position_of(s, s.out, i);
@@ -90,7 +90,7 @@ template <bool half> __global__ void average(pool_state s, const void *x, void *
     }
 }
 
-template <bool half> __global__ void average_gradient(pool_state s, const void *dy, void *dx) {
+template <int half> __global__ void average_gradient(pool_state s, const void *dy, void *dx) {
     int64_t count = s.n * s.in[0] * s.in[1] * s.channels;
     for (int64_t i = DL_FIRST_THREAD; i < count; i += DL_ALL_THREADS) {
         position at = position_of(s, s.in, i);
@@ -108,7 +108,7 @@ template <bool half> __global__ void average_gradient(pool_state s, const void *
     }
 }
 
-template <bool half> dl_status run(const pool_state *s, const dl_run *run, bool forward) {
+template <int half> dl_status run(const pool_state *s, const dl_run *run, bool forward) {
     const int64_t *space = forward ? s->out : s->in;
     unsigned blocks = dl_cuda_blocks(s->cuda, s->n * space[0] * space[1] * s->channels);
     return forward ? DL_LAUNCH(average<half>, blocks, DL_BLOCK, 0, s->cuda->stream, *s, run->in[0],
@@ -119,12 +119,16 @@ template <bool half> dl_status run(const pool_state *s, const dl_run *run, bool 
 
 dl_status run_average(const void *state, const dl_run *r) {
     const pool_state *s = (const pool_state *)state;
-    return s->half ? run<true>(s, r, true) : run<false>(s, r, true);
+#define RUN(half) run<half>(s, r, true)
+    return DL_BY_HALF(s->half, RUN);
+#undef RUN
 }
 
 dl_status run_gradient(const void *state, const dl_run *r) {
     const pool_state *s = (const pool_state *)state;
-    return s->half ? run<true>(s, r, false) : run<false>(s, r, false);
+#define RUN(half) run<half>(s, r, false)
+    return DL_BY_HALF(s->half, RUN);
+#undef RUN
 }
 
 } // namespace

@@ -15,7 +15,8 @@ struct state {
     const dl_cuda *cuda;
     int64_t n, channels;
     window y, x;
-    bool half, wide; /* values bfloat16; places int32 */
+    int half;  /* how values lie */
+    bool wide; /* places are int32 */
 };
 
 window window_of(const dl_window_sizes &sizes, int i) {
@@ -34,7 +35,7 @@ dl_status prepare(const dl_prepare *what, const dl_pool_attributes *attributes, 
     s->channels = sizes.channels;
     s->y = window_of(sizes, 0);
     s->x = window_of(sizes, 1);
-    s->half = dtype == DL_BF16;
+    s->half = dl_half_of(dtype);
     s->wide = place->dtype == DL_I32;
     return DL_OK;
 }
@@ -50,7 +51,7 @@ dl_status prepare_gradient(const dl_prepare *what, dl_prepared *out) {
 }
 
 /* Of equal values the first, a NaN before all. */
-template <bool half>
+template <int half>
 __global__ void pool(state s, const void *x, void *y, void *place, int64_t count) {
     for (int64_t i = DL_FIRST_THREAD; i < count; i += DL_ALL_THREADS) {
         int64_t c = i % s.channels, cell = i / s.channels;
@@ -87,7 +88,7 @@ __device__ void holders(const window &w, int at, int *first, int *last) {
         *last = w.out - 1;
 }
 
-template <bool half>
+template <int half>
 __global__ void pool_gradient(state s, const void *dy, const void *place, void *dx, int64_t count) {
     for (int64_t i = DL_FIRST_THREAD; i < count; i += DL_ALL_THREADS) {
         int64_t c = i % s.channels, cell = i / s.channels;
@@ -114,20 +115,22 @@ dl_status run_pool(const void *made, const dl_run *run) {
     const state *s = (const state *)made;
     int64_t count = s->n * s->y.out * s->x.out * s->channels;
     unsigned blocks = dl_cuda_blocks(s->cuda, count);
-    return s->half ? DL_LAUNCH(pool<true>, blocks, DL_BLOCK, 0, s->cuda->stream, *s, run->in[0],
-                               run->out[0], run->out[1], count)
-                   : DL_LAUNCH(pool<false>, blocks, DL_BLOCK, 0, s->cuda->stream, *s, run->in[0],
-                               run->out[0], run->out[1], count);
+#define POOL(half)                                                                           \
+    DL_LAUNCH(pool<half>, blocks, DL_BLOCK, 0, s->cuda->stream, *s, run->in[0], run->out[0], \
+              run->out[1], count)
+    return DL_BY_HALF(s->half, POOL);
+#undef POOL
 }
 
 dl_status run_gradient(const void *made, const dl_run *run) {
     const state *s = (const state *)made;
     int64_t count = s->n * s->y.in * s->x.in * s->channels;
     unsigned blocks = dl_cuda_blocks(s->cuda, count);
-    return s->half ? DL_LAUNCH(pool_gradient<true>, blocks, DL_BLOCK, 0, s->cuda->stream, *s,
-                               run->in[0], run->in[1], run->out[0], count)
-                   : DL_LAUNCH(pool_gradient<false>, blocks, DL_BLOCK, 0, s->cuda->stream, *s,
-                               run->in[0], run->in[1], run->out[0], count);
+#define POOL(half)                                                                       \
+    DL_LAUNCH(pool_gradient<half>, blocks, DL_BLOCK, 0, s->cuda->stream, *s, run->in[0], \
+              run->in[1], run->out[0], count)
+    return DL_BY_HALF(s->half, POOL);
+#undef POOL
 }
 
 } // namespace
