@@ -150,6 +150,30 @@ static dl_status open_device(const dl_node *job, dl_comm *comm, bool seen, dl_de
     return DL_OK;
 }
 
+/* Ranks that have a GPU each sum on them; the tree of any_ranks is the host's. Collective. */
+static dl_status join_devices(const dl_node *job, dl_comm *comm, dl_device *device) {
+    static bool said;
+    if (!device || comm->size == 1 || dl_is(job, "reproducible", "any_ranks"))
+        return DL_OK;
+    size_t bytes = sizeof device->id;
+    uint8_t *all = dl_alloc(bytes * (size_t)comm->size);
+    DL_TRY(dl_comm_agree(comm, all ? DL_OK : dl_fail_memory(bytes * (size_t)comm->size)));
+    dl_status status = dl_comm_gather(comm, device->id, bytes, all);
+    bool shared = false;
+    for (int i = 0; i < comm->size && status == DL_OK; i++)
+        for (int k = 0; k < i; k++)
+            shared = shared || memcmp(all + bytes * (size_t)i, all + bytes * (size_t)k, bytes) == 0;
+    dl_free(all);
+    DL_TRY(status);
+    if (!shared)
+        return device->table->join(device, comm);
+    if (comm->rank == 0 && !said)
+        fprintf(stderr, "warning: ranks share a GPU: their sums go through the host; start no more "
+                        "ranks than there are GPUs\n");
+    said = true;
+    return DL_OK;
+}
+
 static dl_status check_bf16(const dl_session *session, const dl_node *node) {
     if (session->device ? session->device->architecture >= 80 : dl_dnnl_bf16() != DL_BF16_NONE)
         return DL_OK;
@@ -233,8 +257,13 @@ dl_status dl_session_open(dl_session *session, const dl_node *job, dl_comm *comm
     bool seen = false;
     DL_TRY(compare_ranks(comm, &opening, &seen));
     DL_TRY(open_device(job, comm, seen, &opening.device));
+    dl_status status = join_devices(job, comm, opening.device);
+    if (status != DL_OK) {
+        dl_device_close(opening.device);
+        return status;
+    }
     dl_status here = dl_session_open_here(session, job, comm, &opening);
-    dl_status status = dl_comm_agree(comm, here);
+    status = dl_comm_agree(comm, here);
     if (status == DL_OK)
         status = dl_comm_same(comm, dl_data_hash(session->data), "the data");
     if (status != DL_OK && here == DL_OK)

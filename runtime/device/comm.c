@@ -134,6 +134,11 @@ dl_status dl_comm_agree(dl_comm *comm, dl_status mine) {
         failed++;
     if (failed == comm->size)
         return DL_OK;
+    for (int r = failed; r < comm->size; r++)
+        if (comm->word[r] != 0 && (uint32_t)comm->word[r] != DL_FAILED) {
+            failed = r; /* the cause, not what came of it elsewhere */
+            break;
+        }
     dl_status status = (dl_status)(uint32_t)comm->word[failed];
     length = (uint32_t)(comm->word[failed] >> 32);
     DL_TRY(comm->table->broadcast(comm, message, length + 1, failed));

@@ -87,8 +87,9 @@ dl_status dl_comm_share(dl_comm *comm, size_t bytes, void **out);
 void dl_comm_unshare(void *memory, size_t bytes); /* local, not collective; NULL is allowed */
 
 /* All ranks come with their own status and leave with the same one: that of the lowest rank that
- * failed, with its message ("rank N: " before it when size > 1 and N > 0). Call it after whatever
- * can fail on one rank and before the next collective. */
+ * failed, with its message ("rank N: " before it when size > 1 and N > 0); of one with another
+ * status than DL_FAILED if there is one, as ranks that waited for it in vain have that. Call it
+ * after whatever can fail on one rank and before the next collective. */
 dl_status dl_comm_agree(dl_comm *comm, dl_status mine);
 
 /* DL_INTERNAL on all ranks, naming `what` and the ranks that differ, unless all hashes are equal.

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "runtime/base/status.h"
+#include "runtime/device/comm.h"
 
 struct dl_kernel; /* runtime/graph/op.h */
 
@@ -49,6 +50,11 @@ typedef struct dl_device_table {
     void (*mark_close)(dl_device *device, dl_mark *mark); /* NULL is allowed */
     dl_status (*mark)(dl_device *device, dl_mark *mark);
     dl_status (*await)(dl_device *device, dl_mark *mark);
+    /* Ranks with a device each sum on them, in place: join is collective; give_up, after a failure
+     * on any rank, ends what waits for others. */
+    dl_status (*join)(dl_device *device, dl_comm *comm);
+    dl_status (*sum)(dl_device *device, float *data, int64_t count);
+    void (*give_up)(dl_device *device);
     /* After kernels were prepared, before they run: compiles what they asked for together. */
     dl_status (*build)(dl_device *device);
     void (*close)(dl_device *device);
@@ -60,6 +66,8 @@ struct dl_device {
     char name[32];                                     /* "cuda:0"; imagined: "cuda:sm_90" */
     char text[160];                                    /* model, memory, versions */
     int architecture;                                  /* 90: compute capability 9.0 */
+    uint8_t id[16];                                    /* of the card, which ranks may share */
+    bool joined;                                       /* sums with other ranks' devices */
     bool imagined;                                     /* prepares, never runs: dltrain plan */
     void *stream;                                      /* the queue that kernels enqueue into */
 };

@@ -133,7 +133,8 @@ static dl_status mark(dl_device *device, dl_mark *mark) {
 }
 
 static dl_status await(dl_device *device, dl_mark *mark) {
-    (void)device;
+    if (device->joined)
+        return dl_nccl_await(dl_cuda_of(device), (cudaEvent_t)mark);
     DL_CUDA_TRY(cudaEventSynchronize, (cudaEvent_t)mark);
     return DL_OK;
 }
@@ -171,6 +172,9 @@ static const dl_device_table table = {.allocate = allocate,
                                       .mark_close = mark_close,
                                       .mark = mark,
                                       .await = await,
+                                      .join = dl_nccl_join,
+                                      .sum = dl_nccl_sum,
+                                      .give_up = dl_nccl_give_up,
                                       .build = build,
                                       .close = close_device};
 
@@ -229,6 +233,7 @@ static dl_status start(dl_cuda *cuda, int index) {
     cuda->processors = properties.multiProcessorCount;
     device->stream = cuda->stream;
     device->architecture = 10 * properties.major + properties.minor;
+    memcpy(device->id, properties.uuid.bytes, sizeof device->id);
     snprintf(device->name, sizeof device->name, "cuda:%d", index);
     snprintf(device->text, sizeof device->text, "%.64s, sm_%d, %zu GiB, CUDA %d.%d",
              properties.name, device->architecture, properties.totalGlobalMem >> 30, driver / 1000,

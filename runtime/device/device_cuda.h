@@ -10,7 +10,12 @@
 #include "runtime/expr/emit.h"
 
 /* State that a library keeps for a device: its handle, made when first asked for. */
-typedef enum dl_cuda_guest { DL_GUEST_CUDNN, DL_GUEST_CUBLASLT, DL_GUESTS } dl_cuda_guest;
+typedef enum dl_cuda_guest {
+    DL_GUEST_CUDNN,
+    DL_GUEST_CUBLASLT,
+    DL_GUEST_NCCL,
+    DL_GUESTS
+} dl_cuda_guest;
 
 typedef struct dl_cuda_module dl_cuda_module;
 
@@ -50,6 +55,11 @@ void dl_cuda_module_close(dl_cuda_module *module);
 dl_status dl_cuda_count(int *out);
 dl_status dl_cuda_open(int index, dl_device **out);
 dl_status dl_cuda_imagine(int architecture, dl_device **out);
+/* comm/nccl_cuda.c */
+dl_status dl_nccl_join(dl_device *device, dl_comm *comm);
+dl_status dl_nccl_sum(dl_device *device, float *data, int64_t count);
+dl_status dl_nccl_await(dl_cuda *cuda, cudaEvent_t event);
+void dl_nccl_give_up(dl_device *device);
 /* sum_cuda.cu */
 dl_status dl_cuda_add(dl_device *device, float *sum, const float *more, int64_t count);
 

@@ -2,7 +2,8 @@
  * (queue_step.c). The host goes on while the device works; each run has a turn of its own with
  * page-locked memory for what it reads and says, and is collected some runs later.
  *
- * Sums over several ranks go through the host's communicator (staged), which the host waits for. A
+ * Sums over several ranks are made by the devices, where each rank has one of its own (joined), or
+ * go through the host's communicator (staged), which the host waits for. A
  * rank that fails goes on to the next sum, or to where the run is collected, so that all ranks hear
  * of it where they meet anyway, and stop together. */
 #include "runtime/exec/queue.h"
@@ -221,11 +222,11 @@ dl_status dl_queue_begin(dl_exec *exec, int64_t batch, const dl_random *random) 
     DL_TRY(run_segments(exec, t, delivers(exec) ? NULL : find_batch(s, batch), leaves));
     if (s->failure == DL_OK)
         dl_queue_keep(s, answer(s, t));
-    if (!s->staged) {
+    if (exec->options.comm->size == 1) {
         DL_TRY(take_failure(s));
         exec->noticed = exec->notice;
     }
-    DL_TRY(dl_gather_notices(exec, leaves));
+    DL_TRY(dl_gather_notices(exec, s->device->joined ? 0 : leaves)); /* no sum here carries them */
     if (exec->variant[0]->graph.assignments)
         dl_resident_changed(s->resident);
     t->batch = batch;
@@ -250,7 +251,12 @@ dl_status dl_queue_collect(dl_exec *exec, bool all, int64_t *batch) {
         dl_queue_keep(s, s->device->table->await(s->device, t->mark));
     if (s->failure == DL_OK)
         dl_queue_keep(s, find_fault(exec, t));
-    DL_TRY(dl_comm_agree(exec->options.comm, take_failure(s)));
+    if (s->failure != DL_OK && s->device->joined)
+        s->device->table->give_up(s->device); /* others may wait for this one's part */
+    dl_status status = dl_comm_agree(exec->options.comm, take_failure(s));
+    if (status != DL_OK && s->device->joined)
+        s->device->table->give_up(s->device);
+    DL_TRY(status);
     s->last = t;
     *batch = t->batch;
     exec->noticed = t->noticed;

@@ -166,7 +166,7 @@ dl_status dl_queue_open(dl_exec *exec) {
         return dl_fail_memory(sizeof *s);
     s->resident = exec->options.resident;
     s->device = s->resident->device;
-    s->staged = exec->options.comm->size > 1;
+    s->staged = exec->options.comm->size > 1 && !s->device->joined;
     DL_TRY(s->device->table->build(s->device));
     DL_TRY(make_inputs(exec, s));
     DL_TRY(make_sums(exec, s));

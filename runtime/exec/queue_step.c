@@ -90,6 +90,17 @@ static dl_status add_tree(const dl_exec *exec, int sum, int first, int last) {
     return device->table->add(device, buffer[first], buffer[first + half], exec->sum_floats[sum]);
 }
 
+/* Of this rank, and of the others where devices sum among themselves. */
+static dl_status sum_leaves(const dl_exec *exec, int sum) {
+    dl_device *device = exec->queue->device;
+    float *own = exec->queue->leaf[sum * exec->local_leaves];
+    int64_t floats = exec->sum_floats[sum];
+    if (exec->leaf_count == 0)
+        DL_TRY(device->table->fill(device, own, 0, sizeof *own * (size_t)floats));
+    DL_TRY(add_tree(exec, sum, 0, exec->leaf_count));
+    return device->joined ? device->table->sum(device, own, floats) : DL_OK;
+}
+
 /* Assignments that could not be made in place, and what the host shall hear. */
 static dl_status finish(const dl_exec *exec) {
     const variant *v = exec->variant[0];
@@ -117,7 +128,7 @@ static dl_status enqueue(dl_exec *exec, int phase, int end) {
         int first, last;
         units_of(exec->variant[0], phase, CLASS_COLLECTIVE, &first, &last);
         for (int u = first; u < last && !exec->queue->staged; u++)
-            DL_TRY(add_tree(exec, exec->variant[0]->units[u].sum, 0, exec->leaf_count));
+            DL_TRY(sum_leaves(exec, exec->variant[0]->units[u].sum));
     }
     return end == exec->phases ? finish(exec) : DL_OK;
 }

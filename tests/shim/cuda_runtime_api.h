@@ -5,6 +5,7 @@
 #ifndef DL_SHIM_CUDA_RUNTIME_API_H
 #define DL_SHIM_CUDA_RUNTIME_API_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #ifdef __cplusplus
@@ -17,6 +18,7 @@ typedef enum cudaError {
     cudaErrorMemoryAllocation = 2,
     cudaErrorInsufficientDriver = 35,
     cudaErrorNoDevice = 100,
+    cudaErrorNotReady = 600,
     cudaErrorLaunchFailure = 719
 } cudaError_t;
 typedef struct shim_stream *cudaStream_t;
@@ -28,6 +30,9 @@ enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 enum { cudaHostAllocDefault = 0, cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
 struct cudaDeviceProp {
     char name[256];
+    struct {
+        char bytes[16];
+    } uuid;
     size_t totalGlobalMem;
     int major, minor, multiProcessorCount;
 };
@@ -63,10 +68,12 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventQuery(cudaEvent_t event);
 
 /* What the shim's own files use. The n-th call from now on (1: the next) fails, as a CUDA call
  * does; 0: none. Calls made so far; memory, streams, events and graphs that are not freed. */
 void shim_fail_call(long n);
+bool shim_fails(void); /* counts a call */
 long shim_calls(void);
 long shim_held(void);
 /* Work for the stream: run when somebody waits for it, or kept by the graph that is being captured.

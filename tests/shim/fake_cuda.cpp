@@ -47,6 +47,10 @@ long shim_held(void) {
 static bool fails() {
     return ++calls == fail_at;
 }
+
+bool shim_fails(void) {
+    return fails();
+}
 #define CALL(error) \
     if (fails())    \
     return (error)
@@ -114,7 +118,8 @@ cudaError_t cudaGetLastError(void) {
 
 cudaError_t cudaGetDeviceCount(int *count) {
     CALL(cudaErrorNoDevice);
-    *count = 1;
+    const char *given = std::getenv("SHIM_GPUS");
+    *count = given ? std::atoi(given) : 1;
     return cudaSuccess;
 }
 
@@ -123,9 +128,9 @@ cudaError_t cudaSetDevice(int) {
     return cudaSuccess;
 }
 
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int) {
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
     CALL(cudaErrorLaunchFailure);
-    *properties = cudaDeviceProp{"the host as a GPU", (size_t)8 << 30, 9, 0, 2};
+    *properties = cudaDeviceProp{"the host as a GPU", {{(char)device}}, (size_t)8 << 30, 9, 0, 2};
     return cudaSuccess;
 }
 
@@ -227,6 +232,14 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     CALL(cudaErrorLaunchFailure);
     *event = {stream, stream->submitted};
     return cudaSuccess;
+}
+
+/* Work gets on while somebody looks. */
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+    CALL(cudaErrorLaunchFailure);
+    if (event->stream && event->stream->done < event->place)
+        run_until(event->stream, event->stream->done + 1);
+    return event->stream && event->stream->done < event->place ? cudaErrorNotReady : cudaSuccess;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {

@@ -153,6 +153,8 @@ static dl_status with_device(dl_comm *comm, dl_device *device, dl_team *team, ou
     return status;
 }
 
+static bool joins; /* the ranks' devices sum among themselves */
+
 /* Opens a device (or takes the CPU), runs the program, closes all. Collective. */
 static dl_status whole(dl_comm *comm, bool cuda, outcome *out) {
     dl_device *device = NULL;
@@ -162,6 +164,8 @@ static dl_status whole(dl_comm *comm, bool cuda, outcome *out) {
     dl_status status = cuda ? dl_device_open_cuda(0, &device) : DL_OK;
     if (cuda)
         status = dl_comm_agree(comm, status);
+    if (status == DL_OK && cuda && joins)
+        status = device->table->join(device, comm);
     if (status == DL_OK)
         status = with_device(comm, device, team, out);
     else
@@ -206,8 +210,12 @@ static int fail_each(dl_comm *comm, int victim) {
         char message[DL_MESSAGE_MAX];
         snprintf(message, sizeof message, "%s", status == DL_OK ? "" : dl_message());
         if (n <= all[1]) {
-            expect(comm, n, status == DL_UNAVAILABLE || status == DL_NO_MEMORY, "a status");
-            expect(comm, n, strcasestr(message, "cuda") != NULL, "the call's name");
+            expect(comm, n,
+                   status == DL_UNAVAILABLE || status == DL_NO_MEMORY ||
+                       (joins && status == DL_FAILED),
+                   "a status");
+            expect(comm, n, strcasestr(message, "cuda") || strstr(message, "nccl"),
+                   "the call's name");
         } else /* closing */
             expect(comm, n, status == DL_OK, "what only closing does");
         expect(comm, n, dl_comm_same(comm, (uint64_t)status, "the status") == DL_OK,
@@ -256,8 +264,16 @@ static void run_forked(int victim) {
 }
 
 static void test_two_ranks(void) {
+    joins = false;
     run_forked(0);
     run_forked(1);
+}
+
+static void test_joined(void) {
+    joins = true;
+    run_forked(0);
+    run_forked(1);
+    joins = false;
 }
 
 void suite_cuda_faults(void);
@@ -269,4 +285,5 @@ void suite_cuda_faults(void) {
     CU_pSuite suite = CU_add_suite("cuda_faults", NULL, NULL);
     CU_add_test(suite, "every call of CUDA fails once", test_one_rank);
     CU_add_test(suite, "and on one rank of two", test_two_ranks);
+    CU_add_test(suite, "and of NCCL, where devices sum", test_joined);
 }
