@@ -6,8 +6,15 @@
 #include <cudnn.h>
 
 #include "ops/cudnn_cuda.h"
+#include "runtime/device/code_cache.h"
 
-enum { CUDNN_TENSORS = 8, CUDNN_OPERATIONS = 4, CUDNN_MADE = 32, CUDNN_TEXT = 96 };
+enum {
+    CUDNN_TENSORS = 8,
+    CUDNN_OPERATIONS = 4,
+    CUDNN_MADE = 32,
+    CUDNN_TEXT = 96,
+    CUDNN_KEY = 1024
+};
 
 /* Of a device, its guest. */
 typedef struct dl_cudnn_guest {
@@ -29,7 +36,11 @@ struct dl_cudnn {
     int tensors, operations;
     cudnnBackendDescriptor_t graph, config, plan; /* graph and config are in made too */
     size_t workspace;
+    int64_t engine;
+    bool unloaded; /* compiled, but there is no driver to load it */
     char text[CUDNN_TEXT];
+    char key[CUDNN_KEY]; /* all that was described, in words */
+    size_t key_length;
     dl_status status; /* the first that failed while it was described */
     char message[256];
 };
@@ -44,6 +55,17 @@ void dl_cudnn_put(dl_cudnn *call, cudnnBackendDescriptor_t to, cudnnBackendAttri
 void dl_cudnn_done(dl_cudnn *call, cudnnBackendDescriptor_t descriptor);
 /* The operations as one graph: call->graph. */
 dl_status dl_cudnn_complete(dl_cudnn *call);
+
+/* cudnn_cuda.c: a plan for the call, still without an engine or a content. */
+cudnnStatus_t dl_cudnn_begin_plan(const dl_cudnn *call, cudnnBackendDescriptor_t *out);
+/* Takes a finalised plan; false where it wants too much workspace. */
+bool dl_cudnn_take_plan(dl_cudnn *call, cudnnBackendDescriptor_t plan, int64_t engine);
+
+/* cudnn_cache_cuda.c: choices on disk, as plans in cuDNN's JSON, by card, driver, cuDNN and
+ * description (runtime/device/code_cache.h). Recalling one sets way[*which]->plan. */
+dl_code_key dl_cudnn_key(dl_cudnn *const *way, int count);
+bool dl_cudnn_recall(dl_cudnn *const *way, int count, dl_code_key key, int *which);
+void dl_cudnn_remember(const dl_cudnn *call, dl_code_key key, int which);
 
 /* cudnn_card_cuda.c: the properties of a card of that compute capability, as cuDNN's JSON. */
 enum { CUDNN_CARD_TEXT = 1024 };

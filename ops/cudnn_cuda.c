@@ -177,44 +177,64 @@ static void refuse(refusals *why, cudnnStatus_t status) {
     snprintf(why->last, sizeof why->last, "%.50s: %.99s", cudnnGetErrorString(status), words);
 }
 
+cudnnStatus_t dl_cudnn_begin_plan(const dl_cudnn *call, cudnnBackendDescriptor_t *out) {
+    const dl_cudnn_guest *guest = call->guest;
+    *out = NULL;
+    cudnnStatus_t status =
+        cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, out);
+    if (status == CUDNN_STATUS_SUCCESS)
+        status = guest->handle
+                     ? cudnnBackendSetAttribute(*out, CUDNN_ATTR_EXECUTION_PLAN_HANDLE,
+                                                CUDNN_TYPE_HANDLE, 1, &guest->handle)
+                     : cudnnBackendSetAttribute(*out, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP,
+                                                CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &guest->imagined);
+    return status;
+}
+
+static void take(dl_cudnn *call, cudnnBackendDescriptor_t plan, int64_t engine, int64_t workspace,
+                 const char *how) {
+    call->plan = plan;
+    call->engine = engine;
+    call->workspace = (size_t)workspace;
+    snprintf(call->text, sizeof call->text, "cuDNN engine %lld%s, %.2f MiB", (long long)engine, how,
+             (double)workspace / (1 << 20));
+}
+
+bool dl_cudnn_take_plan(dl_cudnn *call, cudnnBackendDescriptor_t plan, int64_t engine) {
+    int64_t workspace = number_of(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
+    if (workspace > most_workspace)
+        return false;
+    take(call, plan, engine, workspace, "");
+    return true;
+}
+
 /* Finalises the engine's plan; takes config and returns true if it serves. */
 static bool try_plan(dl_cudnn *call, cudnnBackendDescriptor_t config, int64_t engine,
                      refusals *why) {
-    const dl_cudnn_guest *guest = call->guest;
-    cudnnBackendDescriptor_t plan = NULL;
-    cudnnStatus_t status =
-        cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &plan);
+    cudnnBackendDescriptor_t plan;
+    cudnnStatus_t status = dl_cudnn_begin_plan(call, &plan);
     if (status == CUDNN_STATUS_SUCCESS)
         status = cudnnBackendSetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
                                           CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &config);
     if (status == CUDNN_STATUS_SUCCESS)
-        status = guest->handle
-                     ? cudnnBackendSetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE,
-                                                CUDNN_TYPE_HANDLE, 1, &guest->handle)
-                     : cudnnBackendSetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP,
-                                                CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &guest->imagined);
-    if (status == CUDNN_STATUS_SUCCESS)
         status = cudnnBackendFinalize(plan);
-    bool loads = status == CUDNN_STATUS_SUCCESS;
-    bool serves = loads || (!guest->handle && status == CUDNN_STATUS_EXECUTION_FAILED_CUDA_DRIVER);
-    int64_t workspace =
-        number_of(loads ? plan : config, loads ? CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE
-                                               : CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE);
-    if (!serves)
-        refuse(why, status);
-    else if (workspace > most_workspace)
-        why->large++;
-    if (!serves || workspace > most_workspace) {
-        if (plan)
-            cudnnBackendDestroyDescriptor(plan);
-        return false;
+    bool serves = status == CUDNN_STATUS_SUCCESS && dl_cudnn_take_plan(call, plan, engine);
+    if (status == CUDNN_STATUS_EXECUTION_FAILED_CUDA_DRIVER && call->guest->imagined) {
+        take(call, plan, engine, number_of(config, CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE),
+             " (its code not loaded: no driver)");
+        call->unloaded = serves = true;
     }
-    call->plan = plan;
-    call->config = config;
-    call->workspace = (size_t)workspace;
-    snprintf(call->text, sizeof call->text, "cuDNN engine %lld%s, %.2f MiB", (long long)engine,
-             loads ? "" : " (its code not loaded: no driver)", (double)workspace / (1 << 20));
-    return true;
+    if (serves) {
+        call->config = config;
+        return true;
+    }
+    if (status == CUDNN_STATUS_SUCCESS)
+        why->large++;
+    else
+        refuse(why, status);
+    if (plan)
+        cudnnBackendDestroyDescriptor(plan);
+    return false;
 }
 
 static dl_status try_configs(dl_cudnn *call, cudnnBackendDescriptor_t *config, int64_t count,
@@ -296,7 +316,10 @@ dl_status dl_cudnn_choose(dl_cudnn **way, int count, dl_cudnn **out, int *which)
     refusals why = {0};
     dl_status status = DL_OK;
     *out = NULL;
-    for (int w = 0; w < count; w++)
+    dl_code_key key = dl_cudnn_key(way, count);
+    if (dl_cudnn_recall(way, count, key, which))
+        *out = way[*which];
+    for (int w = 0; w < count && !*out; w++)
         if (dl_cudnn_complete(way[w]) != DL_OK) {
             why.failed++;
             snprintf(why.last, sizeof why.last, "%.150s", dl_message());
@@ -308,6 +331,7 @@ dl_status dl_cudnn_choose(dl_cudnn **way, int count, dl_cudnn **out, int *which)
             if (status == DL_OK && way[w]->plan) {
                 *out = way[w];
                 *which = w;
+                dl_cudnn_remember(way[w], key, w);
             }
         }
     if (status == DL_OK && !*out)

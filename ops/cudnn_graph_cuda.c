@@ -1,5 +1,6 @@
 /* Describing what cuDNN shall compute. See cudnn_cuda.h. The first call that fails is remembered;
  * those after it do nothing. */
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "ops/cudnn_call_cuda.h"
@@ -9,6 +10,19 @@ static void note(dl_cudnn *call, dl_status status) {
         return;
     call->status = status;
     snprintf(call->message, sizeof call->message, "%s", dl_message());
+}
+
+/* Into the key; one that is too long is a description of its own kind, and a defect. */
+__attribute__((format(printf, 2, 3))) static void say(dl_cudnn *call, const char *format, ...) {
+    va_list arguments;
+    size_t room = sizeof call->key - call->key_length;
+    va_start(arguments, format);
+    int length = vsnprintf(call->key + call->key_length, room, format, arguments);
+    va_end(arguments);
+    if (length < 0 || (size_t)length >= room)
+        note(call, dl_fail(DL_INTERNAL, "%s takes too many words to describe", call->what));
+    else
+        call->key_length += (size_t)length;
 }
 
 cudnnBackendDescriptor_t dl_cudnn_make(dl_cudnn *call, cudnnBackendDescriptorType_t type) {
@@ -54,6 +68,8 @@ static int add_tensor(dl_cudnn *call, dl_dtype dtype, int64_t n, const int64_t s
     int64_t h = space[0], w = space[1], c = channels, id = call->tensors;
     const int64_t dim[] = {n, c, h, w}, stride[] = {h * w * c, 1, w * c, c};
     cudnnDataType_t type = type_of(dtype);
+    say(call, "tensor %d %lld,%lld,%lld,%lld %lld%s\n", (int)dtype, (long long)n, (long long)h,
+        (long long)w, (long long)c, (long long)alignment, inner ? " inner" : "");
     if (call->tensors == CUDNN_TENSORS) {
         note(call, dl_fail(DL_INTERNAL, "%s has too many tensors", call->what));
         return 0;
@@ -157,6 +173,12 @@ void dl_cudnn_conv(dl_cudnn *call, dl_dnnl_direction direction, const dl_dnnl_wi
             CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
             CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA}};
     float one = 1, zero = 0;
+    say(call, "conv %d of %d %d %d:", (int)direction, x, w, y);
+    for (int i = 0; i < 2; i++)
+        say(call, " %lld,%lld,%lld,%lld", (long long)window->stride[i],
+            (long long)window->dilation[i], (long long)window->before[i],
+            (long long)window->after[i]);
+    say(call, "\n");
     call->exact = call->exact || call->dtype[x] == DL_F32;
     cudnnBackendDescriptor_t desc = describe_conv(call, window);
     cudnnBackendDescriptor_t made = add_operation(call, kinds[direction].type);
@@ -172,6 +194,7 @@ void dl_cudnn_conv(dl_cudnn *call, dl_dnnl_direction direction, const dl_dnnl_wi
 /* b: -1 where the mode takes one input. */
 static void add_pointwise(dl_cudnn *call, cudnnPointwiseMode_t mode, int x, int b, int y) {
     cudnnDataType_t type = CUDNN_DATA_FLOAT;
+    say(call, "pointwise %d of %d %d %d\n", (int)mode, x, b, y);
     cudnnBackendDescriptor_t desc = dl_cudnn_make(call, CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
     dl_cudnn_put(call, desc, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
     dl_cudnn_put(call, desc, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &type);

@@ -2,9 +2,11 @@
  * on the cards that plans are made for, in float32 and in bfloat16. What the engines compute is for
  * tests on a GPU. */
 #include <CUnit/Basic.h>
+#include <dirent.h>
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -123,6 +125,77 @@ static void plan_conv(dl_device *device, const shape *s, dl_dtype dtype) {
          2);
 }
 
+/* Text of the kernel chosen for shapes[1], an engine that is not compiled. */
+static void choose(const dl_cuda_library *cuda, char text[96]) {
+    const shape *s = &shapes[1];
+    dl_device *device = NULL;
+    dl_prepared prepared = {0};
+    dl_type y;
+    const dl_type *input[] = {&s->x, &s->w}, *output = &y;
+    dl_infer infer = {.attributes = &s->conv, .inputs = 2, .input = input, .output = &y};
+    *text = '\0';
+    CHECK_OK(dl_op_conv.infer(&infer));
+    CHECK_OK(cuda->imagine(90, &device));
+    dl_prepare what = {.attributes = &s->conv,
+                       .inputs = 2,
+                       .outputs = 1,
+                       .input = input,
+                       .output = &output,
+                       .name = s->name,
+                       .device = device};
+    const dl_kernel *kernel = device->kernel("conv");
+    CHECK_OK(kernel->prepare(&what, &prepared));
+    if (prepared.state) {
+        snprintf(text, 96, "%s", prepared.text);
+        kernel->release(prepared.state);
+    }
+    dl_device_close(device);
+}
+
+/* The only file of the folder: its size; if `damage`, with other text in place of its content. */
+static long look(const char *folder, bool damage) {
+    char path[PATH_MAX + 300] = "";
+    DIR *list = opendir(folder);
+    for (struct dirent *entry; list && (entry = readdir(list));)
+        if (entry->d_name[0] != '.')
+            snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+    if (list)
+        closedir(list);
+    FILE *file = fopen(path, damage ? "wb" : "rb");
+    if (!file)
+        return -1;
+    if (damage)
+        fputs("no plan", file);
+    fseek(file, 0, SEEK_END);
+    long size = ftell(file);
+    fclose(file);
+    return size;
+}
+
+/* Chosen, found on disk, and chosen again where what is there is damaged. */
+static void test_kept(void) {
+    const dl_cuda_library *cuda = library();
+    char folder[] = "/tmp/dltrain-cudnn-XXXXXX", command[64], first[96], again[96];
+    if (!cuda || !mkdtemp(folder)) {
+        check_skip("engines kept on disk", "libdl_cuda.so is not built");
+        return;
+    }
+    setenv("DLTRAIN_CACHE", folder, 1);
+    choose(cuda, first);
+    CU_ASSERT(strstr(first, "engine") != NULL);
+    long size = look(folder, false);
+    CU_ASSERT(size > 500);
+    choose(cuda, again);
+    CU_ASSERT_STRING_EQUAL(first, again);
+    CU_ASSERT(look(folder, true) > 0);
+    choose(cuda, again);
+    CU_ASSERT_STRING_EQUAL(first, again);
+    CU_ASSERT_EQUAL(look(folder, false), size);
+    unsetenv("DLTRAIN_CACHE");
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    CU_ASSERT_EQUAL(system(command), 0);
+}
+
 static void test_plans(void) {
     static const int cards[] = {80, 90, 100};
     static const dl_dtype dtypes[] = {DL_F32, DL_BF16};
@@ -131,6 +204,7 @@ static void test_plans(void) {
         check_skip("engines of cuDNN", "libdl_cuda.so is not built, or its libraries not found");
         return;
     }
+    setenv("DLTRAIN_CACHE", "", 1); /* asks cuDNN, whatever it said before */
     for (size_t c = 0; c < sizeof cards / sizeof cards[0]; c++) {
         dl_device *device = NULL;
         CHECK_OK(cuda->imagine(cards[c], &device));
@@ -139,9 +213,11 @@ static void test_plans(void) {
                 plan_conv(device, &shapes[i], dtypes[d]);
         dl_device_close(device);
     }
+    unsetenv("DLTRAIN_CACHE");
 }
 
 void suite_cudnn(void) {
     CU_pSuite suite = CU_add_suite("cudnn", NULL, NULL);
+    CU_add_test(suite, "kept on disk", test_kept);
     CU_add_test(suite, "engines without a GPU", test_plans);
 }
