@@ -46,7 +46,7 @@ static dl_status describe_plain(const wanted *want, dl_cudnn **out) {
     int x = dl_cudnn_tensor(*out, want->x, sizes->n, sizes->in, sizes->channels);
     int w = add_weights(*out, sizes, want->x);
     int y = dl_cudnn_tensor(*out, want->y, sizes->n, sizes->out, sizes->filters);
-    dl_cudnn_conv(*out, want->direction, &sizes->window, x, w, y);
+    dl_cudnn_conv(*out, want->direction, &sizes->window, want->what->tf32, x, w, y);
     return DL_OK;
 }
 
@@ -60,14 +60,14 @@ static dl_status describe_fused(const wanted *want, dl_cudnn **out) {
     int y = dl_cudnn_tensor(call, want->y, sizes->n, sizes->out, sizes->filters);
     if (want->direction == DL_DNNL_BACKWARD_WEIGHTS) {
         int sum = dl_cudnn_inner(call, sizes->filters, sizes->window.kernel, sizes->in_group);
-        dl_cudnn_conv(call, want->direction, &sizes->window, x, sum, y);
+        dl_cudnn_conv(call, want->direction, &sizes->window, want->what->tf32, x, sum, y);
         dl_cudnn_copy(call, sum, w);
         return DL_OK;
     }
     bool relu = want->attributes->epilogue == DL_EPILOGUE_RELU;
     int bias = want->bias ? dl_cudnn_vector(call, sizes->filters) : -1;
     int made = dl_cudnn_inner(call, sizes->n, sizes->out, sizes->filters);
-    dl_cudnn_conv(call, want->direction, &sizes->window, x, w, made);
+    dl_cudnn_conv(call, want->direction, &sizes->window, want->what->tf32, x, w, made);
     int added = made;
     if (want->bias) {
         added = relu ? dl_cudnn_inner(call, sizes->n, sizes->out, sizes->filters) : y;

@@ -298,7 +298,7 @@ static dl_status no_engine(const dl_cudnn *call, const refusals *why) {
     if (seen == 0)
         return dl_fail(DL_UNAVAILABLE, "cuDNN %d.%d has no engine for it on %s%s", major, minor,
                        device,
-                       !call->exact && call->cuda->device.architecture < 80
+                       call->dtype[0] == DL_BF16 && call->cuda->device.architecture < 80
                            ? "; bfloat16 needs compute capability 8.0 or more: say precision: fp32"
                            : "");
     return dl_fail(DL_UNAVAILABLE,

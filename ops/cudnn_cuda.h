@@ -1,8 +1,8 @@
 /* cuDNN 9's graph API: the one place that calls it. A row describes what it computes as a few
  * tensors and operations, in one or several ways; choose takes the first engine of cuDNN's
  * heuristics that keeps our promises: deterministic, no inputs rounded (float32 is not multiplied
- * as TF32), a workspace within bounds. No cuDNN type leaves cudnn_cuda.c (choosing, running) and
- * cudnn_graph_cuda.c (describing).
+ * as TF32 unasked), a workspace within bounds. No cuDNN type leaves cudnn_cuda.c (choosing,
+ * running) and cudnn_graph_cuda.c (describing).
  *
  * For a device that is only imagined the heuristics get the card's properties instead of a handle
  * (cudnn_card_cuda.c); everything up to the loading of code happens without GPU and driver. */
@@ -29,9 +29,9 @@ int dl_cudnn_vector(dl_cudnn *call, int64_t channels);
 int dl_cudnn_inner(dl_cudnn *call, int64_t n, const int64_t space[2], int64_t channels);
 
 /* x [n, h, w, c], w [o, kh, kw, c / groups], y [n, oh, ow, o]; the direction says which of them is
- * computed. Products are added up in float32. */
-void dl_cudnn_conv(dl_cudnn *call, dl_dnnl_direction direction, const dl_dnnl_window *window, int x,
-                   int w, int y);
+ * computed. Products are added up in float32; tf32: its factors may be rounded to TF32. */
+void dl_cudnn_conv(dl_cudnn *call, dl_dnnl_direction direction, const dl_dnnl_window *window,
+                   bool tf32, int x, int w, int y);
 void dl_cudnn_add(dl_cudnn *call, int a, int b, int y); /* b may be a vector */
 void dl_cudnn_relu(dl_cudnn *call, int x, int y);
 void dl_cudnn_copy(dl_cudnn *call, int x, int y); /* converts */

@@ -144,8 +144,8 @@ static cudnnBackendDescriptor_t describe_conv(dl_cudnn *call, const dl_dnnl_wind
     return made;
 }
 
-void dl_cudnn_conv(dl_cudnn *call, dl_dnnl_direction direction, const dl_dnnl_window *window, int x,
-                   int w, int y) {
+void dl_cudnn_conv(dl_cudnn *call, dl_dnnl_direction direction, const dl_dnnl_window *window,
+                   bool tf32, int x, int w, int y) {
     static const struct {
         cudnnBackendDescriptorType_t type;
         cudnnBackendAttributeName_t window, x, w, y, alpha, beta;
@@ -173,13 +173,13 @@ void dl_cudnn_conv(dl_cudnn *call, dl_dnnl_direction direction, const dl_dnnl_wi
             CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
             CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA}};
     float one = 1, zero = 0;
-    say(call, "conv %d of %d %d %d:", (int)direction, x, w, y);
+    say(call, "conv %d%s of %d %d %d:", (int)direction, tf32 ? " tf32" : "", x, w, y);
     for (int i = 0; i < 2; i++)
         say(call, " %lld,%lld,%lld,%lld", (long long)window->stride[i],
             (long long)window->dilation[i], (long long)window->before[i],
             (long long)window->after[i]);
     say(call, "\n");
-    call->exact = call->exact || call->dtype[x] == DL_F32;
+    call->exact = call->exact || (call->dtype[x] == DL_F32 && !tf32);
     cudnnBackendDescriptor_t desc = describe_conv(call, window);
     cudnnBackendDescriptor_t made = add_operation(call, kinds[direction].type);
     put_descriptor(call, made, kinds[direction].window, desc);
