@@ -5,6 +5,7 @@
 
 #include "ops/cells.h"
 #include "ops/ops.h"
+#include "ops/reduce.h"
 
 static dl_status infer_reduce(const dl_infer *infer) {
     const dl_reduce_attributes *attributes = infer->attributes;
@@ -88,23 +89,25 @@ typedef struct reduce_state {
     bool half;      /* x is bfloat16; results are float32 */
 } reduce_state;
 
-static void find_runs(const dl_type *x, uint32_t axes, reduce_state *state) {
+int dl_axes_runs(const dl_type *x, uint32_t axes, dl_axes_run run[DL_MAX_RANK]) {
     dl_type left = *x;
+    int runs = 0;
     for (int axis = x->rank; axis-- > 0;) { /* from the last axis: inner sizes stay valid */
         if (!(axes >> axis & 1))
             continue;
-        run_of_axes *run = &state->run[state->runs++];
-        *run = (run_of_axes){.outer = 1, .reduced = 1, .inner = 1};
+        dl_axes_run *next = &run[runs++];
+        *next = (dl_axes_run){1, 1, 1};
         for (int i = axis + 1; i < x->rank; i++)
-            run->inner *= left.dim[i];
+            next->inner *= left.dim[i];
         while (axis >= 0 && axes >> axis & 1) {
-            run->reduced *= left.dim[axis];
+            next->reduced *= left.dim[axis];
             left.dim[axis--] = 1;
         }
         for (int i = 0; i <= axis; i++)
-            run->outer *= left.dim[i];
+            next->outer *= left.dim[i];
         axis++;
     }
+    return runs;
 }
 
 static dl_status prepare_reduce(const dl_prepare *what, dl_prepared *out) {
@@ -114,11 +117,15 @@ static dl_status prepare_reduce(const dl_prepare *what, dl_prepared *out) {
         return dl_fail_memory(sizeof *state);
     state->kind = attributes->kind;
     state->half = what->input[0]->dtype == DL_BF16;
-    find_runs(what->input[0], attributes->axes, state);
+    dl_axes_run runs[DL_MAX_RANK];
+    state->runs = dl_axes_runs(what->input[0], attributes->axes, runs);
     int64_t reduced = dl_type_count(what->input[0]) / dl_type_count(what->output[0]);
     state->scale = attributes->kind == DL_REDUCE_MEAN ? (float)(1.0 / (double)reduced) : 1.0f;
     for (int i = 0; i < state->runs; i++) {
         run_of_axes *run = &state->run[i];
+        run->outer = runs[i].outer;
+        run->reduced = runs[i].reduced;
+        run->inner = runs[i].inner;
         run->block =
             run->inner == 1 ? DL_SUM_BLOCK : DL_SUM_BLOCK / (run->inner < 16 ? run->inner : 16);
         run->blocks = (run->reduced + run->block - 1) / run->block;

@@ -25,6 +25,24 @@ struct dim3 {
     unsigned x, y, z;
     constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
+struct uchar4 {
+    unsigned char x, y, z, w;
+};
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+struct alignas(16) int4 {
+    int x, y, z, w;
+};
+struct alignas(8) float2 {
+    float x, y;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
 extern thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 enum { warpSize = 32 };
 
@@ -32,6 +50,7 @@ void __syncthreads();
 void __syncwarp(unsigned mask = 0xffffffffu);
 /* Fiber side of shuffles: leaves `mine` for the warp, returns what lane `from` left. */
 uint64_t shim_exchange(uint64_t mine, int from);
+unsigned shim_ballot(bool mine);
 int shim_lane();
 
 template <class T> T shim_shuffle(T value, int from) {
@@ -51,6 +70,9 @@ template <class T> T __shfl_down_sync(unsigned, T value, unsigned delta) {
 template <class T> T __shfl_sync(unsigned, T value, int lane) {
     return shim_shuffle(value, lane);
 }
+inline unsigned __ballot_sync(unsigned, int mine) {
+    return shim_ballot(mine != 0);
+}
 template <class T> T __ldg(const T *from) {
     return *from;
 }
@@ -59,7 +81,18 @@ inline int atomicCAS(int *at, int compare, int value) {
     *at = old == compare ? value : old;
     return old;
 }
+template <class T> T atomicAdd(T *at, T more) {
+    T old = *at;
+    *at = old + more;
+    return old;
+}
 inline void __threadfence() {}
+inline unsigned __umulhi(unsigned a, unsigned b) {
+    return (unsigned)((uint64_t)a * b >> 32);
+}
+inline int __popc(unsigned word) {
+    return __builtin_popcount(word);
+}
 /* Round to nearest, uncontracted: what -ffp-contract=off does to the plain operators. */
 inline float __fmaf_rn(float a, float b, float c) {
     return std::fmaf(a, b, c);

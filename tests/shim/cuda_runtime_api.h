@@ -76,6 +76,8 @@ void shim_fail_call(long n);
 bool shim_fails(void); /* counts a call */
 long shim_calls(void);
 long shim_held(void);
+/* Work in a stream went wrong: the next wait for one fails. */
+void shim_break(const char *why);
 /* Work for the stream: run when somebody waits for it, or kept by the graph that is being captured.
  * `argument` is copied. */
 cudaError_t shim_submit(cudaStream_t stream, void (*work)(const void *argument),

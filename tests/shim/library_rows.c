@@ -1,9 +1,11 @@
 /* Rows that cuDNN and cuBLASLt compute on a GPU: here their CPU kernels, on the stream. */
+#include <omp.h>
 #include <string.h>
 
 #include "ops/kernels_cuda.h"
 #include "ops/ops.h"
 #include "runtime/base/memory.h"
+#include "tests/shim/library_rows.h"
 
 enum { MOST = 16 };
 
@@ -48,9 +50,18 @@ typedef struct packing {
     void *to;
 } packing;
 
+/* The team of one thread that the kernels were prepared for; what was there comes back. */
+static int begin_alone(void) {
+    int threads = omp_get_max_threads();
+    omp_set_num_threads(1);
+    return threads;
+}
+
 static void pack_now(const void *argument) {
     const packing *p = argument;
+    int threads = begin_alone();
     p->s->cpu->pack(p->s->prepared.state, p->input, p->from, p->to, NULL);
+    omp_set_num_threads(threads);
 }
 
 static void pack(const void *made, int input, const void *from, void *to, dl_team *team) {
@@ -71,7 +82,10 @@ static void run_now(const void *argument) {
     call c = *(const call *)argument;
     c.run.in = c.in;
     c.run.out = c.out;
-    c.s->cpu->run(c.s->prepared.state, &c.run);
+    int threads = begin_alone();
+    if (c.s->cpu->run(c.s->prepared.state, &c.run) != DL_OK)
+        shim_break(dl_message());
+    omp_set_num_threads(threads);
 }
 
 static dl_status run(const void *made, const dl_run *run) {
@@ -83,19 +97,11 @@ static dl_status run(const void *made, const dl_run *run) {
     return dl_cuda_check(shim_submit(s->cuda->stream, run_now, &c, sizeof c), "cudaLaunchKernel");
 }
 
-/* Those whose CUDA kernel is in a .c file of ops/; own kernels are in .cu files and run as they
- * are. */
-#define LIBRARY_ROWS(X)    \
-    X(matmul)              \
-    X(sample_matmul)       \
-    X(conv)                \
-    X(conv_input_gradient) \
-    X(conv_weight_gradient)
 #define X(row)                                                                 \
     static dl_status prepare_##row(const dl_prepare *what, dl_prepared *out) { \
         return prepare(&dl_op_##row, what, out);                               \
     }                                                                          \
     const dl_kernel dl_cuda_##row = {                                          \
         .prepare = prepare_##row, .pack = pack, .run = run, .release = release};
-LIBRARY_ROWS(X)
+SHIM_LIBRARY_ROWS(X)
 #undef X

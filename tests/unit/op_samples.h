@@ -71,6 +71,7 @@ struct op_sample {
 typedef struct op_sample_table {
     const op_sample *sample;
     int count;
+    int (*fill)(void); /* or NULL: makes what is given, before the samples are used */
 } op_sample_table;
 
 extern const op_sample_table op_samples_dnnl;     /* test_ops_dnnl.c: matmul, conv, pool */
@@ -80,6 +81,8 @@ extern const op_sample_table op_samples_layout;   /* test_ops_layout.c: moves, g
 extern const op_sample_table op_samples_softmax;  /* test_ops_softmax.c */
 extern const op_sample_table op_samples_norm;     /* test_ops_norm.c */
 extern const op_sample_table op_samples_layer_norm;
+enum { SAMPLE_TABLES = 7 };
+extern const op_sample_table *const op_sample_tables[SAMPLE_TABLES]; /* all of them: test_ops.c */
 
 /* Run the checks of one table's samples as CUnit assertions: the tests of a family's suite. */
 void op_samples_forward(const op_sample_table *table);

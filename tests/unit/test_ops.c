@@ -5,22 +5,24 @@
 
 #include "tests/unit/op_samples.h"
 
-static const op_sample_table *const tables[] = {
+const op_sample_table *const op_sample_tables[SAMPLE_TABLES] = {
     &op_samples_dnnl, &op_samples_reduce,     &op_samples_layout,  &op_samples_softmax,
     &op_samples_norm, &op_samples_layer_norm, &op_samples_products};
 
 static bool sampled(const dl_op *op, bool gradient) {
-    for (int t = 0; t < DL_COUNT(tables); t++)
-        for (int i = 0; i < tables[t]->count; i++)
-            if (tables[t]->sample[i].op == op && (!gradient || tables[t]->sample[i].differentiable))
+    for (int t = 0; t < SAMPLE_TABLES; t++)
+        for (int i = 0; i < op_sample_tables[t]->count; i++)
+            if (op_sample_tables[t]->sample[i].op == op &&
+                (!gradient || op_sample_tables[t]->sample[i].differentiable))
                 return true;
     return false;
 }
 
 static bool by_hand(const dl_op *op) {
-    for (int t = 0; t < DL_COUNT(tables); t++)
-        for (int i = 0; i < tables[t]->count; i++)
-            if (tables[t]->sample[i].op == op && tables[t]->sample[i].expected[0])
+    for (int t = 0; t < SAMPLE_TABLES; t++)
+        for (int i = 0; i < op_sample_tables[t]->count; i++)
+            if (op_sample_tables[t]->sample[i].op == op &&
+                op_sample_tables[t]->sample[i].expected[0])
                 return true;
     return false;
 }

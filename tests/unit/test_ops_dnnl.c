@@ -243,7 +243,7 @@ static const op_sample samples[] = {
          op_average_gradient_reference),
 };
 
-const op_sample_table op_samples_dnnl = {samples, DL_COUNT(samples)};
+const op_sample_table op_samples_dnnl = {samples, DL_COUNT(samples), NULL};
 
 static void test_forward(void) {
     op_samples_forward(&op_samples_dnnl);

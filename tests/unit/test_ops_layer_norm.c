@@ -142,7 +142,7 @@ static const op_sample samples[] = {
     LAYER_GRADIENT("rows of 4097", true, F32(3, 4097), 4097),
 };
 
-const op_sample_table op_samples_layer_norm = {samples, DL_COUNT(samples)};
+const op_sample_table op_samples_layer_norm = {samples, DL_COUNT(samples), NULL};
 
 static void test_forward(void) {
     op_samples_forward(&op_samples_layer_norm);

@@ -259,7 +259,7 @@ static const op_sample samples[] = {
      .reference = cast_reference},
 };
 
-const op_sample_table op_samples_layout = {samples, DL_COUNT(samples)};
+const op_sample_table op_samples_layout = {samples, DL_COUNT(samples), NULL};
 
 static void test_forward(void) {
     op_samples_forward(&op_samples_layout);

@@ -384,8 +384,6 @@ static const op_sample samples[] = {
     RELU_GRADIENT("relu, 1000 x 67", F32(1000, 67), 67),
 };
 
-const op_sample_table op_samples_norm = {samples, DL_COUNT(samples)};
-
 static int fill(void) {
     for (int i = 0; i < NUMBERS; i++)
         numbers[i] = (float)((i * 37 + i / 11) % 17 - 8);
@@ -402,6 +400,8 @@ static int fill(void) {
     }
     return 0;
 }
+
+const op_sample_table op_samples_norm = {samples, DL_COUNT(samples), fill};
 
 static void test_forward(void) {
     op_samples_forward(&op_samples_norm);

@@ -55,7 +55,7 @@ static const op_sample samples[] = {
     SAMPLE("both transposed", tab, TYPE(2, 4, 3), TYPE(2, 5, 4)),
 };
 
-const op_sample_table op_samples_products = {samples, DL_COUNT(samples)};
+const op_sample_table op_samples_products = {samples, DL_COUNT(samples), NULL};
 
 static void test_forward(void) {
     op_samples_forward(&op_samples_products);

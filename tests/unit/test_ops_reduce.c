@@ -205,13 +205,13 @@ static const op_sample samples[] = {
     SPREAD("nothing repeats", F32(3, 5), 3, 5),
 };
 
-const op_sample_table op_samples_reduce = {samples, DL_COUNT(samples)};
-
 static int fill(void) {
     for (int i = 0; i < LARGE; i++)
         numbers[i] = (float)((i * 37 + i / 11) % 17 - 8);
     return 0;
 }
+
+const op_sample_table op_samples_reduce = {samples, DL_COUNT(samples), fill};
 
 static void test_forward(void) {
     op_samples_forward(&op_samples_reduce);

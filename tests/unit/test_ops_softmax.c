@@ -318,7 +318,7 @@ static const op_sample samples[] = {
      .reference = in_top_k_reference},
 };
 
-const op_sample_table op_samples_softmax = {samples, DL_COUNT(samples)};
+const op_sample_table op_samples_softmax = {samples, DL_COUNT(samples), NULL};
 
 static void test_forward(void) {
     op_samples_forward(&op_samples_softmax);

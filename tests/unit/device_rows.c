@@ -1,0 +1,317 @@
+/* See device_rows.h. */
+#include "tests/unit/device_rows.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ops/cells.h"
+#include "tests/unit/check.h"
+#include "tests/unit/op_values.h"
+
+enum { GUARD = 256, MEMORIES = 32 };
+
+typedef struct trial {
+    const op_values *values;
+    const char *form;
+    dl_device *device;
+    const dl_kernel *kernel;
+    const dl_type *input[SAMPLE_INPUTS], *output[SAMPLE_OUTPUTS];
+    dl_prepare what;
+    dl_prepared prepared;
+    const void *in[SAMPLE_INPUTS];
+    void *out[SAMPLE_OUTPUTS], *workspace, *random;
+    dl_fault *fault, found;
+    void *memory[MEMORIES]; /* of the device */
+    int memories;
+    void *got[SAMPLE_OUTPUTS], *again[SAMPLE_OUTPUTS], *cpu[SAMPLE_OUTPUTS];
+} trial;
+
+void device_row_exact(const op_sample *sample, const dl_type *type, const double *const *in,
+                      double *const *out, double *const *bound, bool *const *kink) {
+    (void)in;
+    (void)kink;
+    for (int o = 0; bound && o < sample->op->outputs; o++)
+        for (int64_t e = 0; e < dl_type_count(&type[o]); e++) {
+            out[o][e] = 0;
+            bound[o][e] = INFINITY;
+        }
+}
+
+/* Rows whose results are elements of their inputs. */
+static bool moves(const op_sample *sample) {
+    static const dl_op *const rows[] = {&dl_op_transpose,   &dl_op_slice,     &dl_op_pad,
+                                        &dl_op_concatenate, &dl_op_broadcast, &dl_op_gather,
+                                        &dl_op_cast,        &dl_op_max_pool};
+    for (int i = 0; i < DL_COUNT(rows); i++)
+        if (sample->op == rows[i])
+            return true;
+    return sample->reference == device_row_exact;
+}
+
+static bool complain(const trial *run, const char *text) {
+    const op_sample *sample = run->values->sample;
+    fprintf(stderr, "\n  %s, %s, %s: %s", sample->op->name, sample->name, run->form, text);
+    CU_FAIL("a device's kernel");
+    return false;
+}
+
+static void *grab(trial *run, size_t bytes) {
+    void *memory = NULL;
+    CU_ASSERT_FATAL(run->memories < MEMORIES);
+    if (!CHECK_OK(run->device->table->allocate(run->device, bytes, &memory)))
+        CU_FAIL_FATAL("no device memory");
+    return run->memory[run->memories++] = memory;
+}
+
+static void *grab_host(size_t bytes) {
+    void *memory = dl_alloc(bytes);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(memory);
+    return memory;
+}
+
+static dl_status run_cpu(trial *run) {
+    const dl_kernel *cpu = &run->values->sample->op->cpu;
+    dl_prepare what = run->what;
+    dl_prepared prepared = {0};
+    dl_team *team;
+    memset(what.constant, 0, sizeof what.constant);
+    what.device = NULL;
+    DL_TRY(dl_team_open(&team, DL_TEAM_LONE, 1));
+    dl_status status = cpu->prepare ? cpu->prepare(&what, &prepared) : DL_OK;
+    void *workspace = grab_host(prepared.workspace + 1);
+    dl_random random = {.seed = 7, .step = 3};
+    dl_run call = {.in = (const void *const *)run->values->in,
+                   .out = run->cpu,
+                   .workspace = workspace,
+                   .team = team,
+                   .random = &random};
+    if (status == DL_OK)
+        status = cpu->run(prepared.state, &call);
+    dl_free(workspace);
+    if (prepared.state && cpu->release)
+        cpu->release(prepared.state);
+    else
+        dl_free(prepared.state);
+    dl_team_close(team);
+    return status;
+}
+
+static void begin(trial *run, bool constant, int position) {
+    const op_values *values = run->values;
+    const op_sample *sample = values->sample;
+    run->kernel = run->device->kernel(sample->op->name);
+    run->what = (dl_prepare){.attributes = sample->attributes,
+                             .inputs = sample->inputs,
+                             .outputs = values->outputs,
+                             .input = run->input,
+                             .output = run->output,
+                             .name = "sample",
+                             .threads = 1,
+                             .runs = constant ? 1000 : 1,
+                             .device = run->device,
+                             .position = position};
+    for (int i = 0; i < sample->inputs; i++) {
+        run->input[i] = &sample->input[i];
+        run->what.constant[i] = constant;
+    }
+    for (int o = 0; o < values->outputs; o++) {
+        run->output[o] = &values->type[o];
+        size_t bytes = dl_type_bytes(run->output[o]) + GUARD;
+        run->out[o] = grab(run, bytes);
+        run->got[o] = grab_host(bytes);
+        run->again[o] = grab_host(bytes);
+        run->cpu[o] = grab_host(bytes);
+    }
+    run->fault = grab(run, sizeof *run->fault);
+    run->random = grab(run, sizeof(dl_random));
+}
+
+static dl_status prepare(trial *run, bool later) {
+    const dl_device_table *table = run->device->table;
+    if (run->kernel->prepare)
+        DL_TRY(run->kernel->prepare(&run->what, &run->prepared));
+    DL_TRY(table->build(run->device));
+    run->workspace = grab(run, run->prepared.workspace + GUARD);
+    for (int i = 0; i < run->what.inputs; i++) {
+        size_t bytes = dl_type_bytes(run->input[i]);
+        size_t shift = later && run->input[i]->rank > 0 ? bytes / (size_t)run->input[i]->dim[0] : 0;
+        char *memory = grab(run, bytes + shift);
+        run->in[i] = memory + shift;
+        DL_TRY(table->copy(run->device, memory + shift, run->values->in[i], bytes));
+        if (run->prepared.packed_bytes[i]) {
+            void *packed = grab(run, run->prepared.packed_bytes[i]);
+            run->kernel->pack(run->prepared.state, i, run->in[i], packed, NULL);
+            run->in[i] = packed;
+        }
+    }
+    return DL_OK;
+}
+
+static dl_status enqueue(trial *run) {
+    dl_run call = {.in = run->in,
+                   .out = run->out,
+                   .workspace = run->workspace,
+                   .random = run->random,
+                   .stream = run->device->stream,
+                   .fault = run->fault};
+    return run->kernel->run(run->prepared.state, &call);
+}
+
+static dl_status poison(trial *run) {
+    const dl_device_table *table = run->device->table;
+    for (int o = 0; o < run->values->outputs; o++)
+        DL_TRY(table->fill(run->device, run->out[o], 0xff,
+                           dl_type_bytes(&run->values->type[o]) + GUARD));
+    return table->fill(run->device, run->workspace, 0xff, run->prepared.workspace + GUARD);
+}
+
+static bool untouched(const unsigned char *guard) {
+    for (int i = 0; i < GUARD; i++)
+        if (guard[i] != 0xff)
+            return false;
+    return true;
+}
+
+static dl_status fetch(trial *run, void *const *to) {
+    const dl_device_table *table = run->device->table;
+    unsigned char guard[GUARD];
+    for (int o = 0; o < run->values->outputs; o++)
+        DL_TRY(table->copy(run->device, to[o], run->out[o],
+                           dl_type_bytes(&run->values->type[o]) + GUARD));
+    DL_TRY(table->copy(run->device, guard, (char *)run->workspace + run->prepared.workspace,
+                       sizeof guard));
+    DL_TRY(table->copy(run->device, &run->found, run->fault, sizeof run->found));
+    DL_TRY(table->wait(run->device));
+    bool whole = untouched(guard);
+    for (int o = 0; o < run->values->outputs; o++)
+        whole = whole && untouched((unsigned char *)to[o] + dl_type_bytes(&run->values->type[o]));
+    if (!whole)
+        complain(run, "writes behind its output or workspace");
+    return DL_OK;
+}
+
+/* As queue.c does: what is enqueued is recorded, and played with other memory contents. */
+static dl_status play(trial *run) {
+    const dl_device_table *table = run->device->table;
+    dl_recording *recording = NULL;
+    DL_TRY(poison(run));
+    DL_TRY(table->record(run->device));
+    dl_status status = enqueue(run);
+    DL_TRY(table->recorded(run->device, &recording));
+    for (int i = 0; i < 2 && status == DL_OK; i++)
+        status = table->play(run->device, recording);
+    if (status == DL_OK)
+        status = fetch(run, run->again);
+    table->forget(run->device, recording);
+    return status;
+}
+
+static bool compare_element(const trial *run, int o, int64_t e) {
+    const op_values *values = run->values;
+    char text[256];
+    bool half = values->type[o].dtype == DL_BF16;
+    float got = dl_cell(run->got[o], e, half), cpu = dl_cell(run->cpu[o], e, half);
+    double want = values->want[o][e], bound = values->bound[o][e];
+    bool exact = moves(values->sample) || bound == 0;
+    if (memcmp(&got, &cpu, sizeof got) == 0)
+        return true;
+    /* Statistics given to a sample are not those of its x rounded to bfloat16: then the CPU kernel
+     * is beside the reference, too. */
+    bool refers = fabs((double)cpu - want) <= bound;
+    bool close = !exact && fabs((double)got - (double)cpu) <= 2 * bound &&
+                 (!refers || fabs((double)got - want) <= bound);
+    const float *expected = values->sample->expected[o];
+    if (close && (!expected || got == expected[e]))
+        return true;
+    snprintf(text, sizeof text, "output %d [%lld]: got %.9g, the CPU %.9g, want %.9g within %.3g",
+             o, (long long)e, (double)got, (double)cpu, want, exact ? 0 : bound);
+    return complain(run, text);
+}
+
+static void compare(const trial *run) {
+    const op_values *values = run->values;
+    for (int o = 0; o < values->outputs; o++) {
+        size_t bytes = dl_type_bytes(&values->type[o]);
+        if (memcmp(run->got[o], run->again[o], bytes) != 0)
+            complain(run, "a recording has other bits");
+        if (!dl_is_float(values->type[o].dtype)) {
+            if (moves(values->sample) && values->outputs == 1 &&
+                memcmp(run->got[o], run->cpu[o], bytes) != 0)
+                complain(run, "other numbers than the CPU's");
+            continue;
+        }
+        for (int64_t e = 0; e < dl_type_count(&values->type[o]); e++)
+            if (!compare_element(run, o, e))
+                return;
+    }
+}
+
+static void finish(trial *run) {
+    for (int i = 0; i < run->memories; i++)
+        run->device->table->release(run->device, run->memory[i]);
+    for (int o = 0; o < SAMPLE_OUTPUTS; o++) {
+        dl_free(run->got[o]);
+        dl_free(run->again[o]);
+        dl_free(run->cpu[o]);
+    }
+    if (run->prepared.state && run->kernel->release)
+        run->kernel->release(run->prepared.state);
+    else
+        dl_free(run->prepared.state);
+}
+
+static dl_status run_once(trial *run, bool later) {
+    DL_TRY(prepare(run, later));
+    DL_TRY(poison(run));
+    DL_TRY(enqueue(run));
+    return fetch(run, run->got);
+}
+
+static void try_form(dl_device *device, const op_values *values, const char *form, bool constant,
+                     bool later) {
+    trial run = {.values = values, .form = form, .device = device};
+    begin(&run, constant, 0);
+    dl_status status = run_cpu(&run);
+    if (status == DL_OK)
+        status = run_once(&run, later);
+    if (status == DL_OK)
+        status = play(&run);
+    if (status != DL_OK)
+        complain(&run, dl_message());
+    else if (run.found.node)
+        complain(&run, "tells of bad data");
+    else
+        compare(&run);
+    finish(&run);
+}
+
+void device_row_check(dl_device *device, const op_sample *sample) {
+    op_values values;
+    op_values_init(&values, sample);
+    try_form(device, &values, "alone", false, false);
+    try_form(device, &values, "inputs constant", true, false);
+    try_form(device, &values, "inputs from sample 1 on", false, true);
+    op_values_fini(&values);
+    for (int weights = 1; weights >= 0; weights--) {
+        op_sample half;
+        if (!op_sample_halved(sample, weights, &half) || (!weights && sample->op->packs_half == 0))
+            continue;
+        op_values_init(&values, &half);
+        try_form(device, &values, "bfloat16", false, false);
+        try_form(device, &values, "bfloat16, inputs constant", true, false);
+        try_form(device, &values, "bfloat16, inputs from sample 1 on", false, true);
+        op_values_fini(&values);
+    }
+}
+
+void device_row_fault(dl_device *device, const op_sample *sample, int position, dl_fault *out) {
+    op_values values;
+    op_values_init(&values, sample);
+    trial run = {.values = &values, .form = "bad data", .device = device};
+    begin(&run, false, position);
+    CHECK_OK(run_once(&run, false));
+    *out = run.found;
+    finish(&run);
+    op_values_fini(&values);
+}

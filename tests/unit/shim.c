@@ -1,0 +1,27 @@
+/* See shim.h. */
+#include "tests/unit/shim.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/unit/check.h"
+
+dl_device *shim_open(const char *test) {
+    char folder[PATH_MAX], path[PATH_MAX + 32];
+    dl_device *device = NULL;
+    ssize_t length = readlink("/proc/self/exe", folder, sizeof folder - 1);
+    folder[length > 0 ? length : 0] = '\0';
+    snprintf(path, sizeof path, "%.*s/libdl_cuda_shim.so", (int)(strrchr(folder, '/') - folder),
+             folder);
+    if (access(path, R_OK) != 0) {
+        check_skip(test, "libdl_cuda_shim.so is not built");
+        return NULL;
+    }
+    setenv("DLTRAIN_CUDA_LIBRARY", path, 1);
+    CHECK_OK(dl_device_open_cuda(0, &device));
+    unsetenv("DLTRAIN_CUDA_LIBRARY");
+    return device;
+}

@@ -1,0 +1,163 @@
+/* Whole programs on CUDA, on the host that plays the GPU (shim.h): training steps give the CPU's
+ * losses and weights within what sums in another order explain; recorded steps, played, have the
+ * bits of steps that are enqueued one by one; the memory plan changes no bit. */
+#include <CUnit/Basic.h>
+#include <string.h>
+
+#include "launcher/job.h"
+#include "ops/ops.h"
+#include "runtime/exec/resident.h"
+#include "tests/unit/check.h"
+#include "tests/unit/model.h"
+#include "tests/unit/shim.h"
+
+enum { BATCH = 12, SIDE = 8, CLASSES = 3, STEPS = 4, MOST = 4096 };
+
+static const char job[] = "model:\n"
+                          "  - conv2d: {filters: 4, kernel_size: 3, activation: relu}\n"
+                          "  - max_pooling2d: 2\n"
+                          "  - batch_normalization\n"
+                          "  - flatten\n"
+                          "  - dropout: 0.25\n"
+                          "  - dense: {units: 9, activation: tanh}\n"
+                          "  - dense: {units: 3, activation: softmax}\n"
+                          "loss: sparse_categorical_crossentropy\n"
+                          "optimizer: rmsprop\n"
+                          "metrics: [accuracy]\n";
+
+typedef struct outcome {
+    double loss[STEPS];
+    float weights[MOST], state[MOST]; /* parameters; what else the optimizer and layers keep */
+    int64_t count, states;
+} outcome;
+
+typedef struct setting {
+    dl_device *device; /* NULL: the CPU */
+    dl_memory_mode memory;
+    int leaves;
+    bool anew; /* a program of its own for each step: nothing is ever recorded */
+} setting;
+
+static dl_exec *open_step(model *m, const setting *how, dl_resident *resident) {
+    dl_exec_options options = {.name = "step",
+                               .ops = dl_ops(),
+                               .variables = dl_network_variables(m->network),
+                               .comm = m->comm,
+                               .team = m->team,
+                               .resident = resident,
+                               .leaves = how->leaves,
+                               .training = true,
+                               .memory = how->memory,
+                               .build = dl_network_step,
+                               .argument = m->network};
+    dl_exec *exec = NULL;
+    if (CHECK_OK(dl_exec_open(&exec, &options)) && CHECK_OK(dl_exec_prepare(exec, BATCH)) &&
+        CHECK_OK(dl_exec_connect(exec)))
+        return exec;
+    dl_exec_close(exec);
+    return NULL;
+}
+
+static void keep(const dl_variables *v, outcome *out) {
+    out->count = v->length[DL_SLAB_PARAMETER];
+    CU_ASSERT_FATAL(out->count <= MOST);
+    memcpy(out->weights, v->slab[DL_SLAB_PARAMETER], sizeof(float) * (size_t)out->count);
+    for (int i = 0; i < DL_SLAB_COUNT; i++) {
+        if (i == DL_SLAB_PARAMETER)
+            continue;
+        CU_ASSERT_FATAL(out->states + v->length[i] <= MOST);
+        memcpy(out->state + out->states, v->slab[i], sizeof(float) * (size_t)v->length[i]);
+        out->states += v->length[i];
+    }
+}
+
+static bool train(const setting *how, outcome *out) {
+    static float x[BATCH * SIDE * SIDE];
+    static int32_t y[BATCH];
+    const dl_field fields[] = {FLOATS("x", SIDE, SIDE, 1),
+                               {.name = "y", .type = {.dtype = DL_I32}}};
+    model m;
+    dl_resident *resident = NULL;
+    dl_exec *exec = NULL;
+    memset(out, 0, sizeof *out);
+    bool going = model_open(&m, job, fields, 2);
+    if (going && how->device)
+        going = CHECK_OK(dl_resident_open(&resident, how->device, dl_network_variables(m.network)));
+    for (int step = 1; step <= STEPS && going; step++) {
+        double metrics[8] = {0};
+        for (int i = 0; i < DL_COUNT(x); i++)
+            x[i] = dl_unit_float(dl_random_word(7, (uint32_t)step, 0, 0, (uint32_t)i));
+        for (int i = 0; i < BATCH; i++)
+            y[i] = (i + step) % CLASSES;
+        if (!exec)
+            exec = open_step(&m, how, resident);
+        going = exec != NULL;
+        if (going) {
+            model_bind(exec, "x", x);
+            model_bind(exec, "y", y);
+            going = model_step(&m, exec, BATCH, step, 0.01f, metrics);
+        }
+        out->loss[step - 1] = metrics[0];
+        if (how->anew) {
+            dl_exec_close(exec);
+            exec = NULL;
+        }
+    }
+    going = going && CHECK_OK(dl_resident_fetch(resident));
+    if (going)
+        keep(dl_network_variables(m.network), out);
+    dl_exec_close(exec);
+    dl_resident_close(resident);
+    model_close(&m);
+    return going;
+}
+
+static void compare_bits(const outcome *got, const outcome *want) {
+    CHECK_CLOSE_DOUBLE(got->loss, want->loss, STEPS, 0, 0);
+    CHECK_BITS(got->weights, want->weights, want->count);
+    CHECK_BITS(got->state, want->state, want->states);
+}
+
+/* RMSprop divides a gradient by its own size: where that is all rounding, so is the update, of at
+ * most learning rate / sqrt(1 - rho) a step. Of the weights nearly all agree, and losses do. */
+static void compare_close(const outcome *got, const outcome *want) {
+    int64_t off = 0;
+    CHECK_CLOSE_DOUBLE(got->loss, want->loss, STEPS, 1e-5, 1e-4);
+    CU_ASSERT_EQUAL(got->count, want->count);
+    CHECK_CLOSE(got->weights, want->weights, want->count, STEPS * 0.01 * 3.2, 0);
+    for (int64_t i = 0; i < want->count; i++) {
+        double error = (double)got->weights[i] - (double)want->weights[i];
+        off += !(error <= 1e-4 && error >= -1e-4);
+    }
+    CU_ASSERT(off * 100 <= want->count);
+}
+
+static void test_training(void) {
+    static outcome cpu, device, other;
+    dl_device *shim = shim_open("cuda_programs, training");
+    for (int leaves = 1; leaves <= 5 && shim; leaves += 4) {
+        const setting on_cpu = {NULL, DL_MEMORY_PLANNED, leaves, false};
+        const setting played = {shim, DL_MEMORY_PLANNED, leaves, false};
+        const setting eager = {shim, DL_MEMORY_PLANNED, leaves, true};
+        const setting poisoned = {shim, DL_MEMORY_POISONED, leaves, false};
+        const setting apart = {shim, DL_MEMORY_OFF, leaves, false};
+        if (!train(&on_cpu, &cpu) || !train(&played, &device))
+            break;
+        CU_ASSERT(cpu.loss[0] > 0.5 && cpu.count > 100);
+        compare_close(&device, &cpu);
+        if (train(&eager, &other))
+            compare_bits(&other, &device);
+        if (train(&poisoned, &other))
+            compare_bits(&other, &device);
+        if (train(&apart, &other))
+            compare_bits(&other, &device);
+    }
+    dl_device_close(shim);
+}
+
+void suite_cuda_programs(void);
+void suite_cuda_programs(void) {
+    CU_pSuite suite = CU_add_suite("cuda_programs", NULL, NULL);
+    CU_add_test(suite, "training is the CPU's; played, poisoned, planned: the same bits",
+                test_training);
+}
