@@ -32,8 +32,11 @@ dl_status prepare_slice(const dl_prepare *what, dl_prepared *out) {
 /* Bits of `value` as an element. */
 uint64_t bits_of(float value, dl_dtype dtype) {
     uint64_t bits = 0;
-    __nv_bfloat16 half = __float2bfloat16_rn(value);
+    __nv_bfloat16 brain = __float2bfloat16_rn(value);
+    __half half = __float2half_rn(value);
     if (dtype == DL_BF16)
+        std::memcpy(&bits, &brain, sizeof brain);
+    else if (dtype == DL_F16)
         std::memcpy(&bits, &half, sizeof half);
     else
         std::memcpy(&bits, &value, sizeof value);

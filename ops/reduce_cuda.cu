@@ -18,7 +18,7 @@ struct stage {
     int64_t vector;        /* neighbouring elements that a thread takes at once */
     unsigned across, down; /* threads of a block: along columns (of a row: along it), and rows */
     dl_reduction kind;
-    bool half; /* x is bfloat16 */
+    int half; /* how x lies: own_cuda.h */
     float scale;
     bool aligned; /* x lies on lines of `vector` */
 };
@@ -66,13 +66,13 @@ void divide(stage *s) {
 }
 
 /* What a run of axes takes: stages until one piece is left. */
-void add_stages(reduce_state *state, dl_axes_run run, bool half, dl_reduction kind) {
+void add_stages(reduce_state *state, dl_axes_run run, int half, dl_reduction kind) {
     do {
         stage *s = &state->step[state->stages++];
         s->outer = run.outer;
         s->reduced = run.reduced;
         s->inner = run.inner;
-        s->half = half && state->stages == 1;
+        s->half = state->stages == 1 ? half : DL_LIES_F32;
         s->kind = state->stages == 1 || kind == DL_REDUCE_MAX ? kind : DL_REDUCE_SUM;
         s->scale = 1;
         divide(s);
@@ -91,7 +91,7 @@ dl_status prepare_reduce(const dl_prepare *what, dl_prepared *out) {
     int64_t reduced = 1;
     for (int i = 0; i < runs; i++) {
         reduced *= run[i].reduced;
-        add_stages(state, run[i], what->input[0]->dtype == DL_BF16, a->kind);
+        add_stages(state, run[i], dl_half_of(what->input[0]->dtype), a->kind);
     }
     for (int i = 0; i + 1 < state->stages; i++) {
         const stage *s = &state->step[i];
@@ -130,8 +130,12 @@ template <int V> __device__ void load(const float *x, bool aligned, float *to) {
         to[j] = x[j];
 }
 
-template <int V> __device__ void load(const uint16_t *x, bool aligned, float *to) {
-    uint16_t half[V];
+template <int half> struct half_word { /* an element in memory */
+    uint16_t bits;
+};
+
+template <int V, int lies> __device__ void load(const half_word<lies> *x, bool aligned, float *to) {
+    half_word<lies> half[V];
     if (V == 8 && aligned) {
         uint4 eight = *(const uint4 *)x;
         memcpy(half, &eight, sizeof half);
@@ -140,7 +144,7 @@ template <int V> __device__ void load(const uint16_t *x, bool aligned, float *to
             half[j] = x[j];
     }
     for (int j = 0; j < V; j++)
-        to[j] = dl_m_from_bf16(half[j]);
+        to[j] = dl_widen<lies>(half[j].bits);
 }
 
 /* More of a piece into a thread's own results. */
@@ -234,11 +238,18 @@ dl_status launch(const stage &s, cudaStream_t stream, const void *x, float *y) {
                           (const Element *)x, y);
 }
 
+template <bool MOST, int lies>
+dl_status launch_half(const stage &s, cudaStream_t stream, const void *x, float *y) {
+    return s.vector > 1 ? launch<MOST, 8, half_word<lies>>(s, stream, x, y)
+                        : launch<MOST, 1, half_word<lies>>(s, stream, x, y);
+}
+
 template <bool MOST> dl_status run_stage(stage s, cudaStream_t stream, const void *x, float *y) {
     s.aligned = ((uintptr_t)x & 15) == 0;
-    if (s.half)
-        return s.vector > 1 ? launch<MOST, 8, uint16_t>(s, stream, x, y)
-                            : launch<MOST, 1, uint16_t>(s, stream, x, y);
+    if (s.half == DL_LIES_BF16)
+        return launch_half<MOST, DL_LIES_BF16>(s, stream, x, y);
+    if (s.half == DL_LIES_F16)
+        return launch_half<MOST, DL_LIES_F16>(s, stream, x, y);
     return s.vector > 1 ? launch<MOST, 4, float>(s, stream, x, y)
                         : launch<MOST, 1, float>(s, stream, x, y);
 }
