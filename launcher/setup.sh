@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-packages="gcc make cmake pkg-config openmpi-bin libopenmpi-dev libhdf5-dev libyaml-dev libjansson-dev
+packages="gcc g++ make cmake pkg-config openmpi-bin libopenmpi-dev libhdf5-dev libyaml-dev libjansson-dev
           zlib1g-dev libdnnl-dev libcunit1-dev"
 missing=
 for package in $packages; do

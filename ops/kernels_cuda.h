@@ -9,7 +9,7 @@
 #include "runtime/graph/op.h"
 
 extern const dl_kernel dl_cuda_pointwise;
-#define X(row) extern const dl_kernel dl_cuda_##row __attribute__((weak));
+#define X(row) extern const dl_kernel dl_cuda_##row;
 DL_OP_LIST(X)
 #undef X
 

@@ -120,6 +120,10 @@ inline unsigned __float_as_uint(float value) {
     return word;
 }
 
+enum { SHIM_MOST_THREADS = 1024 /* of a block */ };
+/* All blocks of a launch, now; shim_launch puts that on the stream. */
+void shim_run_grid(dim3 grid, dim3 block, size_t shared, bool as_team,
+                   const std::function<void()> &thread);
 void shim_launch(cudaStream_t stream, dim3 grid, dim3 block, size_t shared, bool team,
                  std::function<void()> thread);
 void *shim_shared_memory();

@@ -9,9 +9,17 @@
 
 #include "tests/unit/check.h"
 
+bool shim_is_given(void) {
+    return getenv("DLTRAIN_CUDA_LIBRARY") != NULL;
+}
+
 dl_device *shim_open(const char *test) {
     char folder[PATH_MAX], path[PATH_MAX + 32];
     dl_device *device = NULL;
+    if (shim_is_given()) {
+        CHECK_OK(dl_device_open_cuda(0, &device));
+        return device;
+    }
     ssize_t length = readlink("/proc/self/exe", folder, sizeof folder - 1);
     folder[length > 0 ? length : 0] = '\0';
     snprintf(path, sizeof path, "%.*s/libdl_cuda_shim.so", (int)(strrchr(folder, '/') - folder),

@@ -9,4 +9,8 @@
  * built. Close with dl_device_close. */
 dl_device *shim_open(const char *test);
 
+/* Whether DLTRAIN_CUDA_LIBRARY names another library: then that one is opened, and its GPU tested.
+ */
+bool shim_is_given(void);
+
 #endif
