@@ -39,7 +39,10 @@ for job in "$root"/jobs/*.yaml; do
     plan "$name" cuda:sm_80 "$job"
     plan "$name" cuda:sm_100 "$job"
     case $name in
-    *-imagenet) for card in 80 90 100; do plan "$name, bf16," cuda:sm_$card "$job" --set precision=bf16; done ;;
+    *-imagenet)
+        for card in 80 90 100; do plan "$name, bf16," cuda:sm_$card "$job" --set precision=bf16; done
+        plan "$name, fp16," cuda:sm_90 "$job" --set precision=fp16
+        ;;
     esac
 done
 [ "$planned" -gt 0 ] || bad "plans for CUDA" "no jobs"

@@ -43,6 +43,46 @@ compare() {
     ok "$what, as on the CPU: accuracy $there"
 }
 
+sed 's/samples: 12000/samples: 840/; s/first: 2000/first: 200/; s/^epochs: 4/epochs: 8/' \
+    "$root/jobs/quickstart.yaml" >short.yaml
+# short DEVICE NAME ARGUMENTS...
+short() {
+    device=$1 name=$2
+    shift 2
+    DLTRAIN_CUDA_LIBRARY=$library timeout 120 "$DLTRAIN" short.yaml --set device="$device" --set name="$name" "$@" \
+        >"$name.out" 2>&1
+}
+
+# Half precision rounds each of about ten values on the way to the loss by at most 1/512 of it.
+short cpu in-fp32 || bad "quickstart on the CPU" "$(tail -n 1 in-fp32.out)"
+for precision in fp32 bf16 fp16; do
+    what="quickstart on the device in $precision"
+    short cuda in-$precision-there --set precision=$precision || { bad "$what" "$(tail -n 1 in-$precision-there.out)"; continue; }
+    here=$(column runs/in-fp32/log.csv loss) there=$(column runs/in-$precision-there/log.csv loss)
+    if close "$here" "$there" 0.02; then
+        ok "$what: loss $there, on the CPU $here"
+    else
+        bad "$what" "loss '$there', on the CPU '$here'"
+    fi
+done
+
+# A run that is stopped there goes on to the bits of one that was not.
+DLTRAIN_CUDA_LIBRARY=$library "$DLTRAIN" short.yaml --set device=cuda --set name=stopped >stopped.out 2>&1 &
+run=$!
+for wait in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    grep -q '^Epoch 2/' stopped.out && break
+    sleep 0.5
+done
+kill -TERM $run
+wait $run
+status=$?
+short cuda stopped
+if [ $status -eq 75 ] && cmp -s runs/stopped/model.h5 runs/in-fp32-there/model.h5; then
+    ok "a run stopped on the device goes on to the same bits"
+else
+    bad "a run stopped on the device goes on to the same bits" "exit $status, $(tail -n 1 stopped.out)"
+fi
+
 if need_data mnist "jobs on the device of the shim"; then
     for ranks in 1 2; do
         compare mnist-mlp $ranks
