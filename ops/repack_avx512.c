@@ -2,6 +2,7 @@
  * of dl_m_to_bf16. See repack.h. */
 #include <string.h>
 
+#include "ops/first_lanes.h"
 #include "ops/repack_blocks.h"
 #include "runtime/expr/expr.h"
 
@@ -61,12 +62,8 @@ static inline __m512i woven(__m512i even, __m512i odd) {
 }
 
 /* The first `count` of 16 numbers; the others are 0. */
-static inline __mmask16 first_of(int64_t count) {
-    return count >= DL_TILE ? 0xffff : count <= 0 ? 0 : (__mmask16)((1u << count) - 1);
-}
-
 static inline __m512i load(const char *from, int64_t at, int64_t count) {
-    return _mm512_maskz_loadu_epi32(first_of(count), from + at * 4);
+    return _mm512_maskz_loadu_epi32(dl_first_lanes(count), from + at * 4);
 }
 
 static inline void store(const move_call *call, int64_t at, __m512i x) {
@@ -80,7 +77,7 @@ static inline void store_some(const move_call *call, int64_t at, int64_t count, 
     if (count >= DL_TILE)
         store(call, at * 4, x);
     else
-        _mm512_mask_storeu_epi32(call->to + at * 4, first_of(count), x);
+        _mm512_mask_storeu_epi32(call->to + at * 4, dl_first_lanes(count), x);
 }
 
 /* 16 x 16 in place: pairs, fours, eights, sixteens. */

@@ -2,6 +2,7 @@
  * of them), so that every vector of weights that is read meets all samples. */
 #include <string.h>
 
+#include "ops/first_lanes.h"
 #include "ops/thin_kernels.h"
 
 #if defined(__x86_64__)
@@ -13,17 +14,13 @@ enum { LANES = 16, SUMS = 16 };
 #define KERNEL         static inline __attribute__((always_inline)) void
 #define EACH(i, count) _Pragma("GCC unroll 16") for (int i = 0; i < (count); i++)
 
-static inline __mmask16 some(int64_t count) {
-    return count >= LANES ? 0xffff : count <= 0 ? 0 : (__mmask16)((1u << count) - 1);
-}
-
 /* Rows [row, end) of b in SUMS / samples vectors of columns from `column`, of `left` columns. */
 KERNEL plain_tile(const dl_thin *t, const float *a, const float *b, int64_t row, int64_t end,
                   int64_t column, int64_t left, float *sum, const int samples) {
     const int wide = SUMS / samples;
     __m512 s[SUMS];
     __mmask16 mask[4];
-    EACH(v, wide) mask[v] = some(left - v * LANES);
+    EACH(v, wide) mask[v] = dl_first_lanes(left - v * LANES);
     EACH(i, samples)
     EACH(v, wide)
     s[i * wide + v] = row == 0
@@ -59,7 +56,7 @@ KERNEL turned_tile(const dl_thin *t, const float *a, const float *b, int64_t n, 
     __m512 s[SUMS];
     EACH(i, SUMS) s[i] = _mm512_setzero_ps();
     for (int64_t k = 0; k < t->k; k += LANES) {
-        __mmask16 mask = some(t->k - k);
+        __mmask16 mask = dl_first_lanes(t->k - k);
         __m512 w[4];
         EACH(r, tall) w[r] = _mm512_maskz_loadu_ps(r < rows ? mask : 0, b + (n + r) * t->k + k);
         EACH(i, samples) {
@@ -85,7 +82,7 @@ KERNEL outer_tile(const dl_thin *t, const float *a, const float *b, int64_t row,
     EACH(i, samples)
     EACH(r, tall) x[i * tall + r] = _mm512_set1_ps(r < rows ? a[i * t->m + row + r] : 0.0f);
     for (int64_t n = column; n < end; n += LANES) {
-        __mmask16 mask = some(end - n);
+        __mmask16 mask = dl_first_lanes(end - n);
         __m512 s[4];
         EACH(r, tall) s[r] = _mm512_setzero_ps();
         EACH(i, samples) {
