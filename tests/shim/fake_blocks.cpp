@@ -2,6 +2,7 @@
 #include <csetjmp>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -44,36 +45,59 @@ static void __sanitizer_start_switch_fiber(void **, const void *, size_t) {}
 static void __sanitizer_finish_switch_fiber(void *, const void **, size_t *) {}
 #endif
 
-/* To the loop over turns. */
+static void fiber_main();
+
+static void make_fiber(ucontext_t *context, int thread) {
+    getcontext(context);
+    context->uc_stack.ss_sp = team.stacks[(size_t)thread].get();
+    context->uc_stack.ss_size = STACK;
+    context->uc_link = nullptr; /* it never returns */
+    makecontext(context, fiber_main, 0);
+    team.begun[thread] = true;
+}
+
+/* From fiber `me` to the loop over turns, and from there to a fiber. The sanitizer takes a jump for
+ * an unwinding of the stack it knows, so for it each switch is one of contexts. */
+#if defined(__SANITIZE_ADDRESS__)
+static ucontext_t home_context, fiber_context[MOST_THREADS];
+
+static void leave_fiber(int me) {
+    swapcontext(&fiber_context[me], &home_context);
+}
+
+static void enter_fiber(int thread) {
+    if (!team.begun[thread])
+        make_fiber(&fiber_context[thread], thread);
+    swapcontext(&home_context, &fiber_context[thread]);
+}
+#else
+static void leave_fiber(int me) {
+    if (_setjmp(team.at[me]) == 0)
+        _longjmp(team.home, 1);
+}
+
+static void enter_fiber(int thread) {
+    if (_setjmp(team.home) != 0)
+        return;
+    if (team.begun[thread])
+        _longjmp(team.at[thread], 1);
+    ucontext_t context;
+    make_fiber(&context, thread);
+    setcontext(&context);
+}
+#endif
+
 static void go_home() {
     int me = team.current;
     __sanitizer_start_switch_fiber(&team.kept[me], team.home_stack, team.home_size);
-    if (_setjmp(team.at[me]) == 0)
-        _longjmp(team.home, 1);
+    leave_fiber(me);
     __sanitizer_finish_switch_fiber(team.kept[me], &team.home_stack, &team.home_size);
-}
-
-static void fiber_main();
-
-static void begin_fiber(int thread) {
-    ucontext_t context;
-    getcontext(&context);
-    context.uc_stack.ss_sp = team.stacks[(size_t)thread].get();
-    context.uc_stack.ss_size = STACK;
-    context.uc_link = nullptr; /* it never returns */
-    makecontext(&context, fiber_main, 0);
-    team.begun[thread] = true;
-    setcontext(&context);
 }
 
 static void go_to(int thread) {
     static void *kept;
     __sanitizer_start_switch_fiber(&kept, team.stacks[(size_t)thread].get(), STACK);
-    if (_setjmp(team.home) == 0) {
-        if (team.begun[thread])
-            _longjmp(team.at[thread], 1);
-        begin_fiber(thread);
-    }
+    enter_fiber(thread);
     __sanitizer_finish_switch_fiber(kept, nullptr, nullptr);
 }
 
@@ -198,7 +222,7 @@ void shim_run_grid(dim3 grid, dim3 block, size_t shared, bool as_team,
         for (unsigned y = 0; y < grid.y; y++)
             for (unsigned x = 0; x < grid.x; x++) {
                 blockIdx = dim3(x, y, z);
-                std::memset(shared_memory.data(), 0xff, shared);
+                std::fill_n(shared_memory.begin(), shared, (char)0xff);
                 if (as_team)
                     run_team(thread, (int)(block.x * block.y));
                 for (unsigned j = 0; j < block.y && !as_team; j++)
