@@ -40,6 +40,16 @@ dl_exec_options dl_session_exec_options(const dl_session *session, const char *n
                              .argument = session->network};
 }
 
+/* Builds the step that this will train, gradients and update included, and counts its work: what is
+ * wrong with the job is told before anything is written. None for a job that does not train. */
+static dl_status count_work(const dl_session *session, int64_t samples, dl_exec_work *work) {
+    *work = (dl_exec_work){0};
+    if (session->epochs == 0 || !dl_network_trains(session->network))
+        return DL_OK;
+    dl_exec_options step = dl_session_exec_options(session, "step", dl_network_step, true);
+    return dl_exec_count(&step, samples, work);
+}
+
 /* Whether the threads of a rank shall compute leaves of their own. A kernel that threads share
  * makes all of them wait for the last one; leaves wait once a step, but each has gradients of all
  * parameters, which must be summed. Measured with 2 threads, side by side over shared: 0.77 for
@@ -48,17 +58,15 @@ dl_exec_options dl_session_exec_options(const dl_session *session, const char *n
  * What decides is the same on all ranks, and for a last batch that is smaller. */
 static dl_status choose_side(dl_session *session, const dl_session_options *options) {
     static const double most_of_product = 128e6, least_of_parameter = 200;
-    session->side = session->any_ranks;
     int64_t samples = dl_data_samples(session->data, DL_PART_TRAIN);
     int64_t batch = session->batch_size < samples ? session->batch_size : samples;
     int64_t leaves = session->comm->size * count_micro(session->job) * session->threads;
-    if (session->any_ranks || session->device || session->threads == 1 || options->uneven ||
-        session->epochs == 0 || batch < leaves ||
-        !dl_is(session->job, "batch_statistics", "global"))
-        return DL_OK;
-    dl_exec_options step = dl_session_exec_options(session, "step", dl_network_step, true);
     dl_exec_work work;
-    DL_TRY(dl_exec_count(&step, batch / leaves, &work));
+    DL_TRY(count_work(session, batch < leaves ? 1 : batch / leaves, &work));
+    session->side = session->any_ranks;
+    if (session->any_ranks || session->device || session->threads == 1 || options->uneven ||
+        work.products == 0 || batch < leaves || !dl_is(session->job, "batch_statistics", "global"))
+        return DL_OK;
     double parameters = (double)dl_network_parameter_count(session->network, true);
     session->side = work.flop <= most_of_product * work.products &&
                     work.flop >= least_of_parameter * parameters;
@@ -131,7 +139,7 @@ static dl_status count_steps(dl_session *session) {
 /* All ranks get a GPU or none does. `auto` asks where a driver shows itself on some rank, and says
  * why if it cannot. Collective, as leaves are counted by it. */
 static dl_status open_device(const dl_node *job, dl_comm *comm, bool seen, dl_device **out) {
-    static bool said;
+    static bool said; /* once, however many trials a search has */
     const dl_node *wanted = dl_get(job, "device");
     bool automatic = strcmp(wanted->text, "auto") == 0;
     *out = NULL;
@@ -212,8 +220,6 @@ static dl_status open_here(dl_session *session, const dl_session_options *option
         dl_variables_divide(dl_network_variables(session->network), session->comm->rank,
                             session->comm->size);
     DL_TRY(count_steps(session));
-    if (session->epochs > 0)
-        DL_TRY(dl_network_check(session->network));
     DL_TRY(choose_side(session, options));
     DL_TRY(count_leaves(session));
     return dl_team_open(&session->team, session->side ? DL_TEAM_SIDE : DL_TEAM_LONE,

@@ -170,14 +170,8 @@ fail:
     return status;
 }
 
-dl_status dl_network_check(dl_network *network) {
-    dl_graph graph;
-    if (network->objective.terms == 0 || !network->optimizer)
-        return DL_OK;
-    dl_graph_init(&graph, network->ops, &network->variables, 2, true);
-    dl_status status = dl_network_step(network, &graph);
-    dl_graph_fini(&graph);
-    return status;
+bool dl_network_trains(const dl_network *network) {
+    return network->objective.terms > 0 && network->optimizer;
 }
 
 void dl_network_close(dl_network *network) {

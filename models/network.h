@@ -30,10 +30,8 @@ typedef struct dl_network dl_network;
  * them out. job and fields must live as long as the network. Without `loss` it can only predict. */
 dl_status dl_network_open(dl_network **out, const dl_node *job, const dl_field *fields,
                           int field_count, const dl_op_table *ops);
-void dl_network_close(dl_network *network); /* NULL is allowed */
-/* Whether a training's step can be built at all, gradients and update included: what is wrong with
- * the job is then told before anything is written. */
-dl_status dl_network_check(dl_network *network);
+void dl_network_close(dl_network *network);        /* NULL is allowed */
+bool dl_network_trains(const dl_network *network); /* it has a loss and an optimizer */
 
 dl_variables *dl_network_variables(dl_network *network); /* laid out, not allocated */
 dl_status dl_network_allocate(dl_network *network);      /* slabs with the optimizer's slots */

@@ -141,7 +141,7 @@ static dl_value sum_buckets(dl_program *program, const trained *list, int count,
 dl_status dl_network_step(void *argument, dl_graph *graph) {
     dl_network *network = argument;
     dl_program program;
-    if (network->objective.terms == 0 || !network->optimizer)
+    if (!dl_network_trains(network))
         return dl_fail_at(network->job, DL_BAD_JOB, "training needs a loss and an optimizer");
     DL_TRY(dl_program_open(&program, network, graph, true));
     DL_TRY(dl_program_objective(&program));

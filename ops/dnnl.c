@@ -45,12 +45,6 @@ size_t dl_dnnl_scratch(const dl_dnnl *call) {
     return call->scratch;
 }
 
-const char *dl_dnnl_kernel(const dl_dnnl *call) {
-    const char *text = NULL;
-    dnnl_primitive_desc_query(call->desc, dnnl_query_impl_info_str, 0, (void *)&text);
-    return text ? text : "";
-}
-
 static slot *borrow(const dl_dnnl *call) {
     static _Atomic uint32_t threads_seen;
     static _Thread_local uint32_t mine; /* this thread's number, from 1 */

@@ -88,7 +88,6 @@ bool dl_dnnl_blocks_of(const dl_dnnl *call, int argument, dl_dnnl_blocks *out);
 bool dl_dnnl_lies_as(const dl_dnnl *call, int argument, const dl_dnnl_tensor *tensor);
 size_t dl_dnnl_bytes(const dl_dnnl *call, int argument);
 size_t dl_dnnl_scratch(const dl_dnnl *call);
-const char *dl_dnnl_kernel(const dl_dnnl *call); /* oneDNN's name of it: "brgconv:avx512_core" */
 
 /* memory[i] is argument i; entries of absent arguments are not read. */
 dl_status dl_dnnl_run(const dl_dnnl *call, void *const *memory, void *scratch);

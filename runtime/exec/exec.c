@@ -189,11 +189,6 @@ int dl_exec_output(const dl_exec *exec, const char *name) {
     return -1;
 }
 
-const dl_type *dl_exec_output_type(const dl_exec *exec, int output) {
-    const dl_graph *graph = &exec->variant[0]->graph;
-    return &graph->value[graph->output[output].value].type;
-}
-
 void dl_exec_bind_input(dl_exec *exec, int input, const void *memory) {
     if (input >= 0)
         exec->input[input] = memory;

@@ -65,7 +65,6 @@ dl_status dl_exec_connect(dl_exec *exec);
 /* Index of an input or output by name; -1: the program has none (or dropped it as unused). */
 int dl_exec_input(const dl_exec *exec, const char *name);
 int dl_exec_output(const dl_exec *exec, const char *name);
-const dl_type *dl_exec_output_type(const dl_exec *exec, int output); /* of the first variant */
 
 /* Binds for the runs that follow; the memory stays the caller's. Shared input: of its type.
  * Per-shard input: this rank's samples of the batch, contiguous. Per-shard output: receives this

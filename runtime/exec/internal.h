@@ -173,6 +173,15 @@ static inline void *at(const leaf *context, place where) {
     return where.base < 0 ? NULL : context->base[where.base] + where.offset;
 }
 
+/* Where a unit's values are in that context; the rest is the runner's. */
+static inline dl_run run_of(const unit *made, const leaf *context) {
+    for (int i = 0; i < made->node->inputs; i++)
+        context->in[i] = at(context, made->in[i]);
+    for (int o = 0; o < made->node->outputs; o++)
+        context->out[o] = at(context, made->out[o]);
+    return (dl_run){.in = context->in, .out = context->out, .workspace = context->workspace};
+}
+
 /* The units of a class in a phase: [*first, *last). */
 static inline void units_of(const variant *v, int phase, int class, int *first, int *last) {
     *first = v->begin[CLASSES * phase + class];

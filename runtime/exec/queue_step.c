@@ -9,16 +9,10 @@ static dl_status run_unit(const dl_exec *exec, const variant *v, int index, leaf
     const dl_queue *s = exec->queue;
     const unit *made = &v->units[index];
     const dl_graph_node *node = made->node;
-    for (int i = 0; i < node->inputs; i++)
-        context->in[i] = at(context, made->in[i]);
-    for (int o = 0; o < node->outputs; o++)
-        context->out[o] = at(context, made->out[o]);
-    dl_run run = {.in = context->in,
-                  .out = context->out,
-                  .workspace = context->workspace,
-                  .random = (const dl_random *)(const void *)s->head + random,
-                  .stream = s->device->stream,
-                  .fault = fault_of(s->tail)};
+    dl_run run = run_of(made, context);
+    run.random = (const dl_random *)(const void *)s->head + random;
+    run.stream = s->device->stream;
+    run.fault = fault_of(s->tail);
     dl_status status = made->kernel->run(made->prepared.state, &run);
     if (status != DL_OK)
         return dl_fail_prefix(status, "%s of '%s': ", node->op->name, node->name);

@@ -12,15 +12,9 @@ static dl_status run_unit(dl_exec *exec, const variant *v, int index, leaf *cont
                           dl_team *team) {
     const unit *made = &v->units[index];
     const dl_graph_node *node = made->node;
-    for (int i = 0; i < node->inputs; i++)
-        context->in[i] = at(context, made->in[i]);
-    for (int o = 0; o < node->outputs; o++)
-        context->out[o] = at(context, made->out[o]);
-    dl_run run = {.in = context->in,
-                  .out = context->out,
-                  .workspace = context->workspace,
-                  .team = team,
-                  .random = &context->random};
+    dl_run run = run_of(made, context);
+    run.team = team;
+    run.random = &context->random;
     if (made->divided) {
         run.part = exec->options.variables->part;
         run.parts = exec->options.variables->parts;
