@@ -1,5 +1,7 @@
-/* The op table: structural rows, then those of op_list.h. */
+/* The op table: structural rows, then those of op_list.h; and the fusions of fusions.h. */
 #include "ops/ops.h"
+
+#include "ops/fusions.h"
 
 static const dl_op *const rows[] = {&dl_op_view, &dl_op_sum_leaves, &dl_op_pointwise,
 #define X(row) &dl_op_##row,
@@ -7,7 +9,13 @@ static const dl_op *const rows[] = {&dl_op_view, &dl_op_sum_leaves, &dl_op_point
 #undef X
 };
 
+static const dl_fusion fusions[] = {
+#define X(row) {#row, dl_fuse_##row},
+    DL_FUSION_LIST(X)
+#undef X
+        {NULL, NULL}};
+
 const dl_op_table *dl_ops(void) {
-    static const dl_op_table table = {rows, DL_COUNT(rows)};
+    static const dl_op_table table = {rows, DL_COUNT(rows), fusions, DL_COUNT(fusions) - 1};
     return &table;
 }

@@ -7,6 +7,7 @@
 
 #include "runtime/base/hash.h"
 #include "runtime/exec/internal.h"
+#include "runtime/graph/fuse.h"
 
 static int order_class(const dl_graph_node *node) {
     if (node->op == &dl_op_sum_leaves)
@@ -208,6 +209,8 @@ dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out) {
                   exec->options.training);
     DL_GOTO(failed, exec->options.build(exec->options.argument, &v->graph));
     DL_GOTO(failed, dl_graph_simplify(&v->graph));
+    if (device_of(exec))
+        DL_GOTO(failed, dl_graph_fuse(&v->graph, device_of(exec)));
     uint64_t hash = dl_graph_hash(&v->graph);
     if (first)
         exec->hash = hash;

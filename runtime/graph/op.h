@@ -128,9 +128,13 @@ typedef struct dl_op {
     dl_kernel cpu;
 } dl_op;
 
+struct dl_fusion; /* fuse.h */
+
 typedef struct dl_op_table {
     const dl_op *const *op;
     int count;
+    const struct dl_fusion *fusion; /* tried in this order */
+    int fusions;
 } dl_op_table;
 
 const dl_op *dl_op_find(const dl_op_table *table, const char *name); /* NULL: none */

@@ -5,19 +5,7 @@
  * The graph is rewritten into fresh arrays; `map` says where an old value went. */
 #include <string.h>
 
-#include "runtime/graph/graph.h"
-
-static void resolve(dl_graph *graph, const dl_value *map) {
-    for (int n = 0; n < graph->nodes; n++) {
-        dl_value *input = (dl_value *)graph->node[n].input; /* ours: made by dl_graph_add */
-        for (int i = 0; i < graph->node[n].inputs; i++)
-            input[i] = map[input[i]];
-    }
-    for (int i = 0; i < graph->assignments; i++)
-        graph->assignment[i].value = map[graph->assignment[i].value];
-    for (int i = 0; i < graph->outputs; i++)
-        graph->output[i].value = map[graph->output[i].value];
-}
+#include "runtime/graph/rewrite.h"
 
 static dl_value *identity(dl_graph *graph) {
     dl_value *map = DL_NEW_N(&graph->arena, dl_value, graph->values);
@@ -81,35 +69,8 @@ static dl_status merge(dl_graph *graph) {
         next[n] = *bucket;
         *bucket = n;
     }
-    resolve(graph, map);
+    dl_rewrite_resolve(graph, map);
     return DL_OK;
-}
-
-/* How many readers each value has; outputs and assignments count as readers that stay. */
-static int *count_readers(const dl_graph *graph, dl_arena *arena, const bool *alive) {
-    int *readers = DL_NEW_N(arena, int, graph->values + 1);
-    for (int n = 0; readers && n < graph->nodes; n++)
-        for (int i = 0; i < graph->node[n].inputs && alive[n]; i++)
-            readers[graph->node[n].input[i]]++;
-    for (int i = 0; readers && i < graph->assignments; i++)
-        readers[graph->assignment[i].value] += 2;
-    for (int i = 0; readers && i < graph->outputs; i++)
-        readers[graph->output[i].value] += 2;
-    return readers;
-}
-
-static void mark_alive(const dl_graph *graph, bool *alive) {
-    memset(alive, 0, sizeof *alive * (size_t)graph->nodes);
-    for (int i = 0; i < graph->assignments; i++)
-        if (graph->value[graph->assignment[i].value].node >= 0)
-            alive[graph->value[graph->assignment[i].value].node] = true;
-    for (int i = 0; i < graph->outputs; i++)
-        if (graph->value[graph->output[i].value].node >= 0)
-            alive[graph->value[graph->output[i].value].node] = true;
-    for (int n = graph->nodes; n-- > 0;)
-        for (int i = 0; i < graph->node[n].inputs && alive[n]; i++)
-            if (graph->value[graph->node[n].input[i]].node >= 0)
-                alive[graph->value[graph->node[n].input[i]].node] = true;
 }
 
 /* Composes `node` with the producers of its inputs where they are pointwise, of the same shape and
@@ -202,47 +163,33 @@ static dl_status write_wide(dl_graph *graph, const bool *alive, const int *reade
         graph->value[from].type.dtype = DL_F32;
         map[node->output] = from;
     }
-    resolve(graph, map);
+    dl_rewrite_resolve(graph, map);
     return DL_OK;
-}
-
-static void drop_dead(dl_graph *graph, const bool *alive) {
-    int kept = 0;
-    for (int v = 0; v < graph->values; v++)
-        graph->value[v].node = -1;
-    for (int n = 0; n < graph->nodes; n++) {
-        if (!alive[n])
-            continue;
-        graph->node[kept] = graph->node[n];
-        for (int o = 0; o < graph->node[kept].outputs; o++)
-            graph->value[graph->node[kept].output + o].node = kept;
-        kept++;
-    }
-    graph->nodes = kept;
 }
 
 dl_status dl_graph_simplify(dl_graph *graph) {
     DL_TRY(dl_graph_status(graph));
     DL_TRY(merge(graph));
     bool *alive = DL_NEW_N(&graph->arena, bool, graph->nodes + 1);
-    if (!alive)
+    int *readers = DL_NEW_N(&graph->arena, int, graph->values + 1);
+    if (!alive || !readers)
         return dl_fail(DL_NO_MEMORY, "no memory to simplify a graph");
-    mark_alive(graph, alive);
-    int *readers = count_readers(graph, &graph->arena, alive);
-    if (!readers)
-        return dl_fail(DL_NO_MEMORY, "no memory to simplify a graph");
+    dl_rewrite_mark(graph, alive);
+    dl_rewrite_count_readers(graph, alive, readers);
     DL_TRY(write_wide(graph, alive, readers));
-    mark_alive(graph, alive);
-    readers = count_readers(graph, &graph->arena, alive);
-    if (!readers)
-        return dl_fail(DL_NO_MEMORY, "no memory to simplify a graph");
+    dl_rewrite_mark(graph, alive);
+    dl_rewrite_count_readers(graph, alive, readers);
     for (int n = 0; n < graph->nodes; n++) {
         if (!alive[n] || graph->node[n].op != &dl_op_pointwise)
             continue;
         while (compose(graph, n, readers)) {
         }
     }
-    mark_alive(graph, alive);
-    drop_dead(graph, alive);
+    dl_rewrite_mark(graph, alive);
+    int kept = 0; /* never ahead of what is read: in place */
+    for (int n = 0; n < graph->nodes; n++)
+        if (alive[n])
+            graph->node[kept++] = graph->node[n];
+    dl_rewrite_keep(graph, graph->node, kept);
     return dl_graph_status(graph);
 }

@@ -1,0 +1,15 @@
+/* The one list of fusions (runtime/graph/fuse.h), in the order in which they are tried. X(row) is a
+ * function dl_fuse_<row> in the row's own file: it finds where one dl_op_<row> may take the place
+ * of other nodes on a device. */
+#ifndef DL_OPS_FUSIONS_H
+#define DL_OPS_FUSIONS_H
+
+#include "runtime/graph/fuse.h"
+
+#define DL_FUSION_LIST(X)
+
+#define X(row) void dl_fuse_##row(dl_fuse *fuse, const dl_graph_node *node);
+DL_FUSION_LIST(X)
+#undef X
+
+#endif

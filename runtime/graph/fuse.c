@@ -1,0 +1,161 @@
+/* See fuse.h. One fusion at a time: the nodes that it appended move to their place, what nobody
+ * reads any more goes, and the search begins anew. */
+#include "runtime/graph/fuse.h"
+
+#include "runtime/graph/rewrite.h"
+
+void dl_fuse_map(dl_fuse *fuse, dl_value value, dl_value made) {
+    dl_graph *graph = fuse->graph;
+    if (graph->status != DL_OK || made < 0)
+        return;
+    dl_type *type = &graph->value[made].type;
+    const dl_type *wanted = dl_type_of(graph, value);
+    if (wanted->dtype == DL_F32 && dl_is_half(type->dtype) &&
+        dl_producer(graph, made)->op->writes_f32)
+        type->dtype = DL_F32;
+    if (fuse->count == DL_FUSE_MOST || !dl_same_type(type, wanted) ||
+        graph->value[made].shared != graph->value[value].shared) {
+        dl_graph_fail(graph, DL_INTERNAL, "a fusion puts another type in the place of %%%d", value);
+        return;
+    }
+    fuse->from[fuse->count] = value;
+    fuse->to[fuse->count++] = made;
+}
+
+const dl_graph_node *dl_fuse_reader(const dl_fuse *fuse, dl_value value, const dl_op *op) {
+    const dl_graph *graph = fuse->graph;
+    for (int n = 0; n < graph->nodes; n++)
+        for (int i = 0; i < graph->node[n].inputs && graph->node[n].op == op; i++)
+            if (graph->node[n].input[i] == value)
+                return &graph->node[n];
+    return NULL;
+}
+
+typedef struct pass {
+    dl_fuse fuse;
+    dl_arena memory; /* of one search */
+    int nodes;       /* without those that the fusion appended */
+    bool *done;      /* [nodes] */
+    dl_graph_node *order;
+    int ordered;
+} pass;
+
+/* Does a new node read what depends on what it is to make? */
+static dl_status waits_for_itself(pass *p, bool *out) {
+    const dl_graph *graph = p->fuse.graph;
+    bool *depends = DL_NEW_N(&p->memory, bool, graph->values);
+    *out = false;
+    if (!depends)
+        return dl_fail_memory((size_t)graph->values);
+    for (int i = 0; i < p->fuse.count; i++)
+        depends[p->fuse.from[i]] = true;
+    for (int n = 0; n < graph->nodes; n++) {
+        const dl_graph_node *node = &graph->node[n];
+        bool any = false;
+        for (int i = 0; i < node->inputs; i++)
+            any = any || depends[node->input[i]];
+        for (int o = 0; o < node->outputs && any && n < p->nodes; o++)
+            depends[node->output + o] = true;
+        *out = *out || (any && n >= p->nodes);
+    }
+    return DL_OK;
+}
+
+static void put(pass *p, int n) {
+    const dl_graph *graph = p->fuse.graph;
+    const dl_graph_node *node = &graph->node[n];
+    if (p->done[n])
+        return;
+    p->done[n] = true;
+    for (int i = 0; i < node->inputs; i++)
+        if (graph->value[node->input[i]].node >= 0)
+            put(p, graph->value[node->input[i]].node);
+    p->order[p->ordered++] = *node;
+}
+
+static dl_status replace(pass *p, int looked_at) {
+    dl_graph *graph = p->fuse.graph;
+    dl_value *map = DL_NEW_N(&p->memory, dl_value, graph->values);
+    p->done = DL_NEW_N(&p->memory, bool, graph->nodes);
+    p->order = DL_NEW_N(&p->memory, dl_graph_node, graph->nodes);
+    if (!map || !p->done || !p->order)
+        return dl_fail_memory(sizeof *p->order * (size_t)graph->nodes);
+    for (int v = 0; v < graph->values; v++)
+        map[v] = v;
+    for (int i = 0; i < p->fuse.count; i++)
+        map[p->fuse.from[i]] = p->fuse.to[i];
+    dl_rewrite_resolve(graph, map);
+    p->ordered = 0;
+    for (int n = 0; n < p->nodes; n++) {
+        for (int made = p->nodes; made < graph->nodes && n == looked_at; made++)
+            put(p, made);
+        put(p, n);
+    }
+    dl_rewrite_keep(graph, p->order, p->ordered);
+    bool *alive = p->done;
+    dl_rewrite_mark(graph, alive);
+    int kept = 0;
+    for (int n = 0; n < p->ordered; n++)
+        if (alive[n])
+            p->order[kept++] = p->order[n];
+    dl_rewrite_keep(graph, p->order, kept);
+    return DL_OK;
+}
+
+/* Looks at every node until the fusion has done something. */
+static dl_status search(pass *p, const dl_fusion *fusion, bool *found) {
+    dl_graph *graph = p->fuse.graph;
+    int *readers = DL_NEW_N(&p->memory, int, graph->values + 1);
+    int values = graph->values;
+    *found = false;
+    if (!readers)
+        return dl_fail_memory(sizeof *readers * (size_t)graph->values);
+    dl_rewrite_count_readers(graph, NULL, readers);
+    p->fuse.readers = readers;
+    p->nodes = graph->nodes;
+    for (int n = 0; n < p->nodes && !*found; n++) {
+        dl_graph_node node = graph->node[n];
+        graph->scope = node.name;
+        graph->place = node.place;
+        p->fuse.count = 0;
+        fusion->fuse(&p->fuse, &node);
+        DL_TRY(dl_graph_status(graph));
+        bool circle = false;
+        if (p->fuse.count > 0)
+            DL_TRY(waits_for_itself(p, &circle));
+        *found = p->fuse.count > 0 && !circle;
+        if (*found)
+            return replace(p, n);
+        graph->nodes = p->nodes;
+        graph->values = values;
+    }
+    return DL_OK;
+}
+
+static dl_status fuse_all(dl_graph *graph, const struct dl_device *device,
+                          const dl_fusion *fusion) {
+    bool found = true;
+    for (int left = graph->nodes; found; left--) {
+        pass p = {.fuse = {.graph = graph, .device = device}};
+        dl_status status = search(&p, fusion, &found);
+        dl_arena_free(&p.memory);
+        DL_TRY(status);
+        if (left == 0)
+            return dl_fail(DL_INTERNAL, "the fusion '%s' finds no end", fusion->name);
+    }
+    return DL_OK;
+}
+
+dl_status dl_graph_fuse(dl_graph *graph, const struct dl_device *device) {
+    const char *scope = graph->scope;
+    const dl_node *place = graph->place;
+    dl_dtype precision = graph->precision;
+    dl_status status = DL_OK;
+    graph->precision = DL_F32; /* rows that seek half get what the nodes before them had */
+    for (int i = 0; i < graph->ops->fusions && status == DL_OK; i++)
+        status = fuse_all(graph, device, &graph->ops->fusion[i]);
+    graph->precision = precision;
+    graph->scope = scope;
+    graph->place = place;
+    return status;
+}

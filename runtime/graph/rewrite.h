@@ -1,0 +1,18 @@
+/* What passes over a finished graph share (simplify.c, fuse.c): who is read by whom, what nobody
+ * needs, values that take the place of others. */
+#ifndef DL_GRAPH_REWRITE_H
+#define DL_GRAPH_REWRITE_H
+
+#include "runtime/graph/graph.h"
+
+/* Every reader of v reads map[v] from now on: nodes, assignments, outputs. */
+void dl_rewrite_resolve(dl_graph *graph, const dl_value *map);
+/* alive[n]: an output or assignment needs node n. */
+void dl_rewrite_mark(const dl_graph *graph, bool *alive);
+/* readers[v]: how many inputs of living nodes (NULL: all) are v; an output or assignment, which
+ * stays, counts as two. */
+void dl_rewrite_count_readers(const dl_graph *graph, const bool *alive, int *readers);
+/* The nodes list[0 .. count) become all there are, in that order. */
+void dl_rewrite_keep(dl_graph *graph, const dl_graph_node *list, int count);
+
+#endif
