@@ -31,68 +31,63 @@ const dl_graph_node *dl_fuse_reader(const dl_fuse *fuse, dl_value value, const d
     return NULL;
 }
 
+enum { UNSEEN, WAITING, PUT };
+
 typedef struct pass {
     dl_fuse fuse;
     dl_arena memory; /* of one search */
     int nodes;       /* without those that the fusion appended */
-    bool *done;      /* [nodes] */
+    dl_value *map;   /* [values] */
+    uint8_t *state;  /* [nodes] */
     dl_graph_node *order;
     int ordered;
+    bool circle;
 } pass;
 
-/* Does a new node read what depends on what it is to make? */
-static dl_status waits_for_itself(pass *p, bool *out) {
-    const dl_graph *graph = p->fuse.graph;
-    bool *depends = DL_NEW_N(&p->memory, bool, graph->values);
-    *out = false;
-    if (!depends)
-        return dl_fail_memory((size_t)graph->values);
-    for (int i = 0; i < p->fuse.count; i++)
-        depends[p->fuse.from[i]] = true;
-    for (int n = 0; n < graph->nodes; n++) {
-        const dl_graph_node *node = &graph->node[n];
-        bool any = false;
-        for (int i = 0; i < node->inputs; i++)
-            any = any || depends[node->input[i]];
-        for (int o = 0; o < node->outputs && any && n < p->nodes; o++)
-            depends[node->output + o] = true;
-        *out = *out || (any && n >= p->nodes);
-    }
-    return DL_OK;
-}
-
+/* The node, behind what it reads once the fusion is done. */
 static void put(pass *p, int n) {
     const dl_graph *graph = p->fuse.graph;
     const dl_graph_node *node = &graph->node[n];
-    if (p->done[n])
+    p->circle = p->circle || p->state[n] == WAITING;
+    if (p->state[n] != UNSEEN)
         return;
-    p->done[n] = true;
+    p->state[n] = WAITING;
     for (int i = 0; i < node->inputs; i++)
-        if (graph->value[node->input[i]].node >= 0)
-            put(p, graph->value[node->input[i]].node);
+        if (graph->value[p->map[node->input[i]]].node >= 0)
+            put(p, graph->value[p->map[node->input[i]]].node);
+    p->state[n] = PUT;
     p->order[p->ordered++] = *node;
 }
 
-static dl_status replace(pass *p, int looked_at) {
-    dl_graph *graph = p->fuse.graph;
-    dl_value *map = DL_NEW_N(&p->memory, dl_value, graph->values);
-    p->done = DL_NEW_N(&p->memory, bool, graph->nodes);
+/* The new nodes at the place of the one looked at, unless they are needed sooner. */
+static dl_status order(pass *p, int looked_at) {
+    const dl_graph *graph = p->fuse.graph;
+    p->map = DL_NEW_N(&p->memory, dl_value, graph->values);
+    p->state = DL_NEW_N(&p->memory, uint8_t, graph->nodes);
     p->order = DL_NEW_N(&p->memory, dl_graph_node, graph->nodes);
-    if (!map || !p->done || !p->order)
+    if (!p->map || !p->state || !p->order)
         return dl_fail_memory(sizeof *p->order * (size_t)graph->nodes);
     for (int v = 0; v < graph->values; v++)
-        map[v] = v;
+        p->map[v] = v;
     for (int i = 0; i < p->fuse.count; i++)
-        map[p->fuse.from[i]] = p->fuse.to[i];
-    dl_rewrite_resolve(graph, map);
+        p->map[p->fuse.from[i]] = p->fuse.to[i];
     p->ordered = 0;
+    p->circle = false;
     for (int n = 0; n < p->nodes; n++) {
         for (int made = p->nodes; made < graph->nodes && n == looked_at; made++)
             put(p, made);
         put(p, n);
     }
+    return DL_OK;
+}
+
+static dl_status replace(pass *p) {
+    dl_graph *graph = p->fuse.graph;
+    bool *alive = DL_NEW_N(&p->memory, bool, p->ordered);
+    if (!alive)
+        return dl_fail_memory((size_t)p->ordered);
     dl_rewrite_keep(graph, p->order, p->ordered);
-    bool *alive = p->done;
+    dl_rewrite_resolve(graph, p->map);
     dl_rewrite_mark(graph, alive);
     int kept = 0;
     for (int n = 0; n < p->ordered; n++)
@@ -120,12 +115,11 @@ static dl_status search(pass *p, const dl_fusion *fusion, bool *found) {
         p->fuse.count = 0;
         fusion->fuse(&p->fuse, &node);
         DL_TRY(dl_graph_status(graph));
-        bool circle = false;
         if (p->fuse.count > 0)
-            DL_TRY(waits_for_itself(p, &circle));
-        *found = p->fuse.count > 0 && !circle;
+            DL_TRY(order(p, n));
+        *found = p->fuse.count > 0 && !p->circle;
         if (*found)
-            return replace(p, n);
+            return replace(p);
         graph->nodes = p->nodes;
         graph->values = values;
     }
