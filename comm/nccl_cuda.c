@@ -108,7 +108,7 @@ dl_status dl_nccl_sum(dl_device *device, float *data, int64_t count) {
     if (!g->nccl)
         return dl_fail(DL_FAILED, "rank %d gave up summing", g->rank);
     NCCL_TRY(g, ncclAllReduce, data, data, (size_t)count, ncclFloat, ncclSum, g->nccl,
-             cuda->stream);
+             cuda->turned);
     return settle(g, "ncclAllReduce");
 }
 

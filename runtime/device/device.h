@@ -1,9 +1,10 @@
-/* A device beside the host: memory, an ordered queue of work, recordings of it, kernels. The CPU is
+/* A device beside the host: memory, streams of work, recordings of it, kernels. The CPU is
  * not one: it runs plans itself (runtime/exec/run.c). The one there is, CUDA, lives in
  * libdl_cuda.so, which is opened when a GPU is asked for or seen (open.c).
  *
- * Everything but allocation and waiting only enqueues, in order; what fails on the device later is
- * returned by a later call, at the latest by `wait`. One thread at a time. */
+ * Everything but allocation and waiting only enqueues: in order in a stream, and between streams as
+ * marks say. What fails on the device later is returned by a later call, at the latest by `wait`.
+ * One thread at a time. */
 #ifndef DL_DEVICE_DEVICE_H
 #define DL_DEVICE_DEVICE_H
 
@@ -13,6 +14,14 @@
 
 #include "runtime/base/status.h"
 #include "runtime/device/comm.h"
+
+/* Work goes to the compute stream unless it is turned to another; kernels run there only. */
+typedef enum dl_work_stream {
+    DL_STREAM_COMPUTE,
+    DL_STREAM_SUMS,   /* sums over leaves and ranks, beside it */
+    DL_STREAM_COPIES, /* to and from the host */
+    DL_STREAMS
+} dl_work_stream;
 
 struct dl_kernel; /* runtime/graph/op.h */
 
@@ -39,17 +48,22 @@ typedef struct dl_device_table {
     dl_status (*copy)(dl_device *device, void *to, const void *from, size_t bytes);
     dl_status (*fill)(dl_device *device, void *to, int byte, size_t bytes);
     dl_status (*add)(dl_device *device, float *sum, const float *more, int64_t count);
-    dl_status (*wait)(dl_device *device); /* until all is done */
-    /* Between record and recorded nothing runs; the recording is what was enqueued. */
+    dl_status (*wait)(dl_device *device); /* until all is done, in all streams */
+    /* Between record and recorded nothing runs; the recording is what was enqueued. It begins and
+     * ends in the compute stream: others follow a mark of it, and it follows their last. */
     dl_status (*record)(dl_device *device);
     dl_status (*recorded)(dl_device *device, dl_recording **out);
     dl_status (*play)(dl_device *device, dl_recording *recording);
     void (*forget)(dl_device *device, dl_recording *recording); /* NULL is allowed */
-    /* A place in the queue, set anew by every `mark`: await waits until all before it is done. */
+    /* Copies, fills, adds, sums and marks go there from now on. */
+    void (*turn_to)(dl_device *device, dl_work_stream stream);
+    /* A place in a stream, set anew by every `mark`: await waits until all before it is done, what
+     * is enqueued after follow runs after that. */
     dl_status (*mark_open)(dl_device *device, dl_mark **out);
     void (*mark_close)(dl_device *device, dl_mark *mark); /* NULL is allowed */
     dl_status (*mark)(dl_device *device, dl_mark *mark);
     dl_status (*await)(dl_device *device, dl_mark *mark);
+    dl_status (*follow)(dl_device *device, dl_mark *mark);
     /* Ranks with a device each sum on them, in place: join is collective; give_up, after a failure
      * on any rank, ends what waits for others. */
     dl_status (*join)(dl_device *device, dl_comm *comm);
@@ -69,7 +83,7 @@ struct dl_device {
     uint8_t id[16];                                    /* of the card, which ranks may share */
     bool joined;                                       /* sums with other ranks' devices */
     bool imagined;                                     /* prepares, never runs: dltrain plan */
-    void *stream;                                      /* the queue that kernels enqueue into */
+    void *stream;                                      /* the compute stream, kernels' */
 };
 
 /* What libdl_cuda.so exports as DL_CUDA_LIBRARY. */

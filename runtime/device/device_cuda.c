@@ -1,4 +1,4 @@
-/* The dl_device of CUDA: one stream, recordings are CUDA graphs. See device.h. */
+/* The dl_device of CUDA: streams, events as marks, recordings as CUDA graphs. See device.h. */
 #include "runtime/device/device_cuda.h"
 
 #include <stdio.h>
@@ -62,18 +62,23 @@ static void release_host(dl_device *device, void *memory) {
 }
 
 static dl_status copy(dl_device *device, void *to, const void *from, size_t bytes) {
-    DL_CUDA_TRY(cudaMemcpyAsync, to, from, bytes, cudaMemcpyDefault, dl_cuda_of(device)->stream);
+    DL_CUDA_TRY(cudaMemcpyAsync, to, from, bytes, cudaMemcpyDefault, dl_cuda_of(device)->turned);
     return DL_OK;
 }
 
 static dl_status fill(dl_device *device, void *to, int byte, size_t bytes) {
-    DL_CUDA_TRY(cudaMemsetAsync, to, byte, bytes, dl_cuda_of(device)->stream);
+    DL_CUDA_TRY(cudaMemsetAsync, to, byte, bytes, dl_cuda_of(device)->turned);
     return DL_OK;
 }
 
 static dl_status wait(dl_device *device) {
-    DL_CUDA_TRY(cudaStreamSynchronize, dl_cuda_of(device)->stream);
+    for (int i = 0; i < DL_STREAMS; i++)
+        DL_CUDA_TRY(cudaStreamSynchronize, dl_cuda_of(device)->all[i]);
     return DL_OK;
+}
+
+static void turn_to(dl_device *device, dl_work_stream stream) {
+    dl_cuda_of(device)->turned = dl_cuda_of(device)->all[stream];
 }
 
 static dl_status record(dl_device *device) {
@@ -128,7 +133,12 @@ static void mark_close(dl_device *device, dl_mark *mark) {
 }
 
 static dl_status mark(dl_device *device, dl_mark *mark) {
-    DL_CUDA_TRY(cudaEventRecord, (cudaEvent_t)mark, dl_cuda_of(device)->stream);
+    DL_CUDA_TRY(cudaEventRecord, (cudaEvent_t)mark, dl_cuda_of(device)->turned);
+    return DL_OK;
+}
+
+static dl_status follow(dl_device *device, dl_mark *mark) {
+    DL_CUDA_TRY(cudaStreamWaitEvent, dl_cuda_of(device)->turned, (cudaEvent_t)mark, 0);
     return DL_OK;
 }
 
@@ -145,14 +155,16 @@ static dl_status build(dl_device *device) {
 
 static void close_device(dl_device *device) {
     dl_cuda *cuda = dl_cuda_of(device);
-    if (cuda->stream)
-        cudaStreamSynchronize(cuda->stream);
+    for (int i = 0; i < DL_STREAMS; i++)
+        if (cuda->all[i])
+            cudaStreamSynchronize(cuda->all[i]);
     for (int i = 0; i < DL_GUESTS; i++)
         if (cuda->guest[i].state)
             cuda->guest[i].close(cuda->guest[i].state);
     dl_cuda_module_close(cuda->module);
-    if (cuda->stream)
-        cudaStreamDestroy(cuda->stream);
+    for (int i = 0; i < DL_STREAMS; i++)
+        if (cuda->all[i])
+            cudaStreamDestroy(cuda->all[i]);
     dl_free(cuda);
 }
 
@@ -168,10 +180,12 @@ static const dl_device_table table = {.allocate = allocate,
                                       .recorded = recorded,
                                       .play = play,
                                       .forget = forget,
+                                      .turn_to = turn_to,
                                       .mark_open = mark_open,
                                       .mark_close = mark_close,
                                       .mark = mark,
                                       .await = await,
+                                      .follow = follow,
                                       .join = dl_nccl_join,
                                       .sum = dl_nccl_sum,
                                       .give_up = dl_nccl_give_up,
@@ -227,7 +241,9 @@ static dl_status start(dl_cuda *cuda, int index) {
     DL_CUDA_TRY(cudaSetDevice, index);
     DL_CUDA_TRY(cudaGetDeviceProperties, &properties, index);
     DL_CUDA_TRY(cudaDriverGetVersion, &driver);
-    DL_CUDA_TRY(cudaStreamCreateWithFlags, &cuda->stream, cudaStreamNonBlocking);
+    for (int i = 0; i < DL_STREAMS; i++)
+        DL_CUDA_TRY(cudaStreamCreateWithFlags, &cuda->all[i], cudaStreamNonBlocking);
+    cuda->stream = cuda->turned = cuda->all[DL_STREAM_COMPUTE];
     dl_device *device = &cuda->device;
     cuda->index = index;
     cuda->processors = properties.multiProcessorCount;

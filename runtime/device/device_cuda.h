@@ -22,7 +22,9 @@ typedef struct dl_cuda_module dl_cuda_module;
 typedef struct dl_cuda {
     dl_device device; /* first: a dl_device is one of these */
     int index;
-    cudaStream_t stream;
+    cudaStream_t stream; /* the compute stream, which kernels use */
+    cudaStream_t turned; /* the one that copies, sums and marks use now */
+    cudaStream_t all[DL_STREAMS];
     dl_cuda_module *module; /* emitted entries: module_cuda.c */
     struct {
         void *state;

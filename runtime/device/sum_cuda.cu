@@ -8,6 +8,6 @@ __global__ static void add_floats(float *sum, const float *more, int64_t count) 
 
 dl_status dl_cuda_add(dl_device *device, float *sum, const float *more, int64_t count) {
     const dl_cuda *cuda = dl_cuda_of(device);
-    return DL_LAUNCH(add_floats, dl_cuda_blocks(cuda, count), DL_BLOCK, 0, cuda->stream, sum, more,
+    return DL_LAUNCH(add_floats, dl_cuda_blocks(cuda, count), DL_BLOCK, 0, cuda->turned, sum, more,
                      count);
 }

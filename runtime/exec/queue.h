@@ -1,9 +1,11 @@
-/* Programs on a device: the counterpart of run.c. queue.c begins and collects runs, queue_step.c
- * enqueues and records what they do, queue_memory.c makes what they need there. */
+/* Programs on a device: the counterpart of run.c. queue.c begins and collects runs, queue_list.c
+ * lists what they do, queue_step.c enqueues and records it, queue_memory.c makes what they need
+ * there. */
 #ifndef DL_EXEC_QUEUE_H
 #define DL_EXEC_QUEUE_H
 
 #include "runtime/exec/internal.h"
+#include "runtime/exec/streams.h"
 
 /* After the collectives are open and the contexts made (exec.c); on failure close still frees. */
 dl_status dl_queue_open(dl_exec *exec);
@@ -36,6 +38,30 @@ typedef struct turn {
     float noticed;
 } turn;
 
+/* The pieces of work of some phases, in the order in which they are enqueued. */
+typedef enum piece_kind {
+    PIECE_EDGE,    /* the beginning and the end, where streams part and meet */
+    PIECE_UNIT,    /* index: unit */
+    PIECE_MOVE,    /* index: move of the leaf's variant */
+    PIECE_SUM,     /* index: collective, of all leaves */
+    PIECE_DELIVER, /* index: graph output, of a leaf */
+    PIECE_ASSIGN,  /* index: copy */
+    PIECE_SAY      /* index: graph output, shared */
+} piece_kind;
+
+typedef struct piece {
+    piece_kind kind;
+    int index, leaf; /* leaf: -1 of what leaves share */
+} piece;
+
+typedef struct work_list {
+    piece *piece; /* [count] */
+    dl_task *task;
+    dl_access *access;
+    dl_mark **mark; /* of pieces that others wait for; opened when first needed */
+    int count, accesses, most, most_accesses;
+} work_list;
+
 struct dl_queue {
     dl_device *device;
     dl_resident *resident;
@@ -56,6 +82,7 @@ struct dl_queue {
     bool staged;
     batch_run batch[MAX_BATCHES];
     int batches;
+    work_list list;
     /* The first failure here, until all ranks hear of it. */
     dl_status failure;
     char message[DL_MESSAGE_MAX];
@@ -67,6 +94,12 @@ static inline dl_fault *fault_of(char *tail) {
 
 /* Keeps the first failure; nothing more is enqueued for a run after it. */
 void dl_queue_keep(dl_queue *queue, dl_status status);
+
+/* queue_list.c: room for the most that can be listed; phases [first, end) of the leaves that are
+ * set, with what waits for what. */
+dl_status dl_queue_list_open(dl_exec *exec);
+void dl_queue_list_close(dl_queue *queue);
+void dl_queue_list(dl_exec *exec, int first, int end);
 
 /* queue_step.c: everything that is enqueued for phases [first, end); as it is in the first run of a
  * batch size, or if there is none (NULL), which loads what is loaded lazily; the second is

@@ -11,6 +11,7 @@ void dl_queue_close(dl_exec *exec) {
         return;
     dl_device *device = s->device;
     device->table->wait(device);
+    dl_queue_list_close(s);
     for (int b = 0; b < s->batches; b++)
         dl_queue_forget(s, &s->batch[b]);
     for (int i = 0; i < MOST_UNDER_WAY; i++) {
@@ -173,6 +174,7 @@ dl_status dl_queue_open(dl_exec *exec) {
     DL_TRY(make_outputs(exec, s));
     DL_TRY(make_turns(s));
     DL_TRY(make_memory(exec, s));
+    DL_TRY(dl_queue_list_open(exec));
     for (int l = 0; l < exec->local_leaves; l++)
         set_bases(exec, s, &exec->leaves[l], l);
     set_bases(exec, s, &exec->shared_leaf, -1);

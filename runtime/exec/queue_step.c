@@ -1,13 +1,13 @@
-/* What a run enqueues on a device, once as it is, then as recordings. The places of values are
- * those of the plan; only the bases are the device's. Leaves follow one another. Sums over the
- * leaves of one rank are added there, along the tree of runtime/device/comm.h; a staged sum, which
- * goes through the host (queue.c), ends a segment. */
+/* What a run enqueues on a device, once as it is, then as recordings: the pieces of queue_list.c,
+ * each in its stream, with marks where one waits for another. The places of values are those of the
+ * plan; only the bases are the device's. Sums over the leaves of one rank are added there, along
+ * the tree of runtime/device/comm.h; a staged sum, which goes through the host (queue.c), ends a
+ * segment. */
 #include "runtime/exec/queue.h"
 
-static dl_status run_unit(const dl_exec *exec, const variant *v, int index, leaf *context,
-                          int random) {
+static dl_status run_unit(const dl_exec *exec, int index, leaf *context, int random) {
     const dl_queue *s = exec->queue;
-    const unit *made = &v->units[index];
+    const unit *made = &context->variant->units[index];
     const dl_graph_node *node = made->node;
     dl_run run = run_of(made, context);
     run.random = (const dl_random *)(const void *)s->head + random;
@@ -25,49 +25,24 @@ static dl_status run_unit(const dl_exec *exec, const variant *v, int index, leaf
     return DL_OK;
 }
 
-static dl_status run_shared(dl_exec *exec, int phase) {
-    int first, last;
-    units_of(exec->variant[0], phase, CLASS_SHARED, &first, &last);
-    for (int u = first; u < last; u++)
-        DL_TRY(run_unit(exec, exec->variant[0], u, &exec->shared_leaf, exec->local_leaves));
-    return DL_OK;
+static dl_status run_move(const dl_exec *exec, int index, int leaf_index) {
+    const leaf *context = &exec->leaves[leaf_index];
+    const move *m = &context->variant->moves[index];
+    const dl_queue *s = exec->queue;
+    return s->device->table->copy(
+        s->device, (char *)s->leaf[m->sum * exec->local_leaves + leaf_index] + m->offset,
+        at(context, m->from), m->bytes);
 }
 
-/* Outputs of samples go straight to the host's memory. */
-static dl_status deliver(const dl_exec *exec, const leaf *context) {
+static dl_status deliver(const dl_exec *exec, int output, const leaf *context) {
     const variant *v = context->variant;
+    dl_value value = v->graph.output[output].value;
+    size_t bytes = dl_type_bytes(&v->graph.value[value].type);
+    size_t sample = bytes / (size_t)v->samples;
     dl_device *device = exec->queue->device;
-    for (int i = 0; i < v->graph.outputs; i++) {
-        dl_value value = v->graph.output[i].value;
-        const dl_value_info *info = &v->graph.value[value];
-        if (info->shared || !exec->output[i])
-            continue;
-        size_t bytes = dl_type_bytes(&info->type), sample = bytes / (size_t)v->samples;
-        DL_TRY(device->table->copy(device,
-                                   (char *)exec->output[i] + sample * (size_t)context->first,
-                                   at(context, v->where[value]), bytes));
-    }
-    return DL_OK;
-}
-
-static dl_status run_leaf(dl_exec *exec, int phase, int index) {
-    leaf *context = &exec->leaves[index];
-    const variant *v = context->variant;
-    dl_device *device = exec->queue->device;
-    int first, last;
-    units_of(v, phase, CLASS_SHARD, &first, &last);
-    for (int u = first; u < last; u++)
-        DL_TRY(run_unit(exec, v, u, context, index));
-    units_of(v, phase, CLASS_COLLECTIVE, &first, &last);
-    for (int u = first; u < last; u++)
-        for (int m = 0; m < v->move_count; m++)
-            if (v->moves[m].sum == v->units[u].sum)
-                DL_TRY(device->table->copy(
-                    device,
-                    (char *)exec->queue->leaf[v->moves[m].sum * exec->local_leaves + index] +
-                        v->moves[m].offset,
-                    at(context, v->moves[m].from), v->moves[m].bytes));
-    return phase == exec->last_shard_phase ? deliver(exec, context) : DL_OK;
+    return device->table->copy(device,
+                               (char *)exec->output[output] + sample * (size_t)context->first,
+                               at(context, v->where[value]), bytes);
 }
 
 /* Into leaf 0 of [first, last): the tree of dl_sum. */
@@ -95,36 +70,68 @@ static dl_status sum_leaves(const dl_exec *exec, int sum) {
     return device->joined ? device->table->sum(device, own, floats) : DL_OK;
 }
 
-/* Assignments that could not be made in place, and what the host shall hear. */
-static dl_status finish(const dl_exec *exec) {
-    const variant *v = exec->variant[0];
+static dl_status assign(const dl_exec *exec, const copy *c) {
     dl_device *device = exec->queue->device;
-    for (int i = 0; i < exec->copy_count; i++)
-        DL_TRY(device->table->copy(device, at(&exec->shared_leaf, exec->copies[i].to),
-                                   at(&exec->shared_leaf, exec->copies[i].from),
-                                   exec->copies[i].bytes));
-    for (int i = 0; i < v->graph.outputs; i++) {
-        dl_value value = v->graph.output[i].value;
-        const dl_value_info *info = &v->graph.value[value];
-        if (info->shared)
-            DL_TRY(device->table->copy(device, exec->queue->tail + exec->queue->output_place[i],
-                                       at(&exec->shared_leaf, v->where[value]),
-                                       dl_type_bytes(&info->type)));
+    return device->table->copy(device, at(&exec->shared_leaf, c->to),
+                               at(&exec->shared_leaf, c->from), c->bytes);
+}
+
+static dl_status say(const dl_exec *exec, int output) {
+    const variant *v = exec->variant[0];
+    const dl_queue *s = exec->queue;
+    dl_value value = v->graph.output[output].value;
+    return s->device->table->copy(s->device, s->tail + s->output_place[output],
+                                  at(&exec->shared_leaf, v->where[value]),
+                                  dl_type_bytes(&v->graph.value[value].type));
+}
+
+static dl_status run_piece(dl_exec *exec, const piece *p) {
+    bool shared = p->leaf < 0;
+    leaf *context = shared ? &exec->shared_leaf : &exec->leaves[p->leaf];
+    switch (p->kind) {
+    case PIECE_UNIT:
+        return run_unit(exec, p->index, context, shared ? exec->local_leaves : p->leaf);
+    case PIECE_MOVE:
+        return run_move(exec, p->index, p->leaf);
+    case PIECE_SUM:
+        return sum_leaves(exec, p->index);
+    case PIECE_DELIVER:
+        return deliver(exec, p->index, context);
+    case PIECE_ASSIGN:
+        return assign(exec, &exec->copies[p->index]);
+    case PIECE_SAY:
+        return say(exec, p->index);
+    case PIECE_EDGE:
+        break;
     }
     return DL_OK;
 }
 
-static dl_status enqueue(dl_exec *exec, int phase, int end) {
-    for (; phase < end; phase++) {
-        DL_TRY(run_shared(exec, phase));
-        for (int l = 0; l < exec->leaf_count; l++)
-            DL_TRY(run_leaf(exec, phase, l));
-        int first, last;
-        units_of(exec->variant[0], phase, CLASS_COLLECTIVE, &first, &last);
-        for (int u = first; u < last && !exec->queue->staged; u++)
-            DL_TRY(sum_leaves(exec, exec->variant[0]->units[u].sum));
-    }
-    return end == exec->phases ? finish(exec) : DL_OK;
+/* In its stream, behind what it waits for. */
+static dl_status place_piece(dl_exec *exec, int index) {
+    dl_device *device = exec->queue->device;
+    work_list *list = &exec->queue->list;
+    const dl_task *task = &list->task[index];
+    device->table->turn_to(device, task->stream);
+    for (int s = 0; s < DL_STREAMS; s++)
+        if (task->wait[s] >= 0)
+            DL_TRY(device->table->follow(device, list->mark[task->wait[s]]));
+    DL_TRY(run_piece(exec, &list->piece[index]));
+    if (!task->awaited)
+        return DL_OK;
+    if (!list->mark[index])
+        DL_TRY(device->table->mark_open(device, &list->mark[index]));
+    return device->table->mark(device, list->mark[index]);
+}
+
+static dl_status enqueue(dl_exec *exec, int first, int end) {
+    dl_device *device = exec->queue->device;
+    dl_status status = DL_OK;
+    dl_queue_list(exec, first, end);
+    for (int i = 0; i < exec->queue->list.count && status == DL_OK; i++)
+        status = place_piece(exec, i);
+    device->table->turn_to(device, DL_STREAM_COMPUTE);
+    return status;
 }
 
 void dl_queue_forget(dl_queue *queue, batch_run *batch) {

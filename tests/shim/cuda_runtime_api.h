@@ -1,7 +1,8 @@
 /* The part of CUDA's runtime that dltrain calls, on the host (fake_cuda.cpp): one device whose
  * memory is the host's, streams whose work waits until somebody waits for it (so that host memory
- * which is used again too early is seen), graphs that are lists. It is how libdl_cuda_shim.so runs
- * whole jobs through the code of libdl_cuda.so without a GPU; what races on one it cannot show. */
+ * which is used again too early is seen) and overtakes that of others wherever events let it,
+ * graphs. It is how libdl_cuda_shim.so runs whole jobs through the code of libdl_cuda.so without a
+ * GPU; what races inside a kernel it cannot show. */
 #ifndef DL_SHIM_CUDA_RUNTIME_API_H
 #define DL_SHIM_CUDA_RUNTIME_API_H
 
@@ -19,7 +20,9 @@ typedef enum cudaError {
     cudaErrorInsufficientDriver = 35,
     cudaErrorNoDevice = 100,
     cudaErrorNotReady = 600,
-    cudaErrorLaunchFailure = 719
+    cudaErrorLaunchFailure = 719,
+    cudaErrorStreamCaptureUnjoined = 904,
+    cudaErrorStreamCaptureIsolation = 905
 } cudaError_t;
 typedef struct shim_stream *cudaStream_t;
 typedef struct shim_graph *cudaGraph_t;
@@ -69,6 +72,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventQuery(cudaEvent_t event);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 
 /* What the shim's own files use. The n-th call from now on (1: the next) fails, as a CUDA call
  * does; 0: none. Calls made so far; memory, streams, events and graphs that are not freed. */
@@ -78,6 +82,14 @@ long shim_calls(void);
 long shim_held(void);
 /* Work in a stream went wrong: the next wait for one fails. */
 void shim_break(const char *why);
+/* In which order work of several streams runs, where events leave a choice: that of the stream that
+ * is waited for first, or last, or any by seed. SHIM_ORDER=early, or a seed, chooses from outside.
+ */
+enum shim_order_kind { SHIM_ORDER_LATE, SHIM_ORDER_EARLY, SHIM_ORDER_ANY };
+void shim_order(enum shim_order_kind kind, unsigned seed);
+/* Waits of streams for events so far; the n-th from now on keeps nothing waiting (0: none). */
+long shim_waits(void);
+void shim_leave_out_wait(long n);
 /* Work for the stream: run when somebody waits for it, or kept by the graph that is being captured.
  * `argument` is copied. */
 cudaError_t shim_submit(cudaStream_t stream, void (*work)(const void *argument),

@@ -23,14 +23,21 @@ static const dl_key root_keys[] = {
     {"batch_statistics", "word global|shard|rank", "global", "statistics"},
     {"callbacks", "items callback", "[]", "callbacks"},
     {"precision", "word fp32|bf16|fp16", "fp32", "number format"},
+    {"comm", "keys comm", "{}", "sums over ranks"},
 };
+static const dl_key comm_keys[] = {
+    {"bucket", "quantity MiB|KiB", "25 MiB", "gradients"},
+    {"first_bucket", "quantity MiB|KiB", "1 MiB", "of them, the first"},
+};
+static const dl_table comm = {"comm", DL_KEYS(comm_keys), NULL};
+static const dl_table *const tables[] = {&comm};
 static const dl_table root = {"job", DL_KEYS(root_keys), NULL};
 static const dl_family *const families[] = {
     &dl_layer_family,       &dl_loss_family,       &dl_metric_family,
     &dl_optimizer_family,   &dl_schedule_family,   &dl_initializer_family,
     &dl_regularizer_family, &dl_activation_family, &dl_callback_family};
 static const dl_vocabulary vocabulary = {
-    &root, NULL, 0, families, (int)(sizeof families / sizeof families[0]), dl_zoo_write};
+    &root, tables, 1, families, (int)(sizeof families / sizeof families[0]), dl_zoo_write};
 
 dl_status model_try(model *m, const char *yaml, const dl_field *fields, int count,
                     const char *set) {

@@ -1,9 +1,12 @@
 /* Whole programs on CUDA, on the host that plays the GPU (shim.h): training steps give the CPU's
  * losses and weights within what sums in another order explain; recorded steps, played, have the
- * bits of steps that are enqueued one by one; the memory plan changes no bit. */
+ * bits of steps that are enqueued one by one; the memory plan changes no bit, nor does the order in
+ * which streams get on, unless a wait between them is left out. */
 #include <CUnit/Basic.h>
+#include <dlfcn.h>
 #include <string.h>
 
+#include "comm/single.h"
 #include "launcher/job.h"
 #include "ops/ops.h"
 #include "runtime/exec/resident.h"
@@ -23,7 +26,8 @@ static const char job[] = "model:\n"
                           "  - dense: {units: 3, activation: softmax}\n"
                           "loss: sparse_categorical_crossentropy\n"
                           "optimizer: rmsprop\n"
-                          "metrics: [accuracy]\n";
+                          "metrics: [accuracy]\n"
+                          "comm: {first_bucket: 1 KiB, bucket: 1 KiB}\n";
 
 typedef struct outcome {
     double loss[STEPS];
@@ -155,9 +159,77 @@ static void test_training(void) {
     dl_device_close(shim);
 }
 
+/* ---- streams ---- */
+
+/* tests/shim/cuda_runtime_api.h */
+enum { LATE, EARLY, ANY };
+static void (*set_order)(int kind, unsigned seed);
+static long (*waits)(void);
+static void (*leave_out_wait)(long n);
+
+static bool find_orders(const dl_device *device) {
+    Dl_info from; /* the library is open already */
+    void *library = dladdr((const void *)device->table, &from)
+                        ? dlopen(from.dli_fname, RTLD_NOW | RTLD_NOLOAD)
+                        : NULL;
+    void *symbol[] = {library ? dlsym(library, "shim_order") : NULL,
+                      library ? dlsym(library, "shim_waits") : NULL,
+                      library ? dlsym(library, "shim_leave_out_wait") : NULL};
+    memcpy(&set_order, &symbol[0], sizeof set_order);
+    memcpy(&waits, &symbol[1], sizeof waits);
+    memcpy(&leave_out_wait, &symbol[2], sizeof leave_out_wait);
+    return set_order && waits && leave_out_wait;
+}
+
+/* Whether training without that wait (0: with all) is seen to go wrong in some order of streams. */
+static bool goes_wrong(const setting *how, long wait, const outcome *want) {
+    static outcome got;
+    const struct {
+        int kind;
+        unsigned seed;
+    } orders[] = {{LATE, 0}, {EARLY, 0}, {ANY, 1}, {ANY, 2}, {ANY, 3}};
+    bool wrong = false;
+    for (int i = 0; i < DL_COUNT(orders) && !wrong; i++) {
+        set_order(orders[i].kind, orders[i].seed);
+        leave_out_wait(wait);
+        wrong = !train(how, &got) || memcmp(&got, want, sizeof got) != 0;
+        leave_out_wait(0);
+    }
+    set_order(LATE, 0);
+    return wrong;
+}
+
+/* A device that sums with others', here with none, does so in a stream of its own. */
+static void test_streams(void) {
+    static outcome alone, device;
+    dl_comm *comm = NULL;
+    dl_device *shim = shim_open("cuda_programs, streams");
+    const int leaves[] = {2, 5}; /* of one, the sum would be that leaf */
+    for (int i = 0; i < DL_COUNT(leaves) && shim && find_orders(shim); i++) {
+        const setting how = {shim, DL_MEMORY_PLANNED, leaves[i], false};
+        shim->joined = false;
+        CU_ASSERT_FATAL(train(&how, &alone));
+        if (!comm && CHECK_OK(dl_single_open(&comm)))
+            CHECK_OK(shim->table->join(shim, comm));
+        shim->joined = true;
+        long before = waits();
+        CU_ASSERT_FATAL(train(&how, &device));
+        long all = waits() - before;
+        compare_bits(&device, &alone);
+        CU_ASSERT(all >=
+                  2 * 2 * 2); /* two buckets at least, there and back, enqueued and recorded */
+        CU_ASSERT(!goes_wrong(&how, 0, &alone));
+        for (long n = 1; n <= all; n++)
+            CU_ASSERT(goes_wrong(&how, n, &alone));
+    }
+    dl_device_close(shim);
+    dl_comm_close(comm);
+}
+
 void suite_cuda_programs(void);
 void suite_cuda_programs(void) {
     CU_pSuite suite = CU_add_suite("cuda_programs", NULL, NULL);
     CU_add_test(suite, "training is the CPU's; played, poisoned, planned: the same bits",
                 test_training);
+    CU_add_test(suite, "streams in any order: the same bits; with a wait less: not", test_streams);
 }

@@ -1,0 +1,19 @@
+/* What the files of the fake CUDA share: fake_cuda.cpp counts calls and holds memory,
+ * fake_streams.cpp runs what was enqueued, fake_blocks.cpp runs kernels. */
+#ifndef DL_SHIM_FAKE_CUDA_H
+#define DL_SHIM_FAKE_CUDA_H
+
+#include "tests/shim/cuda_runtime.h"
+
+#define CALL(error)   \
+    if (shim_fails()) \
+    return (error)
+
+void shim_keep(int more); /* of what must be freed */
+cudaError_t shim_mend();  /* what went wrong since the last time (shim_break) */
+void shim_enqueue(cudaStream_t stream, std::function<void()> work);
+void shim_run(cudaStream_t stream); /* all that it was given */
+void shim_run_all();
+bool shim_captures(cudaStream_t stream);
+
+#endif
