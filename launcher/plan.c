@@ -113,7 +113,8 @@ static void print_memory(const dl_session *s, const dl_exec_report *r) {
            mib(r->workspace), mib(r->packed));
     printf("  total         %10.2f\n", mib(weights + slots + r->reduction + activations +
                                            r->workspace + r->packed + r->shared));
-    printf("\nA step\n  %d nodes, %d of them once a rank\n", r->nodes, r->shared_nodes);
+    printf("\nA step\n  %d nodes, %d of them once a rank; they read and write %.2f GB or more\n",
+           r->nodes, r->shared_nodes, r->bytes / 1e9);
     if (s->comm->size == 1) {
         printf("  no communication on one rank (%d sum%s over pieces)\n", r->collectives,
                r->collectives == 1 ? "" : "s");

@@ -65,7 +65,7 @@ static dl_status describe_fused(const wanted *want, dl_cudnn **out) {
         return DL_OK;
     }
     bool relu = want->attributes->epilogue == DL_EPILOGUE_RELU;
-    int bias = want->bias ? dl_cudnn_vector(call, sizes->filters) : -1;
+    int bias = want->bias ? dl_cudnn_vector(call, DL_F32, sizes->filters) : -1;
     int made = dl_cudnn_inner(call, sizes->n, sizes->out, sizes->filters);
     dl_cudnn_conv(call, want->direction, &sizes->window, want->what->tf32, x, w, made);
     int added = made;

@@ -9,11 +9,11 @@
 #include "runtime/device/code_cache.h"
 
 enum {
-    CUDNN_TENSORS = 8,
-    CUDNN_OPERATIONS = 4,
-    CUDNN_MADE = 32,
+    CUDNN_TENSORS = 20,
+    CUDNN_OPERATIONS = 8,
+    CUDNN_MADE = 48,
     CUDNN_TEXT = 96,
-    CUDNN_KEY = 1024
+    CUDNN_KEY = 2048
 };
 
 /* Of a device, its guest. */

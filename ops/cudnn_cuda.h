@@ -25,7 +25,7 @@ void dl_cudnn_free(dl_cudnn *call); /* NULL is allowed */
 int dl_cudnn_tensor(dl_cudnn *call, dl_dtype dtype, int64_t n, const int64_t space[2],
                     int64_t channels);
 int dl_cudnn_weights(dl_cudnn *call, dl_dtype dtype, int64_t o, const int64_t kernel[2], int64_t i);
-int dl_cudnn_vector(dl_cudnn *call, int64_t channels);
+int dl_cudnn_vector(dl_cudnn *call, dl_dtype dtype, int64_t channels);
 int dl_cudnn_inner(dl_cudnn *call, int64_t n, const int64_t space[2], int64_t channels);
 
 /* x [n, h, w, c], w [o, kh, kw, c / groups], y [n, oh, ow, o]; the direction says which of them is
@@ -35,6 +35,9 @@ void dl_cudnn_conv(dl_cudnn *call, dl_dnnl_direction direction, const dl_dnnl_wi
 void dl_cudnn_add(dl_cudnn *call, int a, int b, int y); /* b may be a vector */
 void dl_cudnn_relu(dl_cudnn *call, int x, int y);
 void dl_cudnn_copy(dl_cudnn *call, int x, int y); /* converts */
+void dl_cudnn_multiply(dl_cudnn *call, int a, int b, int y);
+/* Of each channel of x, over all else: sum and sum of squares, float32 vectors. */
+void dl_cudnn_moments(dl_cudnn *call, int x, int sum, int squares);
 
 /* Of `count` ways to compute the same, the wanted one first: finds an engine for one of them and
  * frees the others (all on failure); *out is that one, ready to run, *way which it was. An engine

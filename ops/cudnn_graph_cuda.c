@@ -105,9 +105,9 @@ int dl_cudnn_weights(dl_cudnn *call, dl_dtype dtype, int64_t o, const int64_t ke
     return add_tensor(call, dtype, o, kernel, i, LINE, false);
 }
 
-int dl_cudnn_vector(dl_cudnn *call, int64_t channels) {
+int dl_cudnn_vector(dl_cudnn *call, dl_dtype dtype, int64_t channels) {
     static const int64_t point[] = {1, 1};
-    return add_tensor(call, DL_F32, 1, point, channels, LINE, false);
+    return add_tensor(call, dtype, 1, point, channels, LINE, false);
 }
 
 int dl_cudnn_inner(dl_cudnn *call, int64_t n, const int64_t space[2], int64_t channels) {
@@ -219,6 +219,26 @@ void dl_cudnn_relu(dl_cudnn *call, int x, int y) {
 
 void dl_cudnn_copy(dl_cudnn *call, int x, int y) {
     add_pointwise(call, CUDNN_POINTWISE_IDENTITY, x, -1, y);
+}
+
+void dl_cudnn_multiply(dl_cudnn *call, int a, int b, int y) {
+    add_pointwise(call, CUDNN_POINTWISE_MUL, a, b, y);
+}
+
+void dl_cudnn_moments(dl_cudnn *call, int x, int sum, int squares) {
+    cudnnGenStatsMode_t mode = CUDNN_GENSTATS_SUM_SQSUM;
+    cudnnDataType_t type = CUDNN_DATA_FLOAT;
+    say(call, "moments of %d %d %d\n", x, sum, squares);
+    cudnnBackendDescriptor_t made =
+        add_operation(call, CUDNN_BACKEND_OPERATION_GEN_STATS_DESCRIPTOR);
+    dl_cudnn_put(call, made, CUDNN_ATTR_OPERATION_GENSTATS_MODE, CUDNN_TYPE_GENSTATS_MODE, 1,
+                 &mode);
+    dl_cudnn_put(call, made, CUDNN_ATTR_OPERATION_GENSTATS_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1,
+                 &type);
+    put_descriptor(call, made, CUDNN_ATTR_OPERATION_GENSTATS_XDESC, call->tensor[x]);
+    put_descriptor(call, made, CUDNN_ATTR_OPERATION_GENSTATS_SUMDESC, call->tensor[sum]);
+    put_descriptor(call, made, CUDNN_ATTR_OPERATION_GENSTATS_SQSUMDESC, call->tensor[squares]);
+    dl_cudnn_done(call, made);
 }
 
 dl_status dl_cudnn_complete(dl_cudnn *call) {

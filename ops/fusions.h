@@ -6,7 +6,10 @@
 
 #include "runtime/graph/fuse.h"
 
-#define DL_FUSION_LIST(X)
+#define DL_FUSION_LIST(X) \
+    X(channel_moments)    \
+    X(moment_squares)     \
+    X(conv_statistics)
 
 #define X(row) void dl_fuse_##row(dl_fuse *fuse, const dl_graph_node *node);
 DL_FUSION_LIST(X)

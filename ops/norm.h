@@ -4,6 +4,7 @@
 #define DL_OPS_NORM_H
 
 #include "ops/ops.h"
+#include "runtime/expr/math.h"
 
 typedef struct dl_channels {
     int64_t rows, channels;
@@ -18,5 +19,11 @@ void dl_channels_of(const dl_type *x, dl_channels *out);
 int64_t dl_block_rows(const dl_channels *state, int64_t block);
 /* sum[c] = partial[0][c] + partial[1][c] + ..., in double. */
 void dl_join_columns(const float *partial, int64_t blocks, int64_t columns, float *sum);
+
+/* Sum of (x - center)^2 from the sums of x and of x^2 over so many rows; a NaN stays one. */
+DL_MATH float dl_moment_square(double sum, double squares, double center, double rows) {
+    double around = squares - center * (2 * sum - rows * center);
+    return around < 0 ? 0.0f : (float)around;
+}
 
 #endif

@@ -29,6 +29,9 @@
     X(in_top_k)                       \
     X(channel_sum)                    \
     X(channel_squares)                \
+    X(channel_moments)                \
+    X(moment_squares)                 \
+    X(conv_statistics)                \
     X(batch_norm)                     \
     X(batch_norm_add)                 \
     X(batch_norm_sums)                \

@@ -156,6 +156,24 @@ dl_value dl_batch_norm(dl_graph *graph, dl_value x, dl_value mean, dl_value vari
  * same shape: the kernels of the normalisation then do it all on their way. A NaN
  * stays one. -1, and no error, where y is anything else. */
 dl_value dl_batch_norm_relu(dl_graph *graph, dl_value y);
+/* ---- moments.c: for devices ---- */
+
+typedef struct dl_moment_squares_attributes {
+    int64_t rows; /* of x: summands of a channel */
+} dl_moment_squares_attributes;
+
+/* ---- conv_norm.c: for devices; between a convolution and the normalisations beside it ---- */
+
+/* What a convolution takes is relu(batch_norm(x)), when `normalised`; its rows then have mean,
+ * variance[, gamma][, beta] behind their other inputs. */
+typedef struct dl_conv_norm_attributes {
+    dl_conv_attributes conv;
+    bool normalised, has_gamma, has_beta;
+    float epsilon;
+} dl_conv_norm_attributes;
+
+/* ---- layer_norm.c ---- */
+
 /* Over the last axis of each row; gamma, beta [c] may be -1. */
 typedef struct dl_layer_norm_attributes {
     float epsilon;

@@ -213,6 +213,7 @@ void dl_exec_describe(const dl_exec *exec, dl_exec_report *report) {
     for (int u = 0; u < v->count; u++) {
         report->nodes++;
         report->shared_nodes += v->units[u].node->shared;
+        report->bytes += v->units[u].bytes * (v->units[u].node->shared ? 1 : exec->local_leaves);
         if (v->units[u].divided)
             report->divided += v->units[u].node->outputs *
                                dl_type_count(&v->graph.value[v->units[u].node->output].type);

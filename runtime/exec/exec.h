@@ -102,6 +102,7 @@ typedef struct dl_exec_report {
     size_t activations, arenas; /* one arena of the largest variant; how many there are */
     size_t unplanned;           /* what one would take without reuse */
     size_t workspace, packed, shared, reduction;
+    double bytes;              /* that the nodes of a step read and write at least */
     int64_t collective_floats; /* summed in a step */
     int inner_collectives;     /* those that work of the shards waits for */
     bool overlap;              /* the others are summed while leaves still compute */

@@ -18,6 +18,7 @@ void dl_fuse_map(dl_fuse *fuse, dl_value value, dl_value made) {
         dl_graph_fail(graph, DL_INTERNAL, "a fusion puts another type in the place of %%%d", value);
         return;
     }
+    graph->value[made].sampled = graph->value[value].sampled;
     fuse->from[fuse->count] = value;
     fuse->to[fuse->count++] = made;
 }

@@ -8,6 +8,7 @@
     X(sample_matmul)         \
     X(conv)                  \
     X(conv_input_gradient)   \
-    X(conv_weight_gradient)
+    X(conv_weight_gradient)  \
+    X(conv_statistics)
 
 #endif

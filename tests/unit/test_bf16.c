@@ -267,7 +267,8 @@ static void test_rows(void) {
     if (dl_dnnl_bf16() == DL_BF16_NONE)
         check_skip("rows of bfloat16 on oneDNN", "this processor does not multiply bfloat16");
     else
-        CU_ASSERT(op_samples_half(&op_samples_dnnl) > 50);
+        CU_ASSERT(op_samples_half(&op_samples_dnnl) > 50 &&
+                  op_samples_half(&op_samples_conv_norm) > 5);
 }
 
 /* What weights are multiplied with is bfloat16 where the precision is, a sum over samples is not.
