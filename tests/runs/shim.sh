@@ -66,6 +66,59 @@ for precision in fp32 bf16 fp16; do
     fi
 done
 
+# Two bottleneck blocks: convolutions beside batch normalisations, which the device takes together. Beside them lie
+# some thirty roundings.
+sed '/^model:/,/^loss:/d' short.yaml >residual.yaml
+cat >>residual.yaml <<'END'
+loss: sparse_categorical_crossentropy
+model:
+  - {conv2d: {filters: 16, kernel_size: 3, use_bias: false}}
+  - batch_normalization
+  - {activation: relu}
+  - {max_pooling2d: 2, name: block}
+  - {conv2d: {filters: 8, kernel_size: 1, use_bias: false}}
+  - batch_normalization
+  - {activation: relu}
+  - {conv2d: {filters: 8, kernel_size: 3, padding: same, use_bias: false}}
+  - batch_normalization
+  - {activation: relu}
+  - {conv2d: {filters: 16, kernel_size: 1, use_bias: false}}
+  - {batch_normalization, name: one}
+  - {add, inputs: [block, one]}
+  - {activation: relu, name: out}
+  - {conv2d: {filters: 8, kernel_size: 1, strides: 2, use_bias: false}}
+  - {batch_normalization: {scale: false}}
+  - {activation: relu}
+  - {conv2d: {filters: 8, kernel_size: 3, padding: same, use_bias: false}}
+  - {batch_normalization: {center: false}}
+  - {activation: relu}
+  - {conv2d: {filters: 32, kernel_size: 1, use_bias: false}}
+  - {batch_normalization, name: two}
+  - {conv2d: {filters: 32, kernel_size: 1, strides: 2, use_bias: false}, inputs: out}
+  - {batch_normalization, name: beside}
+  - {add, inputs: [two, beside]}
+  - {activation: relu}
+  - global_average_pooling2d
+  - dense: {units: 10, activation: softmax}
+END
+residual() {
+    device=$1 name=$2
+    shift 2
+    DLTRAIN_CUDA_LIBRARY=$library timeout 120 "$DLTRAIN" residual.yaml --set device="$device" --set name="$name" "$@" \
+        --set epochs=none --set steps=10 >"$name.out" 2>&1
+}
+residual cpu residual-cpu || bad "bottleneck blocks on the CPU" "$(tail -n 1 residual-cpu.out)"
+for precision in fp32 bf16 fp16; do
+    what="bottleneck blocks on the device in $precision"
+    residual cuda residual-$precision --set precision=$precision || { bad "$what" "$(tail -n 1 residual-$precision.out)"; continue; }
+    here=$(column runs/residual-cpu/log.csv loss) there=$(column runs/residual-$precision/log.csv loss)
+    if close "$here" "$there" 0.03; then
+        ok "$what: loss $there, on the CPU $here"
+    else
+        bad "$what" "loss '$there', on the CPU '$here'"
+    fi
+done
+
 # A run that is stopped there goes on to the bits of one that was not.
 DLTRAIN_CUDA_LIBRARY=$library "$DLTRAIN" short.yaml --set device=cuda --set name=stopped >stopped.out 2>&1 &
 run=$!
