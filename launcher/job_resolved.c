@@ -253,12 +253,13 @@ static dl_status differ(dl_job *memory, const place *at, const dl_node *then, co
     return status;
 }
 
-/* What changes no bit of the training: where files are, how ranks talk, what is said and saved; and
- * the device, so that a run can go on where there is one. */
+/* What changes no bit of the training: where files are, how ranks talk, what is said and saved, how
+ * steps are launched; and the device, so that a run can go on where there is one. */
 static bool is_free(const place *at) {
     static const char *const paths[][2] = {
-        {"description", NULL}, {"device", NULL},        {"output", NULL},       {"comm", NULL},
-        {"evaluate", NULL},    {"checkpoint", "every"}, {"checkpoint", "keep"}, {"data", "root"}};
+        {"description", NULL},   {"device", NULL},       {"steps_per_execution", NULL},
+        {"output", NULL},        {"comm", NULL},         {"evaluate", NULL},
+        {"checkpoint", "every"}, {"checkpoint", "keep"}, {"data", "root"}};
     for (int i = 0; i < DL_COUNT(paths); i++) {
         const place *top = paths[i][1] ? at->parent : at;
         bool below = !paths[i][1] || strcmp(at->name, paths[i][1]) == 0;
@@ -280,7 +281,7 @@ static dl_status same_children(dl_job *memory, const place *at, const dl_node *t
     if (then->kind == DL_NODE_LIST) {
         const dl_node *a = then->first, *b = now->first;
         for (; a && b; a = a->next, b = b->next) {
-            char name[16];
+            char name[32];
             snprintf(name, sizeof name, "%d", number++);
             DL_TRY(same(memory, &(place){at, name}, a, b));
         }

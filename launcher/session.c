@@ -12,6 +12,11 @@ static int64_t count_micro(const dl_node *job) {
     return dl_is(job, "accumulate", "auto") ? 1 : dl_int(job, "accumulate");
 }
 
+static int steps_per_execution(const dl_node *job) {
+    bool automatic = dl_is(job, "steps_per_execution", "auto");
+    return automatic ? 0 : (int)dl_int(job, "steps_per_execution");
+}
+
 static dl_status check_shards(dl_session *session) {
     session->batch_size = dl_int(session->job, "batch_size");
     session->any_ranks = dl_is(session->job, "reproducible", "any_ranks");
@@ -33,6 +38,7 @@ dl_exec_options dl_session_exec_options(const dl_session *session, const char *n
                              .team = session->team,
                              .resident = session->resident,
                              .leaves = session->leaves,
+                             .steps_per_execution = steps_per_execution(session->job),
                              .any_ranks = session->any_ranks,
                              .tf32 = dl_bool(session->job, "tf32"),
                              .training = training,

@@ -166,8 +166,9 @@ dl_status dl_exec_connect(dl_exec *exec) {
                            &exec->sum[made->sum]));
     }
     if (exec->options.resident) {
-        status = dl_queue_open(exec);
-        return dl_comm_agree(exec->options.comm, status);
+        int runs = 1;
+        DL_TRY(dl_queue_choose(exec, &runs));
+        return dl_comm_agree(exec->options.comm, dl_queue_open(exec, runs));
     }
     if (!exec->options.overlap || exec->options.comm->size == 1 || exec->collectives == 0)
         return DL_OK;

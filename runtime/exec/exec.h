@@ -37,8 +37,9 @@ typedef struct dl_exec_options {
     dl_resident *resident; /* the device that runs it, with the variables; NULL: the CPU */
     dl_device *plan_for; /* prepared for this device, never run; NULL: the resident's, or the CPU */
     int leaves;          /* of a full batch, over all ranks */
-    bool any_ranks;      /* kernels are chosen by what is the same on any number of ranks */
-    bool tf32;           /* products of float32 may be rounded so on a device */
+    int steps_per_execution; /* runs in one launch of a device, 1..16; 0: together.h says */
+    bool any_ranks;          /* kernels are chosen by what is the same on any number of ranks */
+    bool tf32;               /* products of float32 may be rounded so on a device */
     bool training;
     dl_memory_mode memory;
     bool overlap; /* a thread of its own sums what is complete while leaves still compute */
@@ -85,12 +86,14 @@ float dl_exec_noticed(const dl_exec *exec);
 
 /* Begins the run of a batch; `random` holds seed and step. Bound inputs may change when it returns;
  * runs take effect in their order. On the CPU a run is through by then; a device works at it while
- * the host goes on to the next, and a failure may come out where the run is collected. Collective
- * when comm->size > 1, as collecting is. */
+ * the host goes on to the next, or gets it later together with others, and a failure may come out
+ * where the run is collected. Another program over the same variables begins when all runs are
+ * collected. Collective when comm->size > 1, as collecting is. */
 dl_status dl_exec_begin(dl_exec *exec, int64_t batch, const dl_random *random);
 /* The next of the runs that were begun: *batch is its samples, and now its results and notice can
  * be had. 0: none for now, as runs are only waited for when no more can be under way, or where
- * `all` are wanted, one a call. So all ranks collect a run at the same place. */
+ * `all` are wanted, one a call. So all ranks collect a run at the same place. After a begin, call
+ * it until it says 0. */
 dl_status dl_exec_collect(dl_exec *exec, bool all, int64_t *batch);
 int dl_exec_under_way(const dl_exec *exec); /* begun, not collected */
 /* Begins a run and collects it; no other is under way. */

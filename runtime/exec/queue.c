@@ -1,6 +1,8 @@
 /* Runs a program on a device: what run.c does with threads, here as work enqueued in order
- * (queue_step.c). The host goes on while the device works; each run has a turn of its own with
- * page-locked memory for what it reads and says, and is collected some runs later.
+ * (queue_step.c). The host goes on while the device works: a run that begins is written into a slot
+ * of a turn, page-locked memory; the turn is launched when it is full, and its runs are collected
+ * some turns later. Of tiny networks a turn has several slots, whose runs are one recording
+ * (together.h); a turn that must go before it is full goes run by run.
  *
  * Sums over several ranks are made by the devices, where each rank has one of its own (joined), or
  * go through the host's communicator (staged), which the host waits for. A
@@ -30,7 +32,7 @@ static dl_status take_failure(dl_queue *s) {
 
 /* Which samples each leaf has; no call that could fail on one rank alone. */
 static dl_status set_leaves(dl_exec *exec, int64_t batch, int leaves) {
-    dl_queue *s = exec->queue;
+    const dl_queue *s = exec->queue;
     int first, last;
     dl_leaf_range(leaves, exec->options.comm->rank, exec->options.comm->size, &first, &last);
     exec->leaf_count = last - first;
@@ -48,18 +50,15 @@ static dl_status set_leaves(dl_exec *exec, int64_t batch, int leaves) {
             return dl_fail(DL_INTERNAL, "'%s' was not prepared for %" PRId64 " samples a shard",
                            exec->options.name, to - from);
         context->first = from - rank_first;
-        for (int i = 0; i < exec->input_count; i++)
-            if (!exec->input_shared[i])
-                context->base[base_input(exec, i)] =
-                    (char *)s->input[i] + s->input_size[i] * (size_t)context->first;
     }
     return DL_OK;
 }
 
-static dl_status send_inputs(dl_exec *exec, const turn *t, int64_t batch, int leaves,
-                             const dl_random *random) {
-    dl_queue *s = exec->queue;
-    dl_random *randoms = (dl_random *)(void *)t->head;
+/* Into a slot of the turn. */
+static dl_status write_inputs(const dl_exec *exec, char *slot, int64_t batch, int leaves,
+                              const dl_random *random) {
+    const dl_queue *s = exec->queue;
+    dl_random *randoms = (dl_random *)(void *)slot;
     int first, last;
     dl_leaf_range(leaves, exec->options.comm->rank, exec->options.comm->size, &first, &last);
     size_t samples = (size_t)((int64_t)last * batch / leaves - (int64_t)first * batch / leaves);
@@ -68,51 +67,21 @@ static dl_status send_inputs(dl_exec *exec, const turn *t, int64_t batch, int le
     for (int l = first; l < last; l++)
         randoms[l - first].first_sample = (uint32_t)((int64_t)l * batch / leaves);
     for (int i = 0; i < exec->input_count; i++) {
-        bool shared = exec->input_shared[i];
-        size_t bytes = s->input_size[i] * (shared ? 1 : samples);
+        size_t bytes = s->input_size[i] * (exec->input_shared[i] ? 1 : samples);
         if (bytes == 0)
             continue;
         if (!exec->input[i])
             return dl_fail(DL_INTERNAL, "input '%s' of '%s' is not bound", exec->input_name[i],
                            exec->options.name);
-        char *locked = (shared ? t->head : t->samples) + s->input_place[i];
-        memcpy(locked, exec->input[i], bytes);
-        if (!shared)
-            DL_TRY(s->device->table->copy(s->device, s->input[i], locked, bytes));
-    }
-    return s->device->table->copy(s->device, s->head, t->head, s->head_bytes);
-}
-
-/* Copies of weights in the kernels' own layout, made anew when the variables have changed. */
-static dl_status pack(dl_exec *exec) {
-    dl_queue *s = exec->queue;
-    for (int i = 0; i < exec->variants; i++) {
-        variant *v = exec->variant[i];
-        if (!v->packed_bytes || v->packed_version == exec->options.variables->version)
-            continue;
-        for (int u = 0; u < v->count; u++)
-            for (int k = 0; k < DL_MAX_PACKED; k++)
-                if (v->units[u].prepared.packed_bytes[k])
-                    v->units[u].kernel->pack(
-                        v->units[u].prepared.state, k,
-                        at(&exec->shared_leaf, v->where[v->units[u].node->input[k]]),
-                        (char *)s->packed[i] + v->units[u].in[k].offset, NULL);
-        v->packed_version = exec->options.variables->version;
+        memcpy(slot + s->input_place[i], exec->input[i], bytes);
     }
     return DL_OK;
 }
 
-static dl_status send(dl_exec *exec, const turn *t, int64_t batch, int leaves,
-                      const dl_random *random) {
-    DL_TRY(dl_resident_push(exec->queue->resident));
-    DL_TRY(send_inputs(exec, t, batch, leaves, random));
-    return pack(exec);
-}
-
 /* ---- sums over ranks, through the host ---- */
 
-static dl_status find_fault(const dl_exec *exec, const turn *t) {
-    const dl_fault *fault = fault_of(t->tail);
+static dl_status find_fault(const dl_exec *exec, const char *tail) {
+    const dl_fault *fault = fault_in(tail);
     if (fault->node == 0)
         return DL_OK;
     const dl_graph_node *node = exec->variant[0]->units[fault->node - 1].node;
@@ -133,7 +102,7 @@ static dl_status bring_leaves(const dl_exec *exec, const turn *t, int first, int
     }
     DL_TRY(device->table->copy(device, t->tail, s->tail, sizeof(dl_fault)));
     DL_TRY(device->table->wait(device));
-    return find_fault(exec, t);
+    return find_fault(exec, t->tail);
 }
 
 /* Fails on all ranks or on none. */
@@ -184,7 +153,7 @@ static bool delivers(const dl_exec *exec) {
 }
 
 /* A segment ends behind the first staged sum, or with the program. */
-static dl_status run_segments(dl_exec *exec, const turn *t, batch_run *b, int leaves) {
+static dl_status run_segments(dl_exec *exec, const turn *t, int leaves) {
     dl_queue *s = exec->queue;
     int segment = 0, first, last;
     for (int phase = 0, end = 0; phase < exec->phases; phase = end) {
@@ -192,47 +161,135 @@ static dl_status run_segments(dl_exec *exec, const turn *t, batch_run *b, int le
             units_of(exec->variant[0], end++, CLASS_COLLECTIVE, &first, &last);
         while (end < exec->phases && (!s->staged || first == last));
         if (s->failure == DL_OK)
-            dl_queue_keep(s, dl_queue_phases(exec, b, segment++, phase, end));
+            dl_queue_keep(s, dl_queue_phases(exec, t->as, segment++, phase, end));
         if (s->staged && first < last)
             DL_TRY(stage_sums(exec, t, end - 1, leaves));
     }
-    if (b && s->failure == DL_OK)
-        b->runs++;
+    if (t->as && s->failure == DL_OK)
+        t->as->runs++;
     return DL_OK;
 }
 
-static dl_status answer(const dl_queue *s, const turn *t) {
-    DL_TRY(s->device->table->copy(s->device, t->tail, s->tail, s->tail_bytes));
-    return s->device->table->mark(s->device, t->mark);
+static dl_status copy_slots(const dl_queue *s, char *to, const char *from, int slots,
+                            size_t bytes) {
+    return s->device->table->copy(s->device, to, from, bytes * (size_t)slots);
+}
+
+static dl_status run_together(dl_exec *exec, const turn *t) {
+    const dl_queue *s = exec->queue;
+    DL_TRY(copy_slots(s, s->block, t->block, t->runs, s->block_bytes));
+    DL_TRY(dl_queue_together(exec, t->as));
+    return copy_slots(s, t->tail, s->tail, t->runs, s->tail_bytes);
+}
+
+/* Each by slot 0 of the device. */
+static dl_status run_alone(dl_exec *exec, const turn *t, int slot, int leaves) {
+    dl_queue *s = exec->queue;
+    if (s->failure == DL_OK)
+        dl_queue_keep(s, copy_slots(s, s->block, t->block + s->block_bytes * (size_t)slot, 1,
+                                    s->block_bytes));
+    DL_TRY(run_segments(exec, t, leaves));
+    if (s->failure == DL_OK)
+        dl_queue_keep(
+            s, copy_slots(s, t->tail + s->tail_bytes * (size_t)slot, s->tail, 1, s->tail_bytes));
+    return DL_OK;
+}
+
+static dl_status run_turn(dl_exec *exec, const turn *t, int leaves) {
+    dl_queue *s = exec->queue;
+    bool together = s->slots > 1 && t->runs == s->slots && t->as && t->as->runs > 0;
+    if (s->failure == DL_OK)
+        dl_queue_keep(s, dl_resident_push(s->resident));
+    if (s->failure == DL_OK)
+        dl_queue_pack(exec);
+    if (s->failure == DL_OK && together)
+        dl_queue_keep(s, run_together(exec, t));
+    else
+        for (int slot = 0; slot < t->runs; slot++)
+            DL_TRY(run_alone(exec, t, slot, leaves));
+    if (s->failure == DL_OK)
+        dl_queue_keep(s, s->device->table->mark(s->device, t->mark));
+    return exec->options.comm->size == 1 ? take_failure(s) : DL_OK;
+}
+
+static int leaves_of(const dl_exec *exec, int64_t batch) {
+    return batch < exec->options.leaves ? (int)batch : exec->options.leaves;
+}
+
+/* The runs that are held go to the device. A failure is kept for where ranks meet, unless they know
+ * it all: then those runs were none. */
+static dl_status launch(dl_exec *exec) {
+    dl_queue *s = exec->queue;
+    turn *t = &s->turns[s->next];
+    if (s->held == 0)
+        return DL_OK;
+    dl_status status = run_turn(exec, t, leaves_of(exec, t->batch));
+    s->resident->held -= s->held;
+    s->held = 0;
+    if (status == DL_OK) {
+        s->next = (s->next + 1) % MOST_UNDER_WAY;
+        return DL_OK;
+    }
+    s->used--;
+    s->under_way -= t->runs;
+    return status;
+}
+
+/* A slot for a run, in the turn that is filled. */
+static dl_status take_slot(dl_exec *exec, int64_t batch) {
+    dl_queue *s = exec->queue;
+    turn *t = &s->turns[s->next];
+    if (s->held == 0 && s->used == MOST_UNDER_WAY)
+        return dl_fail(DL_INTERNAL, "%d runs of '%s' are not collected", s->under_way,
+                       exec->options.name);
+    if (s->held == 0) {
+        s->used++;
+        t->batch = batch;
+        t->runs = t->collected = 0;
+        t->as = delivers(exec) ? NULL : find_batch(s, batch);
+    }
+    if (t->as)
+        t->as->begun++;
+    t->runs++;
+    s->held++;
+    s->under_way++;
+    s->resident->held++;
+    return DL_OK;
+}
+
+/* The first run of a batch size goes at once. Not by what has failed here: ranks decide alike. */
+static bool is_full(const dl_queue *s, const turn *t) {
+    return !t->as || t->as->begun == 1 || t->runs == s->slots;
 }
 
 dl_status dl_queue_begin(dl_exec *exec, int64_t batch, const dl_random *random) {
     dl_queue *s = exec->queue;
     turn *t = &s->turns[s->next];
-    int leaves = batch < exec->options.leaves ? (int)batch : exec->options.leaves;
-    if (s->under_way == MOST_UNDER_WAY)
-        return dl_fail(DL_INTERNAL, "%d runs of '%s' are not collected", s->under_way,
+    int leaves = leaves_of(exec, batch);
+    if (s->resident->held != s->held)
+        return dl_fail(DL_INTERNAL, "runs of another program than '%s' are not collected",
                        exec->options.name);
-    DL_TRY(set_leaves(exec, batch, leaves));
+    if (s->held > 0 && (t->batch != batch || delivers(exec)))
+        DL_TRY(launch(exec));
     if (exec->refusal != DL_OK)
         dl_queue_keep(s, dl_fail(exec->refusal, "%s", exec->refusal_message));
     exec->refusal = DL_OK;
-    if (s->failure == DL_OK)
-        dl_queue_keep(s, send(exec, t, batch, leaves, random));
-    DL_TRY(run_segments(exec, t, delivers(exec) ? NULL : find_batch(s, batch), leaves));
-    if (s->failure == DL_OK)
-        dl_queue_keep(s, answer(s, t));
-    if (exec->options.comm->size == 1) {
+    if (exec->options.comm->size == 1)
         DL_TRY(take_failure(s));
-        exec->noticed = exec->notice;
-    }
+    DL_TRY(set_leaves(exec, batch, leaves));
+    DL_TRY(take_slot(exec, batch));
+    t = &s->turns[s->next];
+    int slot = t->runs - 1;
+    if (s->failure == DL_OK)
+        dl_queue_keep(
+            s, write_inputs(exec, t->block + s->block_bytes * (size_t)slot, batch, leaves, random));
+    exec->noticed = exec->notice;
+    if (is_full(s, t))
+        DL_TRY(launch(exec));
     DL_TRY(dl_gather_notices(exec, s->device->joined ? 0 : leaves)); /* no sum here carries them */
+    t->noticed[slot] = exec->noticed;
     if (exec->variant[0]->graph.assignments)
         dl_resident_changed(s->resident);
-    t->batch = batch;
-    t->noticed = exec->noticed;
-    s->next = (s->next + 1) % MOST_UNDER_WAY;
-    s->under_way++;
     return DL_OK;
 }
 
@@ -243,27 +300,33 @@ int dl_queue_under_way(const dl_exec *exec) {
 dl_status dl_queue_collect(dl_exec *exec, bool all, int64_t *batch) {
     dl_queue *s = exec->queue;
     *batch = 0;
-    if (s->under_way == 0 || (!all && s->under_way < MOST_UNDER_WAY))
+    if (all)
+        DL_TRY(launch(exec));
+    if (s->under_way == 0 || (!all && s->used < MOST_UNDER_WAY))
         return DL_OK;
-    const turn *t = &s->turns[(s->next + MOST_UNDER_WAY - s->under_way) % MOST_UNDER_WAY];
+    int newest = s->held > 0 ? s->next : s->next - 1;
+    turn *t = &s->turns[(newest + 1 - s->used + MOST_UNDER_WAY) % MOST_UNDER_WAY];
+    int slot = t->collected++;
+    const char *tail = t->tail + s->tail_bytes * (size_t)slot;
     s->under_way--;
-    if (s->failure == DL_OK)
+    s->used -= t->collected == t->runs;
+    if (s->failure == DL_OK && slot == 0)
         dl_queue_keep(s, s->device->table->await(s->device, t->mark));
     if (s->failure == DL_OK)
-        dl_queue_keep(s, find_fault(exec, t));
+        dl_queue_keep(s, find_fault(exec, tail));
     if (s->failure != DL_OK && s->device->joined)
         s->device->table->give_up(s->device); /* others may wait for this one's part */
     dl_status status = dl_comm_agree(exec->options.comm, take_failure(s));
     if (status != DL_OK && s->device->joined)
         s->device->table->give_up(s->device);
     DL_TRY(status);
-    s->last = t;
+    s->last = tail;
     *batch = t->batch;
-    exec->noticed = t->noticed;
+    exec->noticed = t->noticed[slot];
     return DL_OK;
 }
 
 const float *dl_queue_result(const dl_exec *exec, int output) {
     const dl_queue *s = exec->queue;
-    return (const float *)(const void *)(s->last->tail + s->output_place[output]);
+    return (const float *)(const void *)(s->last + s->output_place[output]);
 }

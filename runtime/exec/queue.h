@@ -1,14 +1,17 @@
 /* Programs on a device: the counterpart of run.c. queue.c begins and collects runs, queue_list.c
- * lists what they do, queue_step.c enqueues and records it, queue_memory.c makes what they need
- * there. */
+ * lists what they do, queue_step.c enqueues and records it, queue_pack.c keeps copies of weights,
+ * queue_memory.c makes what all of it needs there. */
 #ifndef DL_EXEC_QUEUE_H
 #define DL_EXEC_QUEUE_H
 
 #include "runtime/exec/internal.h"
 #include "runtime/exec/streams.h"
+#include "runtime/exec/together.h"
 
+/* How many runs of this rank's device go in one launch; the same on all ranks. Collective. */
+dl_status dl_queue_choose(dl_exec *exec, int *runs);
 /* After the collectives are open and the contexts made (exec.c); on failure close still frees. */
-dl_status dl_queue_open(dl_exec *exec);
+dl_status dl_queue_open(dl_exec *exec, int runs);
 void dl_queue_close(dl_exec *exec);
 /* As dl_exec_begin and so on. */
 dl_status dl_queue_begin(dl_exec *exec, int64_t batch, const dl_random *random);
@@ -18,24 +21,28 @@ const float *dl_queue_result(const dl_exec *exec, int output);
 
 /* ---- what the files share ---- */
 
-enum { MAX_BATCHES = 4, MAX_SEGMENTS = 64, MOST_UNDER_WAY = 4 };
+enum { MAX_BATCHES = 4, MAX_SEGMENTS = 64, MOST_UNDER_WAY = 4 /* turns */ };
 
 typedef struct batch_run { /* of one batch size */
     int64_t batch;
-    int runs;
+    int64_t begun;
+    int runs; /* that went alone */
     dl_recording *segment[MAX_SEGMENTS];
     int segments;
+    dl_recording *together; /* as many runs as fill a turn */
 } batch_run;
 
-/* A run under way. The host's side of it is page-locked memory of its own, so that the host can go
- * on to the next run. */
+/* Runs that go to the device together, one behind the other; `slot` is a run's place among them.
+ * The host's side of a turn is page-locked memory of its own, so that the host can go on to the
+ * next. */
 typedef struct turn {
-    char *head;    /* what it reads: randoms of the leaves, shared inputs */
-    char *samples; /* the other inputs */
-    char *tail;    /* what it says: fault, shared outputs */
-    dl_mark *mark; /* behind its last word */
+    char *block;   /* [slots] what a run reads: randoms of the leaves, inputs */
+    char *tail;    /* [slots] what it says: fault, shared outputs */
+    dl_mark *mark; /* behind the last word of all of them */
+    batch_run *as; /* NULL: not recorded */
     int64_t batch;
-    float noticed;
+    int runs, collected;
+    float noticed[MOST_TOGETHER];
 } turn;
 
 /* The pieces of work of some phases, in the order in which they are enqueued. */
@@ -66,18 +73,19 @@ struct dl_queue {
     dl_device *device;
     dl_resident *resident;
     turn turns[MOST_UNDER_WAY];
-    int next,
-        under_way;     /* the turn that the next run takes; how many before it are not collected */
-    const turn *last;  /* collected */
-    char *head, *tail; /* on the device */
-    size_t head_bytes, sample_bytes, tail_bytes;
-    size_t *input_size;   /* [inputs] bytes of a sample, or of a shared one */
-    size_t *input_place;  /* in head, or in samples */
-    void **input;         /* on the device; of shared ones NULL */
-    size_t *output_place; /* [graph outputs] of shared ones, in tail */
-    float **leaf;         /* [collectives * local leaves] */
-    float **result;       /* [collectives]: staged sums come back here; else leaf 0 */
-    void *memory[3];      /* arenas, shared, workspaces */
+    int next, used;      /* the turn that takes the next run; turns with runs not collected */
+    int held, under_way; /* runs not launched; runs not collected */
+    const char *last;    /* tail of the run that was collected last */
+    int slots;           /* of a turn */
+    char *block, *tail;  /* a turn's, on the device */
+    size_t block_bytes, tail_bytes; /* of a slot */
+    size_t *input_size;             /* [inputs] bytes of a sample, or of a shared one */
+    size_t *input_place;            /* in a slot of block */
+    size_t *output_place;           /* [graph outputs] of shared ones, in a slot of tail */
+    int slot;                       /* of the run that is enqueued */
+    float **leaf;                   /* [collectives * local leaves] */
+    float **result;                 /* [collectives]: staged sums come back here; else leaf 0 */
+    void *memory[3];                /* arenas, shared, workspaces */
     void *packed[MAX_VARIANTS];
     bool staged;
     batch_run batch[MAX_BATCHES];
@@ -88,8 +96,8 @@ struct dl_queue {
     char message[DL_MESSAGE_MAX];
 };
 
-static inline dl_fault *fault_of(char *tail) {
-    return (dl_fault *)(void *)tail;
+static inline const dl_fault *fault_in(const char *tail) {
+    return (const dl_fault *)(const void *)tail;
 }
 
 /* Keeps the first failure; nothing more is enqueued for a run after it. */
@@ -101,10 +109,17 @@ dl_status dl_queue_list_open(dl_exec *exec);
 void dl_queue_list_close(dl_queue *queue);
 void dl_queue_list(dl_exec *exec, int first, int end);
 
-/* queue_step.c: everything that is enqueued for phases [first, end); as it is in the first run of a
- * batch size, or if there is none (NULL), which loads what is loaded lazily; the second is
- * recorded, later ones played. `segment` counts from the run's beginning. */
+/* queue_step.c: everything that is enqueued for phases [first, end) of the run in slot 0; as it is
+ * in the first run of a batch size, or if there is none (NULL), which loads what is loaded lazily;
+ * the second is recorded, later ones played. `segment` counts from the run's beginning. */
 dl_status dl_queue_phases(dl_exec *exec, batch_run *batch, int segment, int first, int end);
+/* The runs of a whole turn, which are recorded the first time; not where sums are staged. */
+dl_status dl_queue_together(dl_exec *exec, batch_run *batch);
+
+/* queue_pack.c: copies of weights in the kernels' own layout. Before a turn, for a program that
+ * changes no variables; in each run, for one that does. */
+void dl_queue_pack(dl_exec *exec);
+void dl_queue_pack_in_run(const dl_exec *exec);
 void dl_queue_forget(dl_queue *queue, batch_run *batch);
 
 #endif

@@ -16,12 +16,10 @@ void dl_queue_close(dl_exec *exec) {
         dl_queue_forget(s, &s->batch[b]);
     for (int i = 0; i < MOST_UNDER_WAY; i++) {
         device->table->mark_close(device, s->turns[i].mark);
-        device->table->release_host(device, s->turns[i].head);
-        device->table->release_host(device, s->turns[i].samples);
+        device->table->release_host(device, s->turns[i].block);
         device->table->release_host(device, s->turns[i].tail);
     }
-    for (int i = 0; s->input && i < exec->input_count; i++)
-        device->table->release(device, s->input[i]);
+    s->resident->held -= s->held;
     for (int i = 0; s->leaf && i < exec->collectives * exec->local_leaves; i++)
         device->table->release(device, s->leaf[i]);
     for (int i = 0; s->staged && s->result && i < exec->collectives; i++)
@@ -30,9 +28,8 @@ void dl_queue_close(dl_exec *exec) {
         device->table->release(device, s->memory[i]);
     for (int i = 0; i < MAX_VARIANTS; i++)
         device->table->release(device, s->packed[i]);
-    device->table->release(device, s->head);
+    device->table->release(device, s->block);
     device->table->release(device, s->tail);
-    dl_free(s->input);
     dl_free(s->input_size);
     dl_free(s->input_place);
     dl_free(s->output_place);
@@ -42,29 +39,64 @@ void dl_queue_close(dl_exec *exec) {
     exec->queue = NULL;
 }
 
-/* What a run reads: shared inputs lie in one piece with the randoms, one copy brings them all. */
-static dl_status make_inputs(dl_exec *exec, dl_queue *s) {
+/* Bytes of a sample of an input, or of a shared one. */
+static size_t size_of(const dl_exec *exec, int input) {
+    size_t bytes = dl_type_bytes(&exec->input_type[input]);
+    return exec->input_shared[input] ? bytes : bytes / (size_t)exec->variant[0]->samples;
+}
+
+/* What a run reads lies in one piece, which one copy brings: randoms, then inputs. */
+static size_t place_inputs(const dl_exec *exec, size_t *places) {
+    size_t bytes = line_up(sizeof(dl_random) * (size_t)(exec->local_leaves + 1));
+    for (int i = 0; i < exec->input_count; i++) {
+        size_t samples = exec->input_shared[i] ? 1 : (size_t)exec->most_samples;
+        if (places)
+            places[i] = bytes;
+        bytes += line_up(size_of(exec, i) * samples);
+    }
+    return bytes;
+}
+
+static dl_status make_inputs(const dl_exec *exec, dl_queue *s) {
     size_t inputs = (size_t)exec->input_count + 1;
-    s->input = dl_alloc(sizeof *s->input * inputs);
     s->input_size = dl_alloc(sizeof *s->input_size * inputs);
     s->input_place = dl_alloc(sizeof *s->input_place * inputs);
-    if (!s->input || !s->input_size || !s->input_place)
-        return dl_fail_memory(sizeof *s->input * inputs);
-    s->head_bytes = line_up(sizeof(dl_random) * (size_t)(exec->local_leaves + 1));
-    for (int i = 0; i < exec->input_count; i++) {
-        size_t bytes = dl_type_bytes(&exec->input_type[i]);
-        s->input_size[i] = bytes;
-        if (exec->input_shared[i]) {
-            s->input_place[i] = s->head_bytes;
-            s->head_bytes += line_up(bytes);
-            continue;
-        }
-        s->input_size[i] = bytes / (size_t)exec->variant[0]->samples;
-        bytes = s->input_size[i] * (size_t)exec->most_samples;
-        s->input_place[i] = s->sample_bytes;
-        s->sample_bytes += line_up(bytes);
-        DL_TRY(s->device->table->allocate(s->device, bytes, &s->input[i]));
+    if (!s->input_size || !s->input_place)
+        return dl_fail_memory(sizeof *s->input_size * inputs);
+    for (int i = 0; i < exec->input_count; i++)
+        s->input_size[i] = size_of(exec, i);
+    s->block_bytes = place_inputs(exec, s->input_place);
+    return DL_OK;
+}
+
+/* Nodes of shards run once a leaf. Sums count as kernels. */
+static dl_run_work work_of(const dl_exec *exec) {
+    dl_run_work work = {0};
+    const variant *v = exec->variant[0];
+    for (int u = 0; u < v->count; u++) {
+        int times = v->units[u].node->shared ? 1 : exec->local_leaves;
+        work.kernels += times;
+        work.flop += times * v->units[u].flop;
+        work.bytes += times * v->units[u].bytes;
     }
+    return work;
+}
+
+dl_status dl_queue_choose(dl_exec *exec, int *runs) {
+    const dl_comm *comm = exec->options.comm;
+    dl_run_work work = work_of(exec);
+    bool joined = exec->options.resident->device->joined;
+    *runs = exec->options.steps_per_execution;
+    if (*runs == 0)
+        *runs = dl_runs_together(dl_run_seconds(&work), place_inputs(exec, NULL));
+    if (comm->size == 1 || !joined) {
+        *runs = comm->size == 1 ? *runs : 1; /* the host takes part in every sum */
+        return DL_OK;
+    }
+    float mine = (float)*runs;
+    DL_TRY(dl_comm_gather(exec->options.comm, &mine, sizeof mine, exec->notices));
+    for (int r = 0; r < comm->size; r++)
+        *runs = (int)exec->notices[r] < *runs ? (int)exec->notices[r] : *runs;
     return DL_OK;
 }
 
@@ -108,24 +140,26 @@ static dl_status make_outputs(const dl_exec *exec, dl_queue *s) {
 
 static dl_status make_turns(dl_queue *s) {
     dl_device *device = s->device;
+    size_t slots = (size_t)s->slots;
     void *memory;
     for (int i = 0; i < MOST_UNDER_WAY; i++) {
         turn *t = &s->turns[i];
-        DL_TRY(device->table->allocate_host(device, s->head_bytes, &memory));
-        t->head = memory;
-        DL_TRY(device->table->allocate_host(device, s->sample_bytes, &memory));
-        t->samples = memory;
-        DL_TRY(device->table->allocate_host(device, s->tail_bytes, &memory));
+        DL_TRY(device->table->allocate_host(device, s->block_bytes * slots, &memory));
+        t->block = memory;
+        DL_TRY(device->table->allocate_host(device, s->tail_bytes * slots, &memory));
         t->tail = memory;
         DL_TRY(device->table->mark_open(device, &t->mark));
     }
-    s->last = &s->turns[0];
+    s->last = s->turns[0].tail;
+    DL_TRY(device->table->allocate(device, s->block_bytes * slots, &memory));
+    s->block = memory;
+    DL_TRY(device->table->allocate(device, s->tail_bytes * slots, &memory));
+    s->tail = memory;
     return DL_OK;
 }
 
 static dl_status make_memory(dl_exec *exec, dl_queue *s) {
     dl_device *device = s->device;
-    void *memory;
     size_t bytes[] = {exec->arena_bytes * (size_t)exec->arena_count, exec->shared_bytes,
                       exec->workspace_bytes + exec->shared_workspace};
     for (int i = 0; i < DL_COUNT(bytes); i++)
@@ -133,10 +167,6 @@ static dl_status make_memory(dl_exec *exec, dl_queue *s) {
     for (int i = 0; i < exec->variants; i++)
         if (exec->variant[i]->packed_bytes)
             DL_TRY(device->table->allocate(device, exec->variant[i]->packed_bytes, &s->packed[i]));
-    DL_TRY(device->table->allocate(device, s->head_bytes, &memory));
-    s->head = memory;
-    DL_TRY(device->table->allocate(device, s->tail_bytes, &memory));
-    s->tail = memory;
     return DL_OK;
 }
 
@@ -144,9 +174,6 @@ static dl_status make_memory(dl_exec *exec, dl_queue *s) {
 static void set_bases(dl_exec *exec, dl_queue *s, leaf *context, int index) {
     for (int i = 0; i < DL_SLAB_COUNT; i++)
         context->base[BASE_SLAB + i] = s->resident->slab[i];
-    for (int i = 0; i < exec->input_count; i++)
-        context->base[base_input(exec, i)] =
-            exec->input_shared[i] ? s->head + s->input_place[i] : s->input[i];
     context->base[BASE_SHARED] = s->memory[1];
     context->workspace = s->memory[2];
     if (index < 0)
@@ -161,13 +188,14 @@ static void set_bases(dl_exec *exec, dl_queue *s, leaf *context, int index) {
     }
 }
 
-dl_status dl_queue_open(dl_exec *exec) {
+dl_status dl_queue_open(dl_exec *exec, int runs) {
     dl_queue *s = exec->queue = dl_alloc(sizeof *s);
     if (!s)
         return dl_fail_memory(sizeof *s);
     s->resident = exec->options.resident;
     s->device = s->resident->device;
     s->staged = exec->options.comm->size > 1 && !s->device->joined;
+    s->slots = runs;
     DL_TRY(s->device->table->build(s->device));
     DL_TRY(make_inputs(exec, s));
     DL_TRY(make_sums(exec, s));

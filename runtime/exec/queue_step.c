@@ -1,18 +1,37 @@
-/* What a run enqueues on a device, once as it is, then as recordings: the pieces of queue_list.c,
- * each in its stream, with marks where one waits for another. The places of values are those of the
- * plan; only the bases are the device's. Sums over the leaves of one rank are added there, along
- * the tree of runtime/device/comm.h; a staged sum, which goes through the host (queue.c), ends a
- * segment. */
+/* What runs enqueue on a device, once as it is, then as recordings, of one run or of a turn's: the
+ * pieces of queue_list.c, each in its stream, with marks where one waits for another. The places of
+ * values are those of the plan; only the bases are the device's. Sums over the leaves of one rank
+ * are added there, along the tree of runtime/device/comm.h; a staged sum, which goes through the
+ * host (queue.c), ends a segment. */
 #include "runtime/exec/queue.h"
+
+static char *slot_of(char *memory, size_t bytes, const dl_queue *s) {
+    return memory + bytes * (size_t)s->slot;
+}
+
+/* What is enqueued from now on is the run in that slot. */
+static void aim(dl_exec *exec, int slot) {
+    dl_queue *s = exec->queue;
+    s->slot = slot;
+    for (int i = 0; i < exec->input_count; i++) {
+        char *input = slot_of(s->block, s->block_bytes, s) + s->input_place[i];
+        exec->shared_leaf.base[base_input(exec, i)] = input;
+        for (int l = 0; l < exec->leaf_count; l++) {
+            leaf *context = &exec->leaves[l];
+            size_t first = exec->input_shared[i] ? 0 : (size_t)context->first;
+            context->base[base_input(exec, i)] = input + s->input_size[i] * first;
+        }
+    }
+}
 
 static dl_status run_unit(const dl_exec *exec, int index, leaf *context, int random) {
     const dl_queue *s = exec->queue;
     const unit *made = &context->variant->units[index];
     const dl_graph_node *node = made->node;
     dl_run run = run_of(made, context);
-    run.random = (const dl_random *)(const void *)s->head + random;
+    run.random = (const dl_random *)(const void *)slot_of(s->block, s->block_bytes, s) + random;
     run.stream = s->device->stream;
-    run.fault = fault_of(s->tail);
+    run.fault = (dl_fault *)(void *)slot_of(s->tail, s->tail_bytes, s);
     dl_status status = made->kernel->run(made->prepared.state, &run);
     if (status != DL_OK)
         return dl_fail_prefix(status, "%s of '%s': ", node->op->name, node->name);
@@ -80,9 +99,9 @@ static dl_status say(const dl_exec *exec, int output) {
     const variant *v = exec->variant[0];
     const dl_queue *s = exec->queue;
     dl_value value = v->graph.output[output].value;
-    return s->device->table->copy(s->device, s->tail + s->output_place[output],
-                                  at(&exec->shared_leaf, v->where[value]),
-                                  dl_type_bytes(&v->graph.value[value].type));
+    return s->device->table->copy(
+        s->device, slot_of(s->tail, s->tail_bytes, s) + s->output_place[output],
+        at(&exec->shared_leaf, v->where[value]), dl_type_bytes(&v->graph.value[value].type));
 }
 
 static dl_status run_piece(dl_exec *exec, const piece *p) {
@@ -127,6 +146,8 @@ static dl_status place_piece(dl_exec *exec, int index) {
 static dl_status enqueue(dl_exec *exec, int first, int end) {
     dl_device *device = exec->queue->device;
     dl_status status = DL_OK;
+    if (first == 0)
+        dl_queue_pack_in_run(exec);
     dl_queue_list(exec, first, end);
     for (int i = 0; i < exec->queue->list.count && status == DL_OK; i++)
         status = place_piece(exec, i);
@@ -134,36 +155,59 @@ static dl_status enqueue(dl_exec *exec, int first, int end) {
     return status;
 }
 
-void dl_queue_forget(dl_queue *queue, batch_run *batch) {
-    while (batch->segments > 0)
-        queue->device->table->forget(queue->device, batch->segment[--batch->segments]);
+/* ---- recordings ---- */
+
+static void forget(const dl_queue *queue, dl_recording **recording) {
+    queue->device->table->forget(queue->device, *recording);
+    *recording = NULL;
 }
 
-/* What fails while recording ends the recording all the same. */
-static dl_status record(dl_exec *exec, batch_run *batch, int segment, int first, int end) {
+void dl_queue_forget(dl_queue *queue, batch_run *batch) {
+    while (batch->segments > 0)
+        forget(queue, &batch->segment[--batch->segments]);
+    forget(queue, &batch->together);
+}
+
+/* Phases [first, end) of the runs in slots 0 .. slots-1. What fails while recording ends the
+ * recording all the same. */
+static dl_status record(dl_exec *exec, int slots, int first, int end, dl_recording **out) {
     dl_queue *s = exec->queue;
-    dl_recording *made = NULL;
-    if (segment == 0)
-        dl_queue_forget(s, batch); /* of a run that failed */
+    DL_TRY(s->device->table->record(s->device));
+    for (int slot = 0; slot < slots && s->failure == DL_OK; slot++) {
+        aim(exec, slot);
+        dl_queue_keep(s, enqueue(exec, first, end));
+    }
+    dl_queue_keep(s, s->device->table->recorded(s->device, out));
+    if (s->failure != DL_OK)
+        forget(s, out);
+    return s->failure;
+}
+
+static dl_status record_segment(dl_exec *exec, batch_run *batch, int segment, int first, int end) {
+    while (segment < batch->segments) /* of a run that failed */
+        forget(exec->queue, &batch->segment[--batch->segments]);
     if (segment == MAX_SEGMENTS)
         return dl_fail(DL_INTERNAL, "'%s' has more than %d sums in a row", exec->options.name,
                        MAX_SEGMENTS);
-    DL_TRY(s->device->table->record(s->device));
-    dl_queue_keep(s, enqueue(exec, first, end));
-    dl_queue_keep(s, s->device->table->recorded(s->device, &made));
-    if (s->failure != DL_OK) {
-        s->device->table->forget(s->device, made);
-        return s->failure;
-    }
-    batch->segment[batch->segments++] = made;
+    DL_TRY(record(exec, 1, first, end, &batch->segment[segment]));
+    batch->segments++;
     return DL_OK;
 }
 
 dl_status dl_queue_phases(dl_exec *exec, batch_run *batch, int segment, int first, int end) {
     const dl_queue *s = exec->queue;
-    if (!batch || batch->runs == 0)
+    if (!batch || batch->runs == 0) {
+        aim(exec, 0);
         return enqueue(exec, first, end);
+    }
     if (batch->runs == 1)
-        DL_TRY(record(exec, batch, segment, first, end));
+        DL_TRY(record_segment(exec, batch, segment, first, end));
     return s->device->table->play(s->device, batch->segment[segment]);
+}
+
+dl_status dl_queue_together(dl_exec *exec, batch_run *batch) {
+    const dl_queue *s = exec->queue;
+    if (!batch->together)
+        DL_TRY(record(exec, s->slots, 0, exec->phases, &batch->together));
+    return s->device->table->play(s->device, batch->together);
 }

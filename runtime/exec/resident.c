@@ -55,6 +55,8 @@ dl_status dl_resident_fetch(dl_resident *resident) {
     if (!resident || resident->there != resident->variables->version ||
         resident->here == resident->there)
         return DL_OK;
+    if (resident->held > 0)
+        return dl_fail(DL_INTERNAL, "variables are read before all runs are collected");
     DL_TRY(copy_all(resident, false));
     DL_TRY(resident->device->table->wait(resident->device));
     resident->here = resident->there;

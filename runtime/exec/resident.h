@@ -12,6 +12,7 @@ typedef struct dl_resident {
     dl_variables *variables;
     void *slab[DL_SLAB_COUNT];
     uint64_t here, there; /* versions on the host, on the device; 0: none */
+    int held;             /* runs that a program has begun and the device has not got yet */
 } dl_resident;
 
 /* `variables` are laid out and allocated; both arguments stay the caller's and outlive it. */

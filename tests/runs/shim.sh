@@ -119,6 +119,18 @@ for precision in fp32 bf16 fp16; do
     fi
 done
 
+# Several steps in a launch change nothing: not with an odd number of them, two evaluations, a last batch that is
+# smaller.
+for together in 1 5; do
+    short cuda together-$together --set steps_per_execution=$together
+    if cmp -s runs/together-$together/model.h5 runs/in-fp32-there/model.h5 &&
+        cmp -s runs/together-$together/log.csv runs/in-fp32-there/log.csv; then
+        ok "$together steps in a launch have the bits of as many as is usual"
+    else
+        bad "$together steps in a launch have the bits of as many as is usual" "$(tail -n 1 together-$together.out)"
+    fi
+done
+
 # A run that is stopped there goes on to the bits of one that was not.
 DLTRAIN_CUDA_LIBRARY=$library "$DLTRAIN" short.yaml --set device=cuda --set name=stopped >stopped.out 2>&1 &
 run=$!

@@ -17,7 +17,7 @@
 #include "runtime/exec/exec.h"
 #include "tests/unit/check.h"
 
-enum { FEATURES = 5, CLASSES = 3, BATCH = 8, LEAVES = 2, RUNS = 3 };
+enum { FEATURES = 5, CLASSES = 3, BATCH = 8, LEAVES = 2, RUNS = 6 };
 
 /* Found in the shim by name; NULL where it was not built. */
 static void (*fail_call)(long n);
@@ -131,6 +131,7 @@ static dl_status with_device(dl_comm *comm, dl_device *device, dl_team *team, ou
                                .team = team,
                                .resident = resident,
                                .leaves = LEAVES,
+                               .steps_per_execution = 2, /* 1, 2 and 3 together, 4 and 5, 6 */
                                .training = true,
                                .build = build_step,
                                .argument = &m};
