@@ -78,6 +78,15 @@ static dl_status describe_fused(const wanted *want, dl_cudnn **out) {
     return DL_OK;
 }
 
+/* What run_conv does behind a plain call that a fused one could stand for. */
+static dl_status follow_plain(const void *state_of_plain, void *const *memory, void *spare) {
+    const state *made = state_of_plain;
+    if (made->direction == DL_DNNL_BACKWARD_WEIGHTS)
+        return dl_cuda_from_half(made->cuda, made->x, memory[W], spare, made->weights);
+    return dl_cuda_epilogue(made->cuda, memory[Y], made->y, made->cells, memory[BIAS],
+                            made->filters, made->epilogue);
+}
+
 /* A fused forward saves a pass over y. A gradient's conversion is a pass over the weights alone,
  * and the engines that would do it are compiled when they are prepared, half a second each: they
  * come last. */
@@ -97,6 +106,8 @@ static dl_status choose(const wanted *want, state *made) {
             dl_cudnn_free(way[i]);
         return status;
     }
+    if (ways > 1)
+        dl_cudnn_follow(way[1 - fused], follow_plain, made);
     DL_TRY(dl_cudnn_choose(way, ways, &made->call, &which));
     made->fused = ways == 1 || which == fused;
     return DL_OK;
@@ -118,11 +129,6 @@ static dl_status prepare(wanted *want, const dl_type *x, const dl_type *w, dl_pr
     state *made = dl_alloc(sizeof *made);
     if (!made)
         return dl_fail_memory(sizeof *made);
-    dl_status status = choose(want, made);
-    if (status != DL_OK) {
-        release(made);
-        return status;
-    }
     made->cuda = dl_cuda_of(what->device);
     made->direction = want->direction;
     made->bias = want->bias;
@@ -132,6 +138,11 @@ static dl_status prepare(wanted *want, const dl_type *x, const dl_type *w, dl_pr
     made->weights = dl_type_count(w);
     made->filters = want->sizes.filters;
     made->cells = want->sizes.n * want->sizes.out[0] * want->sizes.out[1] * made->filters;
+    dl_status status = choose(want, made);
+    if (status != DL_OK) {
+        release(made);
+        return status;
+    }
     bool gradient = want->direction == DL_DNNL_BACKWARD_WEIGHTS;
     made->converted = want->x != DL_F32 && want->w == DL_F32 && !(gradient && made->fused);
     made->packed = made->converted && !gradient && what->constant[1];

@@ -1,9 +1,17 @@
-/* See cublaslt_cuda.h. */
+/* See cublaslt_cuda.h. Top to bottom: a product described, an algorithm chosen, run. */
 #include "ops/cublaslt_cuda.h"
 
 #include <cublasLt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "runtime/base/memory.h"
+#include "runtime/device/choices.h"
+#include "runtime/device/trial_cuda.h"
+
+enum { WORDS = sizeof(cublasLtMatmulAlgo_t) / sizeof(uint64_t), CANDIDATES = 8, TEXT = 512 };
+static const size_t most_workspace = (size_t)32 << 20;
 
 struct dl_lt {
     dl_cuda *cuda;
@@ -88,14 +96,13 @@ static uint32_t alignment(dl_dtype dtype, int64_t columns) {
 }
 
 static dl_status prefer(cublasLtMatmulPreference_t preference, const dl_lt_product *p) {
-    size_t most = (size_t)32 << 20;
     /* Partial sums stay float32 until the last is added. */
     uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     uint32_t a = alignment(p->a, p->transpose_a ? p->m : p->k);
     uint32_t b = alignment(p->a, p->transpose_b ? p->k : p->n);
     uint32_t y = alignment(p->y, p->n);
     TRY(cublasLtMatmulPreferenceSetAttribute, preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-        &most, sizeof most);
+        &most_workspace, sizeof most_workspace);
     TRY(cublasLtMatmulPreferenceSetAttribute, preference,
         CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes, sizeof schemes);
     TRY(cublasLtMatmulPreferenceSetAttribute, preference,
@@ -109,26 +116,141 @@ static dl_status prefer(cublasLtMatmulPreference_t preference, const dl_lt_produ
     return DL_OK;
 }
 
-static dl_status choose(dl_lt *lt, const dl_lt_product *p) {
+/* ---- choosing ---- */
+
+static void name_library(char library[TEXT]) {
+    int version = (int)cublasLtGetVersion();
+    snprintf(library, TEXT, "cuBLASLt %d.%d.%d", version / 10000, version / 100 % 100,
+             version % 100);
+}
+
+/* All that the product is, in words. */
+static void say_product(const dl_lt_product *p, char key[TEXT]) {
+    snprintf(key, TEXT,
+             "product %" PRId64 " of %" PRId64 " x %" PRId64 " x %" PRId64
+             "%s%s, of type %d into %d%s%s%s",
+             p->batch, p->m, p->k, p->n, p->transpose_a ? ", a transposed" : "",
+             p->transpose_b ? ", b transposed" : "", (int)p->a, (int)p->y, p->bias ? ", bias" : "",
+             p->relu ? ", relu" : "", p->tf32 ? ", tf32" : "");
+}
+
+static int number_of(const cublasLtMatmulAlgo_t *algorithm,
+                     cublasLtMatmulAlgoConfigAttributes_t name) {
+    int32_t value = 0;
+    size_t written;
+    return cublasLtMatmulAlgoConfigGetAttribute(algorithm, name, &value, sizeof value, &written) ==
+                   CUBLAS_STATUS_SUCCESS
+               ? (int)value
+               : -1;
+}
+
+/* What a person may want to know of it, then its words, which cuBLASLt of the same version reads
+ * again. */
+static void say_algorithm(const cublasLtMatmulAlgo_t *algorithm, char answer[TEXT]) {
+    int length =
+        snprintf(answer, TEXT,
+                 "algo%d_tile%d_stages%d_splitk%d:", number_of(algorithm, CUBLASLT_ALGO_CONFIG_ID),
+                 number_of(algorithm, CUBLASLT_ALGO_CONFIG_TILE_ID),
+                 number_of(algorithm, CUBLASLT_ALGO_CONFIG_STAGES_ID),
+                 number_of(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM));
+    for (int i = 0; i < WORDS; i++)
+        length +=
+            snprintf(answer + length, (size_t)(TEXT - length), " %" PRIx64, algorithm->data[i]);
+}
+
+/* False: cuBLASLt does not take it for this product, or it wants too much workspace. */
+static bool recall(dl_lt *lt, const char *answer) {
+    cublasLtMatmulHeuristicResult_t result;
+    const char *at = strchr(answer, ':');
+    for (int i = 0, used = 0; i < WORDS; i++, at += used)
+        if (!at || sscanf(at += i == 0, "%" SCNx64 "%n", &lt->algorithm.data[i], &used) != 1)
+            return false;
+    if (*at || cublasLtMatmulAlgoCheck(lt->handle, lt->description, lt->b, lt->a, lt->y, lt->y,
+                                       &lt->algorithm, &result) != CUBLAS_STATUS_SUCCESS)
+        return false;
+    lt->workspace = result.workspaceSize;
+    return lt->workspace <= most_workspace;
+}
+
+static dl_status ask(dl_lt *lt, const dl_lt_product *p, cublasLtMatmulHeuristicResult_t *found,
+                     int wanted, int *count) {
     cublasLtMatmulPreference_t preference;
-    cublasLtMatmulHeuristicResult_t best;
-    int found = 0;
-    DL_TRY(handle_of(lt->cuda, &lt->handle));
     TRY(cublasLtMatmulPreferenceCreate, &preference);
     dl_status status = prefer(preference, p);
     if (status == DL_OK)
-        status = check(cublasLtMatmulAlgoGetHeuristic(lt->handle, lt->description, lt->b, lt->a,
-                                                      lt->y, lt->y, preference, 1, &best, &found),
-                       "cublasLtMatmulAlgoGetHeuristic");
+        status =
+            check(cublasLtMatmulAlgoGetHeuristic(lt->handle, lt->description, lt->b, lt->a, lt->y,
+                                                 lt->y, preference, wanted, found, count),
+                  "cublasLtMatmulAlgoGetHeuristic");
     cublasLtMatmulPreferenceDestroy(preference);
     DL_TRY(status);
-    if (found == 0 || best.state != CUBLAS_STATUS_SUCCESS)
+    if (*count == 0 || found[0].state != CUBLAS_STATUS_SUCCESS)
         return dl_fail(DL_UNAVAILABLE,
                        "cuBLASLt has no algorithm for a product of %lld x %lld by %lld columns",
                        (long long)p->m, (long long)p->k, (long long)p->n);
-    lt->algorithm = best.algo;
-    lt->workspace = best.workspaceSize;
     return DL_OK;
+}
+
+static void take(dl_lt *lt, const cublasLtMatmulHeuristicResult_t *found) {
+    lt->algorithm = found->algo;
+    lt->workspace = found->workspaceSize;
+}
+
+enum { A, B, BIAS, Y, TENSORS };
+
+static dl_status run_timed(const void *argument, void *const *memory, void *workspace,
+                           void *spare) {
+    (void)spare;
+    return dl_lt_run((dl_lt *)(uintptr_t)argument, memory[A], memory[B], memory[BIAS], memory[Y],
+                     workspace);
+}
+
+/* Takes the fastest; the first where none can be timed. */
+static void time_algorithms(dl_lt *lt, const dl_lt_product *p,
+                            const cublasLtMatmulHeuristicResult_t *found, int count,
+                            double *seconds) {
+    size_t a = dl_dtype_bytes(p->a), y = dl_dtype_bytes(p->y), batch = (size_t)p->batch;
+    const size_t bytes[TENSORS] = {[A] = batch * (size_t)(p->m * p->k) * a,
+                                   [B] = batch * (size_t)(p->k * p->n) * a,
+                                   [BIAS] = p->bias ? (size_t)p->n * y : 0,
+                                   [Y] = batch * (size_t)(p->m * p->n) * y};
+    dl_trial *trial;
+    int best = 0;
+    if (dl_trial_open(&trial, lt->cuda, bytes, TENSORS, most_workspace) == DL_OK) {
+        for (int i = 0; i < count; i++) {
+            take(lt, &found[i]);
+            if (found[i].state == CUBLAS_STATUS_SUCCESS &&
+                dl_trial_better(trial, run_timed, lt, seconds))
+                best = i;
+        }
+        dl_trial_close(trial);
+    }
+    take(lt, &found[best]);
+}
+
+/* As it was chosen before, else by the heuristics or the clock. */
+static dl_status choose(dl_lt *lt, const dl_lt_product *p) {
+    cublasLtMatmulHeuristicResult_t found[CANDIDATES];
+    dl_choices *choices = lt->cuda->device.choices;
+    char library[TEXT], key[TEXT], made[TEXT];
+    const char *answer;
+    int count = 0;
+    double seconds = 0;
+    DL_TRY(handle_of(lt->cuda, &lt->handle));
+    name_library(library);
+    say_product(p, key);
+    DL_TRY(dl_choices_find(choices, library, key, &answer));
+    if (answer && recall(lt, answer))
+        return DL_OK;
+    if (answer)
+        DL_TRY(dl_choices_refuse(choices, key));
+    DL_TRY(ask(lt, p, found, choices->timed ? CANDIDATES : 1, &count));
+    take(lt, &found[0]);
+    if (choices->timed)
+        time_algorithms(lt, p, found, count, &seconds);
+    say_algorithm(&lt->algorithm, made);
+    return dl_choices_add(
+        choices, &(dl_choice){.library = library, .key = key, .answer = made, .seconds = seconds});
 }
 
 static dl_status open_product(dl_lt *lt, const dl_lt_product *p) {

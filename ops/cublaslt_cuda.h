@@ -18,8 +18,9 @@ typedef struct dl_lt_product {
 
 typedef struct dl_lt dl_lt;
 
-/* Chosen by cuBLASLt's heuristics among what gives the same bits every time. An imagined device has
- * none to ask: the description alone is checked. *workspace: bytes that run needs. */
+/* Chosen among what gives the same bits every time: as before (runtime/device/choices.h), else by
+ * cuBLASLt's heuristics, or the fastest of a few. An imagined device has none to ask: the
+ * description alone is checked. *workspace: bytes that run needs. */
 dl_status dl_lt_open(dl_lt **out, dl_cuda *cuda, const dl_lt_product *product, size_t *workspace);
 void dl_lt_close(dl_lt *lt); /* NULL is allowed */
 dl_status dl_lt_run(dl_lt *lt, const void *a, const void *b, const void *bias, void *y,

@@ -6,14 +6,15 @@
 #include <cudnn.h>
 
 #include "ops/cudnn_cuda.h"
-#include "runtime/device/code_cache.h"
+#include "runtime/device/choices.h"
 
 enum {
     CUDNN_TENSORS = 20,
     CUDNN_OPERATIONS = 8,
-    CUDNN_MADE = 48,
+    CUDNN_MADE = 96,
     CUDNN_TEXT = 96,
-    CUDNN_KEY = 2048
+    CUDNN_KEY = 2048,
+    CUDNN_ANSWER = 512
 };
 
 /* Of a device, its guest. */
@@ -21,7 +22,16 @@ typedef struct dl_cudnn_guest {
     cudnnHandle_t handle;              /* NULL: the device is imagined */
     cudnnBackendDescriptor_t imagined; /* its properties */
     bool driver;                       /* code can be compiled for it */
+    char library[48];                  /* "cuDNN 9.19.0" */
 } dl_cudnn_guest;
+
+/* An engine, made ready for a description. */
+typedef struct dl_cudnn_plan {
+    cudnnBackendDescriptor_t config, plan;
+    int64_t engine;
+    size_t workspace;
+    bool unloaded; /* compiled, but there is no driver to load it */
+} dl_cudnn_plan;
 
 struct dl_cudnn {
     dl_cuda *cuda;
@@ -33,11 +43,12 @@ struct dl_cudnn {
     cudnnBackendDescriptor_t tensor[CUDNN_TENSORS], operation[CUDNN_OPERATIONS];
     bool inner[CUDNN_TENSORS];
     dl_dtype dtype[CUDNN_TENSORS];
+    size_t bytes[CUDNN_TENSORS];
     int tensors, operations;
-    cudnnBackendDescriptor_t graph, config, plan; /* graph and config are in made too */
-    size_t workspace;
-    int64_t engine;
-    bool unloaded; /* compiled, but there is no driver to load it */
+    cudnnBackendDescriptor_t graph; /* in made too */
+    dl_cudnn_plan chosen;
+    dl_cudnn_follow_fn follow;
+    const void *follow_argument;
     char text[CUDNN_TEXT];
     char key[CUDNN_KEY]; /* all that was described, in words */
     size_t key_length;
@@ -56,16 +67,20 @@ void dl_cudnn_done(dl_cudnn *call, cudnnBackendDescriptor_t descriptor);
 /* The operations as one graph: call->graph. */
 dl_status dl_cudnn_complete(dl_cudnn *call);
 
-/* cudnn_cuda.c: a plan for the call, still without an engine or a content. */
-cudnnStatus_t dl_cudnn_begin_plan(const dl_cudnn *call, cudnnBackendDescriptor_t *out);
-/* Takes a finalised plan; false where it wants too much workspace. */
-bool dl_cudnn_take_plan(dl_cudnn *call, cudnnBackendDescriptor_t plan, int64_t engine);
+/* cudnn_cuda.c */
+dl_status dl_cudnn_run_plan(const dl_cudnn *call, const dl_cudnn_plan *plan, void *const *memory,
+                            void *workspace);
 
-/* cudnn_cache_cuda.c: choices on disk, as plans in cuDNN's JSON, by card, driver, cuDNN and
- * description (runtime/device/code_cache.h). Recalling one sets way[*which]->plan. */
-dl_code_key dl_cudnn_key(dl_cudnn *const *way, int count);
-bool dl_cudnn_recall(dl_cudnn *const *way, int count, dl_code_key key, int *which);
-void dl_cudnn_remember(const dl_cudnn *call, dl_code_key key, int which);
+/* cudnn_choose_cuda.c: finalises the plan of that configuration, which is the plan's then; false:
+ * it does not serve, or does not keep our promises. */
+bool dl_cudnn_try(const dl_cudnn *call, cudnnBackendDescriptor_t config, dl_cudnn_plan *out);
+void dl_cudnn_drop(dl_cudnn_plan *plan);
+
+/* cudnn_answer_cuda.c: the ways in words, one line (NULL: no memory; dl_free); a plan in words,
+ * false where cuDNN does not tell; and from words, which sets way[*which]->chosen. */
+char *dl_cudnn_key(dl_cudnn *const *way, int count);
+bool dl_cudnn_answer(const dl_cudnn_plan *plan, int way, char text[CUDNN_ANSWER]);
+bool dl_cudnn_recall(dl_cudnn *const *way, int count, const char *answer, int *which);
 
 /* cudnn_card_cuda.c: the properties of a card of that compute capability, as cuDNN's JSON. */
 enum { CUDNN_CARD_TEXT = 1024 };

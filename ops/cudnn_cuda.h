@@ -1,8 +1,8 @@
 /* cuDNN 9's graph API: the one place that calls it. A row describes what it computes as a few
  * tensors and operations, in one or several ways; choose takes the first engine of cuDNN's
- * heuristics that keeps our promises: deterministic, no inputs rounded (float32 is not multiplied
- * as TF32 unasked), a workspace within bounds. No cuDNN type leaves cudnn_cuda.c (choosing,
- * running) and cudnn_graph_cuda.c (describing).
+ * heuristics that keeps our promises, or the fastest of a few: deterministic, no inputs rounded
+ * (float32 is not multiplied as TF32 unasked), a workspace within bounds. No cuDNN type leaves
+ * cudnn_cuda.c (running), cudnn_graph_cuda.c (describing) and cudnn_choose_cuda.c.
  *
  * For a device that is only imagined the heuristics get the card's properties instead of a handle
  * (cudnn_card_cuda.c); everything up to the loading of code happens without GPU and driver. */
@@ -39,9 +39,16 @@ void dl_cudnn_multiply(dl_cudnn *call, int a, int b, int y);
 /* Of each channel of x, over all else: sum and sum of squares, float32 vectors. */
 void dl_cudnn_moments(dl_cudnn *call, int x, int sum, int squares);
 
+/* What the row does behind this way, for its time where ways are timed: `memory` by the tensors'
+ * numbers, `spare` of twice the largest tensor's size, to write what the row's own memory would
+ * get. Enqueues. `argument` must live until it is chosen. */
+typedef dl_status (*dl_cudnn_follow_fn)(const void *argument, void *const *memory, void *spare);
+void dl_cudnn_follow(dl_cudnn *call, dl_cudnn_follow_fn follow, const void *argument);
+
 /* Of `count` ways to compute the same, the wanted one first: finds an engine for one of them and
- * frees the others (all on failure); *out is that one, ready to run, *way which it was. An engine
- * that the heuristics propose for any way goes before one that they fall back to.
+ * frees the others (all on failure); *out is that one, ready to run, *which its number. What was
+ * chosen before is taken (runtime/device/choices.h). An engine that the heuristics propose for any
+ * way goes before one that they fall back to.
  * DL_UNAVAILABLE: no engine for any, and why. */
 dl_status dl_cudnn_choose(dl_cudnn **way, int count, dl_cudnn **out, int *which);
 size_t dl_cudnn_workspace(const dl_cudnn *call);

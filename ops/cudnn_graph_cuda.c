@@ -85,6 +85,7 @@ static int add_tensor(dl_cudnn *call, dl_dtype dtype, int64_t n, const int64_t s
     call->tensor[call->tensors] = made;
     call->inner[call->tensors] = inner;
     call->dtype[call->tensors] = dtype;
+    call->bytes[call->tensors] = (size_t)(n * h * w * c) * dl_dtype_bytes(dtype);
     return call->tensors++;
 }
 
@@ -242,6 +243,8 @@ void dl_cudnn_moments(dl_cudnn *call, int x, int sum, int squares) {
 }
 
 dl_status dl_cudnn_complete(dl_cudnn *call) {
+    if (call->graph && call->status == DL_OK)
+        return DL_OK;
     call->graph = dl_cudnn_make(call, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
     dl_cudnn_put(call, call->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
                  call->operations, call->operation);

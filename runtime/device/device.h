@@ -83,12 +83,13 @@ struct dl_device {
     uint8_t id[16];                                    /* of the card, which ranks may share */
     bool joined;                                       /* sums with other ranks' devices */
     bool imagined;                                     /* prepares, never runs: dltrain plan */
+    struct dl_choices *choices;                        /* of kernels: choices.h; the device's */
     void *stream;                                      /* the compute stream, kernels' */
 };
 
 /* What libdl_cuda.so exports as DL_CUDA_LIBRARY. */
 #define DL_CUDA_LIBRARY "dl_cuda_library_of_this"
-enum { DL_CUDA_LIBRARY_VERSION = 1 };
+enum { DL_CUDA_LIBRARY_VERSION = 2 };
 typedef struct dl_cuda_library {
     int version;
     /* GPUs that can be used; DL_UNAVAILABLE with the reason (driver absent, too old, none visible).

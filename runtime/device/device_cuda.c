@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/base/memory.h"
+#include "runtime/device/choices.h"
 
 struct dl_recording {
     cudaGraphExec_t exec;
@@ -162,6 +163,7 @@ static void close_device(dl_device *device) {
         if (cuda->guest[i].state)
             cuda->guest[i].close(cuda->guest[i].state);
     dl_cuda_module_close(cuda->module);
+    dl_choices_close(cuda->device.choices);
     for (int i = 0; i < DL_STREAMS; i++)
         if (cuda->all[i])
             cudaStreamDestroy(cuda->all[i]);
@@ -227,8 +229,11 @@ static dl_status make(dl_cuda **out) {
     if (!cuda)
         return dl_fail_memory(sizeof *cuda);
     cuda->device.table = &table;
-    dl_status status = dl_cuda_module_open(cuda);
+    dl_status status = dl_choices_open(&cuda->device.choices, cuda->device.text);
+    if (status == DL_OK)
+        status = dl_cuda_module_open(cuda);
     if (status != DL_OK) {
+        dl_choices_close(cuda->device.choices);
         dl_free(cuda);
         *out = NULL;
     }
@@ -247,6 +252,7 @@ static dl_status start(dl_cuda *cuda, int index) {
     dl_device *device = &cuda->device;
     cuda->index = index;
     cuda->processors = properties.multiProcessorCount;
+    cuda->cache = properties.l2CacheSize > 0 ? (size_t)properties.l2CacheSize : 0;
     device->stream = cuda->stream;
     device->architecture = 10 * properties.major + properties.minor;
     memcpy(device->id, properties.uuid.bytes, sizeof device->id);

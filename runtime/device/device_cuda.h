@@ -31,6 +31,7 @@ typedef struct dl_cuda {
         void (*close)(void *state);
     } guest[DL_GUESTS];
     int processors; /* multiprocessors: sizes grids */
+    size_t cache;   /* bytes of its last level */
 } dl_cuda;
 
 static inline dl_cuda *dl_cuda_of(struct dl_device *device) {

@@ -30,14 +30,19 @@ typedef struct shim_graph_exec *cudaGraphExec_t;
 typedef struct shim_event *cudaEvent_t;
 enum cudaMemcpyKind { cudaMemcpyDefault = 4 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
-enum { cudaHostAllocDefault = 0, cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
+enum {
+    cudaHostAllocDefault = 0,
+    cudaStreamNonBlocking = 1,
+    cudaEventDefault = 0,
+    cudaEventDisableTiming = 2
+};
 struct cudaDeviceProp {
     char name[256];
     struct {
         char bytes[16];
     } uuid;
     size_t totalGlobalMem;
-    int major, minor, multiProcessorCount;
+    int major, minor, multiProcessorCount, l2CacheSize;
 };
 
 const char *cudaGetErrorString(cudaError_t error);
@@ -72,6 +77,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventQuery(cudaEvent_t event);
+cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t begin, cudaEvent_t end);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 
 /* What the shim's own files use. The n-th call from now on (1: the next) fails, as a CUDA call
@@ -80,6 +86,8 @@ void shim_fail_call(long n);
 bool shim_fails(void); /* counts a call */
 long shim_calls(void);
 long shim_held(void);
+/* Of work that runs: how long it takes by the shim's clock, which timed events read. */
+void shim_spend(double seconds);
 /* Work in a stream went wrong: the next wait for one fails. */
 void shim_break(const char *why);
 /* In which order work of several streams runs, where events leave a choice: that of the stream that

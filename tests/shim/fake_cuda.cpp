@@ -96,7 +96,8 @@ cudaError_t cudaSetDevice(int) {
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
     CALL(cudaErrorLaunchFailure);
-    *properties = cudaDeviceProp{"the host as a GPU", {{(char)device}}, (size_t)8 << 30, 9, 0, 2};
+    *properties =
+        cudaDeviceProp{"the host as a GPU", {{(char)device}}, (size_t)8 << 30, 9, 0, 2, 1 << 16};
     return cudaSuccess;
 }
 

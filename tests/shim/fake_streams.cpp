@@ -42,7 +42,16 @@ struct shim_event {
     long place = 0;
     std::shared_ptr<capture> captured;
     std::vector<int> tails;
+    bool timed = false;
+    double time = 0; /* by the shim's clock */
 };
+
+/* Seconds: a microsecond for each piece of work, and what work says it took. */
+static double now;
+
+void shim_spend(double seconds) {
+    now += seconds;
+}
 
 static std::vector<shim_stream *> streams;
 static std::vector<shim_event *> events;
@@ -100,6 +109,7 @@ static void step(shim_stream *stream) {
     item next = std::move(chosen->pending.front());
     chosen->pending.pop_front();
     chosen->done++;
+    now += 1e-6;
     if (next.work)
         next.work();
 }
@@ -163,9 +173,10 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 
 /* ---- events ---- */
 
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags) {
     CALL(cudaErrorMemoryAllocation);
     *event = new shim_event();
+    (*event)->timed = !(flags & cudaEventDisableTiming);
     events.push_back(*event);
     shim_keep(1);
     return cudaSuccess;
@@ -184,7 +195,15 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     event->place = stream->submitted;
     event->captured = stream->captured;
     event->tails = stream->tails;
+    if (event->timed)
+        shim_enqueue(stream, [event] { event->time = now; });
     return cudaSuccess;
+}
+
+cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t begin, cudaEvent_t end) {
+    CALL(cudaErrorLaunchFailure);
+    *milliseconds = (float)(1e3 * (end->time - begin->time));
+    return begin->timed && end->timed ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 /* In a capture the stream joins it, if it is not there yet. */

@@ -14,7 +14,8 @@ foreach(file ${DL_SHIM_KERNELS}) # as C++: nvcc's own rule for .cu must not take
   file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/shim/${name}.cpp CONTENT "#include \"${file}\"\n")
   list(APPEND DL_SHIM_SOURCES ${CMAKE_BINARY_DIR}/shim/${name}.cpp)
 endforeach()
-add_library(dl_cuda_shim SHARED ${DL_SHIM_SOURCES} runtime/device/device_cuda.c ops/kernels_cuda.c
+add_library(dl_cuda_shim SHARED ${DL_SHIM_SOURCES} runtime/device/device_cuda.c
+            runtime/device/trial_cuda.c ops/kernels_cuda.c
             ops/pointwise_cuda.c tests/shim/fake_cuda.cpp tests/shim/fake_streams.cpp tests/shim/fake_blocks.cpp tests/shim/module_host.c
             comm/nccl_cuda.c tests/shim/fake_nccl.c
             tests/shim/library_rows.c)
