@@ -7,6 +7,7 @@
 #include "runtime/graph/fuse.h"
 
 #define DL_FUSION_LIST(X) \
+    X(softmax_loss)       \
     X(channel_moments)    \
     X(moment_squares)     \
     X(conv_statistics)

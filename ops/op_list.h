@@ -27,6 +27,7 @@
     X(softmax_cross_entropy)          \
     X(softmax_cross_entropy_gradient) \
     X(in_top_k)                       \
+    X(softmax_loss)                   \
     X(channel_sum)                    \
     X(channel_squares)                \
     X(channel_moments)                \

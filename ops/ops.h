@@ -134,6 +134,12 @@ typedef struct dl_in_top_k_attributes {
     int k;
 } dl_in_top_k_attributes;
 dl_value dl_in_top_k(dl_graph *graph, dl_value prediction, dl_value target, int k);
+/* softmax_loss.c: logits, target and the gradient of the loss [..] to the loss [..], the gradient
+ * of the logits [.., c], and the top-k hit [..] of their probabilities (k 0: nobody asks). */
+typedef struct dl_softmax_loss_attributes {
+    dl_cross_entropy_attributes cross_entropy;
+    dl_in_top_k_attributes top;
+} dl_softmax_loss_attributes;
 
 /* ---- norm.c ---- */
 

@@ -1,5 +1,6 @@
-/* Softmax, its cross-entropy and the top-k hit: a warp a row, whose lanes stride over the columns.
- * The rows are those of softmax.c; the exponential is that of runtime/expr/math.h. */
+/* Softmax, its cross-entropy, the top-k hit, and a step's loss in one pass: a warp a row, whose
+ * lanes stride over the columns. The rows are those of softmax.c; the exponential is that of
+ * runtime/expr/math.h. */
 #include "ops/own_cuda.h"
 
 namespace {
@@ -7,7 +8,7 @@ namespace {
 struct rows_state {
     const dl_cuda *cuda;
     int64_t rows, width;
-    bool labels;
+    bool labels, alike; /* alike: all rows have one gradient of the loss */
     float smoothing;
     int k, position;
 };
@@ -35,6 +36,17 @@ dl_status prepare_cross_entropy(const dl_prepare *what, dl_prepared *out) {
     rows_state *state;
     DL_TRY(prepare_rows(what, out, &state));
     state->smoothing = ((const dl_cross_entropy_attributes *)what->attributes)->smoothing;
+    return DL_OK;
+}
+
+dl_status prepare_softmax_loss(const dl_prepare *what, dl_prepared *out) {
+    const dl_softmax_loss_attributes *attributes =
+        (const dl_softmax_loss_attributes *)what->attributes;
+    rows_state *state;
+    DL_TRY(prepare_rows(what, out, &state));
+    state->smoothing = attributes->cross_entropy.smoothing;
+    state->k = attributes->top.k;
+    state->alike = dl_type_count(what->input[2]) != state->rows;
     return DL_OK;
 }
 
@@ -188,6 +200,76 @@ __global__ void in_top_k(rows_state s, const float *p, const void *target, float
         hit[row] = p[right] == p[right] && before < (float)s.k ? 1.0f : 0.0f;
 }
 
+/* The row's columns as this thread holds them: EACH of them in registers, or any number, read again
+ * from memory for each use. */
+#define EACH_COLUMN(j, i)                                                                  \
+    for (int64_t j = 0, i = threadIdx.x; EACH ? j < EACH : i < s.width; j++, i += DL_WARP) \
+        if (!EACH || i < s.width)
+
+/* What softmax_cross_entropy, its gradient and in_top_k give, with their bits. */
+template <int EACH>
+__global__ void softmax_loss(rows_state s, const float *x, const void *target, const float *dloss,
+                             float *loss, float *dx, float *hit, dl_fault *fault) {
+    bool writes;
+    int64_t row = row_of(s, &writes);
+    const float *t = (const float *)target + (s.labels ? 0 : row * s.width);
+    x += row * s.width;
+    dx += row * s.width;
+    float held[EACH ? EACH : 1] = {}, most = -INFINITY, sum = 0, each = 0, total = 0, before = 0;
+    EACH_COLUMN(j, i) {
+        if (EACH)
+            held[j] = x[i];
+        most = dl_m_max(most, EACH ? held[j] : x[i]);
+    }
+    most = dl_warp_max(most);
+    EACH_COLUMN(j, i) {
+        float power = dl_m_exp((EACH ? held[j] : x[i]) - most);
+        if (EACH)
+            held[j] = power;
+        sum = sum + power;
+    }
+    sum = dl_warp_sum(sum);
+    float log_sum = dl_m_log(sum);
+    int64_t right = s.labels  ? label_of(s, target, row, fault)
+                    : s.k > 0 ? greatest_of(t, s.width)
+                              : 0;
+    float right_p = dl_m_exp(x[right] - most) / sum, slope = dloss[s.alike ? 0 : row];
+    EACH_COLUMN(j, i) {
+        float p = (EACH ? held[j] : dl_m_exp(x[i] - most)) / sum;
+        if (EACH)
+            held[j] = p;
+        before = before + (p > right_p || (p == right_p && i < right) ? 1.0f : 0.0f);
+        if (s.labels)
+            continue;
+        if (t[i] != 0.0f || s.smoothing != 0.0f)
+            each = each + smooth(s, t[i]) * (log_sum + (most - x[i]));
+        total = total + smooth(s, t[i]);
+    }
+    before = dl_warp_sum(before);
+    each = s.labels ? log_sum + (most - x[right]) : dl_warp_sum(each);
+    total = dl_warp_sum(total);
+    EACH_COLUMN(j, i) {
+        float p = EACH ? held[j] : dl_m_exp(x[i] - most) / sum;
+        float wrong = s.labels ? (i == right ? p - 1.0f : p) : p * total - smooth(s, t[i]);
+        if (writes)
+            dx[i] = slope * wrong;
+    }
+    if (!writes || threadIdx.x != 0)
+        return;
+    loss[row] = each;
+    hit[row] = right_p == right_p && before < (float)s.k ? 1.0f : 0.0f;
+}
+
+dl_status run_softmax_loss(const void *state, const dl_run *run) {
+    const rows_state *s = (const rows_state *)state;
+#define CALL(EACH)                                                                     \
+    LAUNCH_ROWS(softmax_loss<EACH>, s, (const float *)run->in[0], run->in[1],          \
+                (const float *)run->in[2], (float *)run->out[0], (float *)run->out[1], \
+                (float *)run->out[2], run->fault)
+    return s->width <= DL_WARP ? CALL(1) : s->width <= 32 * DL_WARP ? CALL(32) : CALL(0);
+#undef CALL
+}
+
 dl_status run_softmax(const void *state, const dl_run *run) {
     const rows_state *s = (const rows_state *)state;
     return LAUNCH_ROWS(softmax, s, (const float *)run->in[0], (float *)run->out[0]);
@@ -227,3 +309,4 @@ const dl_kernel dl_cuda_softmax_cross_entropy = {.prepare = prepare_cross_entrop
 const dl_kernel dl_cuda_softmax_cross_entropy_gradient = {.prepare = prepare_cross_entropy,
                                                           .run = run_cross_entropy_gradient};
 const dl_kernel dl_cuda_in_top_k = {.prepare = prepare_in_top_k, .run = run_in_top_k};
+const dl_kernel dl_cuda_softmax_loss = {.prepare = prepare_softmax_loss, .run = run_softmax_loss};

@@ -73,6 +73,35 @@ static dl_status merge(dl_graph *graph) {
     return DL_OK;
 }
 
+/* Leaves out the inputs that no output reads any more, where one that is read still says the shape
+ * for any number of samples. Else a gradient would wait for the loss that it is of. */
+static void drop_unread(dl_graph *graph, dl_value output, dl_pointwise_attributes *attributes,
+                        dl_value *input) {
+    const dl_expr *with[DL_EXPR_MAX_INPUTS];
+    uint64_t read = 0;
+    bool shaped = false;
+    int kept = 0;
+    for (int o = 0; o < attributes->outputs; o++)
+        read |= dl_expr_inputs(attributes->output[o]);
+    for (int i = 0; i < attributes->inputs; i++)
+        shaped = shaped || ((read >> i & 1) &&
+                            dl_same_shape(dl_type_of(graph, input[i]), dl_type_of(graph, output)) &&
+                            graph->value[input[i]].sampled == graph->value[output].sampled);
+    for (int i = 0; i < attributes->inputs; i++) {
+        with[i] = dl_expr_input(graph->exprs, kept);
+        if (!shaped || (read >> i & 1)) {
+            input[kept] = input[i];
+            attributes->access[kept++] = attributes->access[i];
+        }
+    }
+    for (int o = 0; kept < attributes->inputs && o < attributes->outputs; o++)
+        attributes->output[o] =
+            dl_expr_substitute(graph->exprs, attributes->output[o], with, attributes->inputs);
+    for (int i = kept; i < attributes->inputs; i++)
+        attributes->access[i] = (dl_expr_access){0};
+    attributes->inputs = kept;
+}
+
 /* Composes `node` with the producers of its inputs where they are pointwise, of the same shape and
  * side, and read by nobody else. Returns whether anything changed. */
 static bool compose(dl_graph *graph, int index, const int *readers) {
@@ -135,9 +164,13 @@ static bool compose(dl_graph *graph, int index, const int *readers) {
             continue; /* two programs then */
         memcpy(made->access, access, sizeof *access * (size_t)count);
         memcpy(list, inputs, sizeof *inputs * (size_t)count);
+        drop_unread(graph, node->output, made, list);
+        for (int o = 0; o < made->outputs; o++)
+            if (!made->output[o])
+                return false;
         node->attributes = made;
         node->input = list;
-        node->inputs = count;
+        node->inputs = made->inputs;
         return true;
     }
     return false;

@@ -163,6 +163,13 @@ static const op_sample bad[] = {
      .inputs = 2,
      .input = {F32(5, 3), I32(5)},
      .given = {[1] = GIVEN(0, 2, 7, 1, 0)},
+     .reference = device_row_exact},
+    {.name = "bad label in a loss with its gradient",
+     .op = &dl_op_softmax_loss,
+     .attributes = &(const dl_softmax_loss_attributes){{0}, {1}},
+     .inputs = 3,
+     .input = {F32(5, 3), I32(5), F32(5)},
+     .given = {[1] = GIVEN(0, 2, 7, 1, 0)},
      .reference = device_row_exact}};
 
 static void test_faults(void) {

@@ -1,7 +1,8 @@
 /* Samples of softmax, cross-entropy of logits with labels and with rows, their gradients, and the
- * top-k hit with its ties. */
+ * top-k hit with its ties; and all of it as one row. */
 #include <CUnit/Basic.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ops/ops.h"
@@ -145,6 +146,32 @@ static void in_top_k_reference(const op_sample *sample, const dl_type *type,
     }
 }
 
+/* The three, one after another. */
+static void softmax_loss_reference(const op_sample *sample, const dl_type *type,
+                                   const double *const *in, double *const *out,
+                                   double *const *bound, bool *const *kink) {
+    const dl_softmax_loss_attributes *attributes = sample->attributes;
+    int64_t cells = dl_type_count(&type[1]), width = width_of(&type[1]);
+    double *p = calloc((size_t)cells, sizeof *p), *error = calloc((size_t)cells, sizeof *error);
+    op_sample step = *sample;
+    step.attributes = &attributes->cross_entropy;
+    cross_entropy_reference(&step, type, in, (double *[]){out[0], p},
+                            bound ? (double *[]){bound[0], error} : NULL, kink);
+    double *slope = calloc((size_t)(cells / width), sizeof *slope);
+    for (int64_t r = 0; r < cells / width; r++)
+        slope[r] = in[2][dl_type_count(&sample->input[2]) == 1 ? 0 : r];
+    const double *from_p[] = {p, in[1], slope};
+    cross_entropy_gradient_reference(&step, &type[1], from_p, &out[1], bound ? &bound[1] : NULL,
+                                     kink);
+    for (int64_t e = 0; bound && e < cells; e++)
+        bound[1][e] += fabs(slope[e / width]) * error[e] * (double)(width + 1);
+    step.attributes = &attributes->top;
+    in_top_k_reference(&step, &type[2], from_p, &out[2], NULL, kink);
+    free(p);
+    free(error);
+    free(slope);
+}
+
 #define SOFTMAX(text, ...)                                                            \
     {                                                                                 \
         .name = text, .op = &dl_op_softmax, .inputs = 1, .input = {F32(__VA_ARGS__)}, \
@@ -188,6 +215,18 @@ static void in_top_k_reference(const op_sample *sample, const dl_type *type,
 #define TOP(k_)                       \
     &(const dl_in_top_k_attributes) { \
         k_                            \
+    }
+#define LOSS(smoothing_, k_)              \
+    &(const dl_softmax_loss_attributes) { \
+        {smoothing_}, {                   \
+            k_                            \
+        }                                 \
+    }
+#define LOSS_OF(text, smoothing_, k, x, kind, target, dloss)                                     \
+    {                                                                                            \
+        .name = text, .op = &dl_op_softmax_loss, .attributes = LOSS(smoothing_, k), .inputs = 3, \
+        .input = {x, target, dloss}, .fill = {FILL_SIGNED, kind, FILL_SIGNED}, .limit = {0, 10}, \
+        .reference = softmax_loss_reference                                                      \
     }
 
 static const op_sample samples[] = {
@@ -316,6 +355,39 @@ static const op_sample samples[] = {
      .fill = {FILL_LABELS, FILL_LABELS},
      .limit = {20, 100},
      .reference = in_top_k_reference},
+    {.name = "by hand, as sure as can be",
+     .op = &dl_op_softmax_loss,
+     .attributes = LOSS(0, 1),
+     .inputs = 3,
+     .input = {F32(2, 2), I32(2), F32(2)},
+     .given = {GIVEN(0, -1000, 0, -1000), GIVEN(0, 1), GIVEN(2, -4)},
+     .expected = {GIVEN(0, 1000), GIVEN(0, 0, -4, 4), GIVEN(1, 0)},
+     .reference = softmax_loss_reference},
+    {.name = "by hand, labels",
+     .op = &dl_op_softmax_loss,
+     .attributes = LOSS(0, 1),
+     .inputs = 3,
+     .input = {F32(3, 2), I32(3), F32(3)},
+     .given = {GIVEN(5, 5, 3, 3, -1, -1), GIVEN(0, 1, 1), GIVEN(2, -4, 0)},
+     .expected = {NULL, GIVEN(-1, 1, -2, 2, 0, 0), GIVEN(1, 0, 0)},
+     .reference = softmax_loss_reference},
+    {.name = "by hand, smoothed rows",
+     .op = &dl_op_softmax_loss,
+     .attributes = LOSS(0.5f, 1),
+     .inputs = 3,
+     .input = {F32(2, 2), F32(2, 2), F32(2)},
+     .given = {GIVEN(1, 1, 2, 2), GIVEN(1, 0, 0, 1), GIVEN(4, 8)},
+     .expected = {NULL, GIVEN(-1, 1, 2, -2), GIVEN(1, 0)},
+     .reference = softmax_loss_reference},
+    LOSS_OF("labels, ten classes", 0, 1, F32(128, 10), FILL_LABELS, I32(128), F32(128)),
+    LOSS_OF("labels of sequences, five best", 0, 5, F32(3, 4, 33), FILL_LABELS, I32(3, 4),
+            F32(3, 4)),
+    LOSS_OF("labels, 1000 classes", 0, 5, F32(7, 1000), FILL_LABELS, I32(7), F32(7)),
+    LOSS_OF("labels, 1030 classes", 0, 1, F32(5, 1030), FILL_LABELS, I32(5), F32(5)),
+    LOSS_OF("labels, one gradient for all", 0, 1, F32(19, 10), FILL_LABELS, I32(19), F32(1)),
+    LOSS_OF("rows, ten classes", 0, 1, F32(33, 10), FILL_ROWS, F32(33, 10), F32(33)),
+    LOSS_OF("rows, 100 classes, smoothed", 0.1f, 3, F32(9, 100), FILL_ROWS, F32(9, 100), F32(9)),
+    LOSS_OF("rows, 1100 classes, no hit", 0.2f, 0, F32(3, 1100), FILL_ROWS, F32(3, 1100), F32(3)),
 };
 
 const op_sample_table op_samples_softmax = {samples, DL_COUNT(samples), NULL};
