@@ -156,7 +156,7 @@ dl_status dl_network_open(dl_network **out, const dl_node *job, const dl_field *
     network->steps_per_epoch = 1;
     network->optimizer = dl_given(job, "optimizer");
     network->statistics = read_statistics(job);
-    network->precision = read_precision(job);
+    network->precision = network->variables.half = read_precision(job);
     DL_GOTO(fail, dl_wiring_open(&network->wiring, &network->arena, job, fields, field_count));
     DL_GOTO(fail, dl_network_list_keras_layers(network));
     DL_GOTO(fail, dl_objective_open(&network->objective, &network->arena, job, &network->wiring));

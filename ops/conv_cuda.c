@@ -148,7 +148,7 @@ static dl_status prepare(wanted *want, const dl_type *x, const dl_type *w, dl_pr
     made->packed = made->converted && !gradient && what->constant[1];
     size_t bytes = rounded((size_t)made->weights * sizeof(uint16_t));
     if (made->packed)
-        out->packed_bytes[1] = bytes;
+        out->packed_bytes[1] = bytes, out->packed_half = 1u << 1;
     made->held = made->converted && !made->packed ? bytes : 0;
     out->workspace = made->held + dl_cudnn_workspace(made->call);
     out->text = dl_cudnn_text(made->call);

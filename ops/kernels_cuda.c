@@ -18,9 +18,15 @@ static const struct dl_kernel *kernel_of(const char *op) {
     return NULL;
 }
 
+static dl_status to_half(dl_device *device, dl_dtype half, const float *from, void *to,
+                         int64_t count) {
+    return dl_cuda_to_half(dl_cuda_of(device), half, from, to, count);
+}
+
 static dl_status open_device(int index, dl_device **out) {
     DL_TRY(dl_cuda_open(index, out));
     (*out)->kernel = kernel_of;
+    (*out)->to_half = to_half;
     return DL_OK;
 }
 

@@ -40,9 +40,10 @@ static void plan_conversions(state *made, const dl_prepare *what, const dl_lt_pr
         if (what->input[i]->dtype == wanted)
             continue;
         made->converts[i] = !what->constant[i];
-        if (what->constant[i])
+        if (what->constant[i]) {
             out->packed_bytes[i] = bytes;
-        else
+            out->packed_half |= 1u << i;
+        } else
             out->workspace += rounded(bytes);
     }
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "runtime/base/status.h"
+#include "runtime/base/type.h"
 #include "runtime/device/comm.h"
 
 /* Work goes to the compute stream unless it is turned to another; kernels run there only. */
@@ -85,6 +86,9 @@ struct dl_device {
     bool imagined;                                     /* prepares, never runs: dltrain plan */
     struct dl_choices *choices;                        /* of kernels: choices.h; the device's */
     void *stream;                                      /* the compute stream, kernels' */
+    /* float32 to DL_BF16 or DL_F16. */
+    dl_status (*to_half)(dl_device *device, dl_dtype half, const float *from, void *to,
+                         int64_t count);
 };
 
 /* What libdl_cuda.so exports as DL_CUDA_LIBRARY. */

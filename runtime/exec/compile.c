@@ -8,6 +8,7 @@
 #include "runtime/base/hash.h"
 #include "runtime/exec/internal.h"
 #include "runtime/graph/fuse.h"
+#include "runtime/graph/half_copy.h"
 
 static int order_class(const dl_graph_node *node) {
     if (node->op == &dl_op_sum_leaves)
@@ -113,6 +114,19 @@ static dl_device *device_of(const dl_exec *exec) {
     return exec->options.resident ? exec->options.resident->device : exec->options.plan_for;
 }
 
+/* What is kept in half for all kernels need not be packed for this one. Where it lies on a line of
+ * 16 bytes, as every variable does, if perhaps not every view of one. */
+static bool take_half_copy(const dl_exec *exec, unit *made, int input) {
+    place from = made->in[input];
+    size_t offset = from.offset / sizeof(float) * sizeof(uint16_t);
+    if (!device_of(exec) || !(made->prepared.packed_half >> input & 1) ||
+        from.base != BASE_SLAB + DL_SLAB_PARAMETER || offset % 16 != 0)
+        return false;
+    made->prepared.packed_bytes[input] = 0;
+    made->in[input] = (place){BASE_SLAB + DL_SLAB_HALF, offset};
+    return true;
+}
+
 static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made) {
     const dl_graph_node *node = made->node;
     dl_device *device = device_of(exec);
@@ -162,7 +176,7 @@ static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made) {
     if (made->prepared.workspace > *workspace)
         *workspace = made->prepared.workspace;
     for (int i = 0; i < DL_MAX_PACKED; i++)
-        if (made->prepared.packed_bytes[i]) {
+        if (made->prepared.packed_bytes[i] && !take_half_copy(exec, made, i)) {
             made->in[i] = (place){BASE_PACKED, v->packed_bytes};
             v->packed_bytes += (made->prepared.packed_bytes[i] + 63) / 64 * 64;
         }
@@ -209,8 +223,10 @@ dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out) {
                   exec->options.training);
     DL_GOTO(failed, exec->options.build(exec->options.argument, &v->graph));
     DL_GOTO(failed, dl_graph_simplify(&v->graph));
-    if (device_of(exec))
+    if (device_of(exec)) {
         DL_GOTO(failed, dl_graph_fuse(&v->graph, device_of(exec)));
+        DL_GOTO(failed, dl_graph_assign_half(&v->graph));
+    }
     uint64_t hash = dl_graph_hash(&v->graph);
     if (first)
         exec->hash = hash;

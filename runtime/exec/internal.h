@@ -14,7 +14,7 @@ enum { /* fixed bases; inputs, leaf buffers and results follow */
        BASE_SHARED,
        BASE_PACKED,
        BASE_SLAB,
-       BASE_INPUT = BASE_SLAB + DL_SLAB_COUNT
+       BASE_INPUT = BASE_SLAB + DL_SLABS_THERE
 };
 
 typedef struct place {

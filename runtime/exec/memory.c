@@ -33,6 +33,11 @@ static size_t bytes_of(const placer *p, dl_value value) {
     return dl_type_bytes(&p->graph->value[value].type);
 }
 
+static place place_of(const dl_value_info *variable) {
+    return (place){BASE_SLAB + (int)variable->slab,
+                   (size_t)variable->offset * dl_dtype_bytes(variable->type.dtype)};
+}
+
 static void find_roots(placer *p) {
     for (int i = 0; i < p->graph->values; i++) {
         p->root[i] = i;
@@ -65,8 +70,14 @@ static void find_lives(placer *p) {
         p->last[p->root[p->graph->output[i].value]] = END;
 }
 
+/* Of one slab, where a device's half counts with the parameters: kernels that are given a parameter
+ * may read that. */
+static dl_slab slab_of(const dl_value_info *info) {
+    return info->slab == DL_SLAB_HALF ? DL_SLAB_PARAMETER : info->slab;
+}
+
 static bool overlap(const dl_value_info *a, const dl_value_info *b) {
-    return a->role == DL_ROLE_VARIABLE && b->role == DL_ROLE_VARIABLE && a->slab == b->slab &&
+    return a->role == DL_ROLE_VARIABLE && b->role == DL_ROLE_VARIABLE && slab_of(a) == slab_of(b) &&
            a->offset < b->offset + dl_type_count(&b->type) &&
            b->offset < a->offset + dl_type_count(&a->type);
 }
@@ -94,7 +105,8 @@ static bool writes_in_place(const placer *p, const dl_assignment *assignment) {
     int64_t count = dl_type_count(&p->graph->value[value].type);
     for (int i = 0; i < producer->inputs; i++) {
         dl_value root = p->root[producer->input[i]];
-        if (overlap(&p->graph->value[root], variable) &&
+        if (p->graph->value[root].slab == variable->slab &&
+            overlap(&p->graph->value[root], variable) &&
             (root != assignment->variable || p->into[producer->input[i]] != 0 ||
              !full_access(producer, i, count)))
             return false;
@@ -135,7 +147,7 @@ static dl_status place_assignments(placer *p, bool first) {
     for (int i = 0; i < graph->assignments; i++) {
         const dl_assignment *assignment = &graph->assignment[i];
         const dl_value_info *variable = &graph->value[assignment->variable];
-        place to = {BASE_SLAB + (int)variable->slab, (size_t)variable->offset * sizeof(float)};
+        place to = place_of(variable);
         bool common = is_common(p, assignment);
         if (in_place[i] && (!common || is_whole(p, in_place, assignment->value))) {
             p->v->where[assignment->value] = to;
@@ -276,8 +288,7 @@ static void set_places(placer *p) {
         if (info->role == DL_ROLE_INPUT)
             p->v->where[i] = (place){base_input(p->exec, input++), 0};
         else if (info->role == DL_ROLE_VARIABLE)
-            p->v->where[i] =
-                (place){BASE_SLAB + (int)info->slab, (size_t)info->offset * sizeof(float)};
+            p->v->where[i] = place_of(info);
         else if (p->store[i] >= 0) {
             const storage *s = &p->storage[p->store[i]];
             p->v->where[i] = (place){s->shared ? BASE_SHARED : BASE_ARENA, s->offset};

@@ -24,6 +24,12 @@ static size_t bytes_of(const variant *v, dl_value value) {
     return dl_type_bytes(&v->graph.value[value].type);
 }
 
+/* Of an input; a parameter's copy in half is half as long. */
+static size_t bytes_read(const variant *v, const unit *made, int input) {
+    size_t bytes = bytes_of(v, made->node->input[input]);
+    return made->in[input].base == BASE_SLAB + DL_SLAB_HALF ? bytes / 2 : bytes;
+}
+
 static void list_unit(const dl_exec *exec, const variant *v, int index, int leaf_index) {
     const leaf *context = leaf_index < 0 ? &exec->shared_leaf : &exec->leaves[leaf_index];
     work_list *list = &exec->queue->list;
@@ -32,7 +38,7 @@ static void list_unit(const dl_exec *exec, const variant *v, int index, int leaf
     add(list, DL_STREAM_COMPUTE, PIECE_UNIT, index, leaf_index);
     for (int i = 0; i < node->inputs; i++)
         if (made->in[i].base != BASE_PACKED) /* which no step writes */
-            touch(list, at(context, made->in[i]), bytes_of(v, node->input[i]), false);
+            touch(list, at(context, made->in[i]), bytes_read(v, made, i), false);
     for (int o = 0; o < node->outputs; o++)
         touch(list, at(context, made->out[o]), bytes_of(v, node->output + o), true);
 }

@@ -172,7 +172,7 @@ static dl_status make_memory(dl_exec *exec, dl_queue *s) {
 
 /* The bases that never change. */
 static void set_bases(dl_exec *exec, dl_queue *s, leaf *context, int index) {
-    for (int i = 0; i < DL_SLAB_COUNT; i++)
+    for (int i = 0; i < DL_SLABS_THERE; i++)
         context->base[BASE_SLAB + i] = s->resident->slab[i];
     context->base[BASE_SHARED] = s->memory[1];
     context->workspace = s->memory[2];

@@ -1,6 +1,8 @@
 /* Variables on a device: the slabs that all programs of a run share there. The host's copy is the
  * one that is initialised, saved and restored; each side is brought up to date when it is looked
- * at: variables->version counts changes, and each side knows which version it holds. */
+ * at: variables->version counts changes, and each side knows which version it holds. Where layers
+ * compute in half, the device also holds the parameters rounded (DL_SLAB_HALF): a program that
+ * assigns parameters there assigns these too (half_copy.h). */
 #ifndef DL_EXEC_RESIDENT_H
 #define DL_EXEC_RESIDENT_H
 
@@ -10,7 +12,7 @@
 typedef struct dl_resident {
     dl_device *device;
     dl_variables *variables;
-    void *slab[DL_SLAB_COUNT];
+    void *slab[DL_SLABS_THERE];
     uint64_t here, there; /* versions on the host, on the device; 0: none */
     int held;             /* runs that a program has begun and the device has not got yet */
 } dl_resident;

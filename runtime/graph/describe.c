@@ -39,8 +39,8 @@ uint64_t dl_graph_hash(const dl_graph *graph) {
 }
 
 static void print_value(const dl_graph *graph, dl_value value, FILE *file) {
-    static const char *const slabs[] = {"parameter", "state", "slot0", "slot1",
-                                        "slot2",     "slot3", "scalar"};
+    static const char *const slabs[] = {"parameter", "state", "slot0",  "slot1",
+                                        "slot2",     "slot3", "scalar", "half"};
     const dl_value_info *info = &graph->value[value];
     if (info->role == DL_ROLE_INPUT)
         fprintf(file, " %s", info->name);

@@ -142,7 +142,7 @@ typedef struct dl_pointwise_attributes {
     int outputs;
     int inputs;
     const dl_expr *output[DL_POINTWISE_MAX];
-    dl_dtype dtype; /* of the outputs */
+    dl_dtype dtype[DL_POINTWISE_MAX]; /* of each output */
     const dl_expr *derivative;
     dl_expr_access access[DL_EXPR_MAX_INPUTS]; /* of each input; dl_pointwise fills it */
 } dl_pointwise_attributes;

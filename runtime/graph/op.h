@@ -65,6 +65,8 @@ typedef struct dl_prepared {
     size_t packed_bytes[DL_MAX_PACKED]; /* not 0 for an input with constant[i]: run gets, in place
                                            of input i, a copy made by kernel->pack whenever the
                                            variables have changed */
+    uint32_t packed_half; /* bit i: that copy is input i as half, element by element, and so may be
+                             what a device keeps of the parameters in half (DL_SLAB_HALF) */
 } dl_prepared;
 
 typedef struct dl_run {

@@ -62,9 +62,10 @@ static dl_status infer_pointwise(const dl_infer *infer) {
                            dl_shape_text(&type, true, a), dl_shape_text(infer->input[i], true, b));
         }
     }
-    type.dtype = attributes->dtype;
-    for (int i = 0; i < attributes->outputs; i++)
+    for (int i = 0; i < attributes->outputs; i++) {
         infer->output[i] = type;
+        infer->output[i].dtype = attributes->dtype[i];
+    }
     return DL_OK;
 }
 
@@ -312,11 +313,11 @@ dl_value dl_pointwise_as(dl_graph *graph, dl_dtype dtype, const dl_expr *const *
     attributes.outputs = output_count;
     attributes.inputs = input_count;
     attributes.derivative = derivative;
-    attributes.dtype = dtype;
     for (int i = 0; i < output_count; i++) {
         if (!outputs[i])
             return dl_graph_fail(graph, DL_NO_MEMORY, "no memory for an expression");
         attributes.output[i] = outputs[i];
+        attributes.dtype[i] = dtype;
     }
     dl_status fits = dl_expr_fits(outputs, output_count, input_count);
     if (fits != DL_OK)

@@ -153,7 +153,7 @@ static bool compose(dl_graph *graph, int index, const int *readers) {
             return false;
         made->outputs = node->outputs;
         made->inputs = count;
-        made->dtype = outer->dtype;
+        memcpy(made->dtype, outer->dtype, sizeof made->dtype);
         for (int o = 0; o < node->outputs; o++) {
             made->output[o] =
                 dl_expr_substitute(graph->exprs, outer->output[o], with, node->inputs);
@@ -185,7 +185,7 @@ static dl_status write_wide(dl_graph *graph, const bool *alive, const int *reade
         const dl_graph_node *node = &graph->node[n];
         const dl_pointwise_attributes *cast = node->attributes;
         if (!alive[n] || node->op != &dl_op_pointwise || cast->outputs != 1 ||
-            cast->dtype != DL_F32 || cast->output[0]->kind != DL_EXPR_INPUT)
+            cast->dtype[0] != DL_F32 || cast->output[0]->kind != DL_EXPR_INPUT)
             continue;
         dl_value from = node->input[0];
         const dl_graph_node *producer = dl_producer(graph, from);

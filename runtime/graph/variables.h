@@ -25,7 +25,11 @@ typedef enum dl_slab {
     DL_SLAB_SLOT2,
     DL_SLAB_SLOT3,
     DL_SLAB_SCALAR, /* loose optimizer scalars */
-    DL_SLAB_COUNT
+    DL_SLAB_COUNT,
+    /* On a device alone: the parameters as its kernels of half precision read them, rounded to
+     * dl_variables.half, parallel to DL_SLAB_PARAMETER. Nobody saves it: it is made anew. */
+    DL_SLAB_HALF = DL_SLAB_COUNT,
+    DL_SLABS_THERE
 } dl_slab;
 
 enum { DL_SLAB_ALIGN = 16 }; /* floats: every variable starts on a 64-byte line; gaps stay zero */
@@ -49,6 +53,7 @@ typedef struct dl_variables {
     int count, capacity;
     int64_t length[DL_SLAB_COUNT]; /* floats */
     float *slab[DL_SLAB_COUNT];    /* NULL until allocated */
+    dl_dtype half;                 /* what layers compute in, if it is half; else DL_F32 */
     bool laid_out;
     int part, parts;  /* parts > 1: common slabs are memory of so many ranks, of which this rank is
                          `part`, fills and updates that part of them alone */

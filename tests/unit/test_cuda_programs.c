@@ -4,12 +4,14 @@
  * which streams get on, unless a wait between them is left out. */
 #include <CUnit/Basic.h>
 #include <dlfcn.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "comm/single.h"
 #include "launcher/job.h"
 #include "ops/ops.h"
 #include "runtime/exec/resident.h"
+#include "runtime/expr/math.h"
 #include "tests/unit/check.h"
 #include "tests/unit/model.h"
 #include "tests/unit/shim.h"
@@ -40,6 +42,7 @@ typedef struct setting {
     dl_memory_mode memory;
     int leaves;
     bool anew; /* a program of its own for each step: nothing is ever recorded */
+    const char *precision;
 } setting;
 
 static dl_exec *open_step(model *m, const setting *how, dl_resident *resident) {
@@ -75,6 +78,25 @@ static void keep(const dl_variables *v, outcome *out) {
     }
 }
 
+/* What the device keeps of the parameters in half is what they are now, rounded. */
+static void check_half(const dl_resident *resident) {
+    const dl_variables *v = resident ? resident->variables : NULL;
+    if (!v || !dl_is_half(v->half))
+        return;
+    static uint16_t half[MOST];
+    int64_t count = v->length[DL_SLAB_PARAMETER];
+    const dl_device_table *table = resident->device->table;
+    CHECK_OK(table->copy(resident->device, half, resident->slab[DL_SLAB_HALF],
+                         sizeof *half * (size_t)count));
+    CHECK_OK(table->wait(resident->device));
+    int wrong = 0;
+    for (int64_t i = 0; i < count; i++) {
+        float w = v->slab[DL_SLAB_PARAMETER][i];
+        wrong += half[i] != (v->half == DL_BF16 ? dl_m_to_bf16(w) : dl_m_to_f16(w));
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+}
+
 static bool train(const setting *how, outcome *out) {
     static float x[BATCH * SIDE * SIDE];
     static int32_t y[BATCH];
@@ -84,7 +106,9 @@ static bool train(const setting *how, outcome *out) {
     dl_resident *resident = NULL;
     dl_exec *exec = NULL;
     memset(out, 0, sizeof *out);
-    bool going = model_open(&m, job, fields, 2);
+    char text[sizeof job + 32];
+    snprintf(text, sizeof text, "precision: %s\n%s", how->precision, job);
+    bool going = model_open(&m, text, fields, 2);
     if (going && how->device)
         going = CHECK_OK(dl_resident_open(&resident, how->device, dl_network_variables(m.network)));
     for (int step = 1; step <= STEPS && going; step++) {
@@ -108,8 +132,10 @@ static bool train(const setting *how, outcome *out) {
         }
     }
     going = going && CHECK_OK(dl_resident_fetch(resident));
-    if (going)
+    if (going) {
         keep(dl_network_variables(m.network), out);
+        check_half(resident);
+    }
     dl_exec_close(exec);
     dl_resident_close(resident);
     model_close(&m);
@@ -140,11 +166,11 @@ static void test_training(void) {
     static outcome cpu, device, other;
     dl_device *shim = shim_open("cuda_programs, training");
     for (int leaves = 1; leaves <= 5 && shim; leaves += 4) {
-        const setting on_cpu = {NULL, DL_MEMORY_PLANNED, leaves, false};
-        const setting played = {shim, DL_MEMORY_PLANNED, leaves, false};
-        const setting eager = {shim, DL_MEMORY_PLANNED, leaves, true};
-        const setting poisoned = {shim, DL_MEMORY_POISONED, leaves, false};
-        const setting apart = {shim, DL_MEMORY_OFF, leaves, false};
+        const setting on_cpu = {NULL, DL_MEMORY_PLANNED, leaves, false, "fp32"};
+        const setting played = {shim, DL_MEMORY_PLANNED, leaves, false, "fp32"};
+        const setting eager = {shim, DL_MEMORY_PLANNED, leaves, true, "fp32"};
+        const setting poisoned = {shim, DL_MEMORY_POISONED, leaves, false, "fp32"};
+        const setting apart = {shim, DL_MEMORY_OFF, leaves, false, "fp32"};
         if (!train(&on_cpu, &cpu) || !train(&played, &device))
             break;
         CU_ASSERT(cpu.loss[0] > 0.5 && cpu.count > 100);
@@ -206,7 +232,7 @@ static void test_streams(void) {
     dl_device *shim = shim_open("cuda_programs, streams");
     const int leaves[] = {2, 5}; /* of one, the sum would be that leaf */
     for (int i = 0; i < DL_COUNT(leaves) && shim && find_orders(shim); i++) {
-        const setting how = {shim, DL_MEMORY_PLANNED, leaves[i], false};
+        const setting how = {shim, DL_MEMORY_PLANNED, leaves[i], false, "fp32"};
         shim->joined = false;
         CU_ASSERT_FATAL(train(&how, &alone));
         if (!comm && CHECK_OK(dl_single_open(&comm)))
@@ -226,10 +252,31 @@ static void test_streams(void) {
     dl_comm_close(comm);
 }
 
+/* The parameters' rounded copies are made as the update runs, or copied where it may not write in
+ * place. */
+static void test_half(void) {
+    static outcome device, other;
+    dl_device *shim = shim_open("cuda_programs, half");
+    static const char *const precisions[] = {"bf16", "fp16"};
+    for (int i = 0; i < DL_COUNT(precisions) && shim; i++) {
+        const setting played = {shim, DL_MEMORY_PLANNED, 1, false, precisions[i]};
+        if (!train(&played, &device))
+            break;
+        CU_ASSERT(device.loss[STEPS - 1] > 0.1 && device.loss[STEPS - 1] < 10);
+        for (int way = 0; way < 3; way++) {
+            const setting how = {shim, (dl_memory_mode)way, 1, way == 0, precisions[i]};
+            if (train(&how, &other))
+                compare_bits(&other, &device);
+        }
+    }
+    dl_device_close(shim);
+}
+
 void suite_cuda_programs(void);
 void suite_cuda_programs(void) {
     CU_pSuite suite = CU_add_suite("cuda_programs", NULL, NULL);
     CU_add_test(suite, "training is the CPU's; played, poisoned, planned: the same bits",
                 test_training);
     CU_add_test(suite, "streams in any order: the same bits; with a wait less: not", test_streams);
+    CU_add_test(suite, "half: the copies follow the parameters", test_half);
 }
