@@ -20,7 +20,7 @@ struct dl_lt {
     cublasLtMatrixLayout_t a, b, y; /* as lie in memory: b' is the left factor */
     cublasLtMatmulAlgo_t algorithm;
     size_t workspace;
-    bool bias;
+    bool bias, mask, sums;
 };
 
 static dl_status check(cublasStatus_t status, const char *call) {
@@ -50,26 +50,53 @@ static cudaDataType_t type_of(dl_dtype dtype) {
     return dtype == DL_BF16 ? CUDA_R_16BF : dtype == DL_F16 ? CUDA_R_16F : CUDA_R_32F;
 }
 
+/* a' is the right factor, and its sums are over the columns of what is the right one there. */
+static cublasLtEpilogue_t epilogue_of(const dl_lt_product *p) {
+    static const cublasLtEpilogue_t plain[] = {[DL_LT_NONE] = CUBLASLT_EPILOGUE_DEFAULT,
+                                               [DL_LT_RELU] = CUBLASLT_EPILOGUE_RELU,
+                                               [DL_LT_RELU_MASK] = CUBLASLT_EPILOGUE_RELU_AUX,
+                                               [DL_LT_MASKED] = CUBLASLT_EPILOGUE_DRELU,
+                                               [DL_LT_MASKED_SUMS] = CUBLASLT_EPILOGUE_DRELU_BGRAD,
+                                               [DL_LT_SUMS_OF_A] = CUBLASLT_EPILOGUE_BGRADB,
+                                               [DL_LT_SUMS_OF_B] = CUBLASLT_EPILOGUE_BGRADA},
+                                    biased[] = {[DL_LT_NONE] = CUBLASLT_EPILOGUE_BIAS,
+                                                [DL_LT_RELU] = CUBLASLT_EPILOGUE_RELU_BIAS,
+                                                [DL_LT_RELU_MASK] =
+                                                    CUBLASLT_EPILOGUE_RELU_AUX_BIAS};
+    return p->bias ? biased[p->epilogue] : plain[p->epilogue];
+}
+
+/* Of a row of y: what cuBLASLt demands. */
+static int64_t mask_bits(const dl_lt_product *p) {
+    return (p->n + 127) / 128 * 128;
+}
+
+static dl_status set(cublasLtMatmulDesc_t description, cublasLtMatmulDescAttributes_t attribute,
+                     const void *value, size_t bytes) {
+    return check(cublasLtMatmulDescSetAttribute(description, attribute, value, bytes),
+                 "cublasLtMatmulDescSetAttribute");
+}
+
 static dl_status describe(dl_lt *lt, const dl_lt_product *p) {
     cublasOperation_t of_a = p->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasOperation_t of_b = p->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cublasLtEpilogue_t epilogue =
-        p->bias   ? p->relu ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_BIAS
-        : p->relu ? CUBLASLT_EPILOGUE_RELU
-                  : CUBLASLT_EPILOGUE_DEFAULT;
-    cudaDataType_t bias = type_of(p->y);
+    cublasLtEpilogue_t epilogue = epilogue_of(p);
+    lt->bias = p->bias;
+    lt->mask = p->epilogue >= DL_LT_RELU_MASK && p->epilogue <= DL_LT_MASKED_SUMS;
+    lt->sums = p->epilogue >= DL_LT_MASKED_SUMS;
+    cudaDataType_t vector = lt->sums ? CUDA_R_32F : type_of(p->y);
+    int64_t row_bits = mask_bits(p);
     cublasComputeType_t compute =
         p->tf32 && p->a == DL_F32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     TRY(cublasLtMatmulDescCreate, &lt->description, compute, CUDA_R_32F);
-    TRY(cublasLtMatmulDescSetAttribute, lt->description, CUBLASLT_MATMUL_DESC_TRANSA, &of_b,
-        sizeof of_b);
-    TRY(cublasLtMatmulDescSetAttribute, lt->description, CUBLASLT_MATMUL_DESC_TRANSB, &of_a,
-        sizeof of_a);
-    TRY(cublasLtMatmulDescSetAttribute, lt->description, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
-        sizeof epilogue);
-    if (p->bias)
-        TRY(cublasLtMatmulDescSetAttribute, lt->description, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
-            &bias, sizeof bias);
+    DL_TRY(set(lt->description, CUBLASLT_MATMUL_DESC_TRANSA, &of_b, sizeof of_b));
+    DL_TRY(set(lt->description, CUBLASLT_MATMUL_DESC_TRANSB, &of_a, sizeof of_a));
+    DL_TRY(set(lt->description, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
+    if (lt->bias || lt->sums)
+        DL_TRY(set(lt->description, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &vector, sizeof vector));
+    if (lt->mask)
+        DL_TRY(
+            set(lt->description, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &row_bits, sizeof row_bits));
     return DL_OK;
 }
 
@@ -126,12 +153,19 @@ static void name_library(char library[TEXT]) {
 
 /* All that the product is, in words. */
 static void say_product(const dl_lt_product *p, char key[TEXT]) {
+    static const char *const epilogue[] = {[DL_LT_NONE] = "",
+                                           [DL_LT_RELU] = ", relu",
+                                           [DL_LT_RELU_MASK] = ", relu and mask",
+                                           [DL_LT_MASKED] = ", masked",
+                                           [DL_LT_MASKED_SUMS] = ", masked and summed",
+                                           [DL_LT_SUMS_OF_A] = ", a summed",
+                                           [DL_LT_SUMS_OF_B] = ", b summed"};
     snprintf(key, TEXT,
              "product %" PRId64 " of %" PRId64 " x %" PRId64 " x %" PRId64
              "%s%s, of type %d into %d%s%s%s",
              p->batch, p->m, p->k, p->n, p->transpose_a ? ", a transposed" : "",
              p->transpose_b ? ", b transposed" : "", (int)p->a, (int)p->y, p->bias ? ", bias" : "",
-             p->relu ? ", relu" : "", p->tf32 ? ", tf32" : "");
+             epilogue[p->epilogue], p->tf32 ? ", tf32" : "");
 }
 
 static int number_of(const cublasLtMatmulAlgo_t *algorithm,
@@ -172,22 +206,24 @@ static bool recall(dl_lt *lt, const char *answer) {
     return lt->workspace <= most_workspace;
 }
 
+/* *count 0: there is no algorithm; some of what has none is an invalid value to cuBLASLt. */
 static dl_status ask(dl_lt *lt, const dl_lt_product *p, cublasLtMatmulHeuristicResult_t *found,
                      int wanted, int *count) {
     cublasLtMatmulPreference_t preference;
+    cublasStatus_t asked = CUBLAS_STATUS_SUCCESS;
+    *count = 0;
     TRY(cublasLtMatmulPreferenceCreate, &preference);
     dl_status status = prefer(preference, p);
     if (status == DL_OK)
-        status =
-            check(cublasLtMatmulAlgoGetHeuristic(lt->handle, lt->description, lt->b, lt->a, lt->y,
-                                                 lt->y, preference, wanted, found, count),
-                  "cublasLtMatmulAlgoGetHeuristic");
+        asked = cublasLtMatmulAlgoGetHeuristic(lt->handle, lt->description, lt->b, lt->a, lt->y,
+                                               lt->y, preference, wanted, found, count);
     cublasLtMatmulPreferenceDestroy(preference);
     DL_TRY(status);
-    if (*count == 0 || found[0].state != CUBLAS_STATUS_SUCCESS)
-        return dl_fail(DL_UNAVAILABLE,
-                       "cuBLASLt has no algorithm for a product of %lld x %lld by %lld columns",
-                       (long long)p->m, (long long)p->k, (long long)p->n);
+    if (asked == CUBLAS_STATUS_NOT_SUPPORTED || asked == CUBLAS_STATUS_INVALID_VALUE ||
+        (*count > 0 && found[0].state != CUBLAS_STATUS_SUCCESS))
+        *count = 0;
+    else
+        DL_TRY(check(asked, "cublasLtMatmulAlgoGetHeuristic"));
     return DL_OK;
 }
 
@@ -196,13 +232,18 @@ static void take(dl_lt *lt, const cublasLtMatmulHeuristicResult_t *found) {
     lt->workspace = found->workspaceSize;
 }
 
-enum { A, B, BIAS, Y, TENSORS };
+enum { A, B, VECTOR, MASK, Y, TENSORS };
 
 static dl_status run_timed(const void *argument, void *const *memory, void *workspace,
                            void *spare) {
     (void)spare;
-    return dl_lt_run((dl_lt *)(uintptr_t)argument, memory[A], memory[B], memory[BIAS], memory[Y],
-                     workspace);
+    return dl_lt_run((dl_lt *)(uintptr_t)argument, &(dl_lt_memory){.a = memory[A],
+                                                                   .b = memory[B],
+                                                                   .bias = memory[VECTOR],
+                                                                   .y = memory[Y],
+                                                                   .mask = memory[MASK],
+                                                                   .sums = memory[VECTOR],
+                                                                   .workspace = workspace});
 }
 
 /* Takes the fastest; the first where none can be timed. */
@@ -212,7 +253,8 @@ static void time_algorithms(dl_lt *lt, const dl_lt_product *p,
     size_t a = dl_dtype_bytes(p->a), y = dl_dtype_bytes(p->y), batch = (size_t)p->batch;
     const size_t bytes[TENSORS] = {[A] = batch * (size_t)(p->m * p->k) * a,
                                    [B] = batch * (size_t)(p->k * p->n) * a,
-                                   [BIAS] = p->bias ? (size_t)p->n * y : 0,
+                                   [VECTOR] = sizeof(float) * (size_t)(p->m > p->n ? p->m : p->n),
+                                   [MASK] = lt->mask ? (size_t)(p->m * mask_bits(p) / 8) : 0,
                                    [Y] = batch * (size_t)(p->m * p->n) * y};
     dl_trial *trial;
     int best = 0;
@@ -229,7 +271,7 @@ static void time_algorithms(dl_lt *lt, const dl_lt_product *p,
 }
 
 /* As it was chosen before, else by the heuristics or the clock. */
-static dl_status choose(dl_lt *lt, const dl_lt_product *p) {
+static dl_status choose(dl_lt *lt, const dl_lt_product *p, bool *chosen) {
     cublasLtMatmulHeuristicResult_t found[CANDIDATES];
     dl_choices *choices = lt->cuda->device.choices;
     char library[TEXT], key[TEXT], made[TEXT];
@@ -240,11 +282,15 @@ static dl_status choose(dl_lt *lt, const dl_lt_product *p) {
     name_library(library);
     say_product(p, key);
     DL_TRY(dl_choices_find(choices, library, key, &answer));
-    if (answer && recall(lt, answer))
+    *chosen = answer && recall(lt, answer);
+    if (*chosen)
         return DL_OK;
     if (answer)
         DL_TRY(dl_choices_refuse(choices, key));
     DL_TRY(ask(lt, p, found, choices->timed ? CANDIDATES : 1, &count));
+    *chosen = count > 0;
+    if (count == 0)
+        return DL_OK;
     take(lt, &found[0]);
     if (choices->timed)
         time_algorithms(lt, p, found, count, &seconds);
@@ -253,27 +299,37 @@ static dl_status choose(dl_lt *lt, const dl_lt_product *p) {
         choices, &(dl_choice){.library = library, .key = key, .answer = made, .seconds = seconds});
 }
 
-static dl_status open_product(dl_lt *lt, const dl_lt_product *p) {
+static dl_status open_way(dl_lt *lt, const dl_lt_product *p, bool *found) {
     DL_TRY(describe(lt, p));
     DL_TRY(lay(&lt->a, p->a, p->transpose_a ? p->k : p->m, p->transpose_a ? p->m : p->k, p->batch));
     DL_TRY(lay(&lt->b, p->a, p->transpose_b ? p->n : p->k, p->transpose_b ? p->k : p->n, p->batch));
     DL_TRY(lay(&lt->y, p->y, p->m, p->n, p->batch));
-    return lt->cuda->device.imagined ? DL_OK : choose(lt, p);
+    *found = lt->cuda->device.imagined;
+    return *found ? DL_OK : choose(lt, p, found);
 }
 
-dl_status dl_lt_open(dl_lt **out, dl_cuda *cuda, const dl_lt_product *product, size_t *workspace) {
-    dl_lt *lt = *out = dl_alloc(sizeof *lt);
-    if (!lt)
-        return dl_fail_memory(sizeof *lt);
-    lt->cuda = cuda;
-    lt->bias = product->bias;
-    dl_status status = open_product(lt, product);
-    *workspace = lt->workspace;
-    if (status != DL_OK) {
+dl_status dl_lt_open(dl_lt **out, dl_cuda *cuda, const dl_lt_product *ways, int count, int *which,
+                     size_t *workspace) {
+    *out = NULL;
+    for (int i = 0; i < count; i++) {
+        bool found = false;
+        dl_lt *lt = dl_alloc(sizeof *lt);
+        if (!lt)
+            return dl_fail_memory(sizeof *lt);
+        lt->cuda = cuda;
+        dl_status status = open_way(lt, &ways[i], &found);
+        *workspace = lt->workspace;
+        *which = i;
+        if (found && status == DL_OK) {
+            *out = lt;
+            return DL_OK;
+        }
         dl_lt_close(lt);
-        *out = NULL;
+        DL_TRY(status);
     }
-    return status;
+    return dl_fail(DL_UNAVAILABLE,
+                   "cuBLASLt has no algorithm for a product of %lld x %lld by %lld columns",
+                   (long long)ways->m, (long long)ways->k, (long long)ways->n);
 }
 
 void dl_lt_close(dl_lt *lt) {
@@ -288,13 +344,16 @@ void dl_lt_close(dl_lt *lt) {
     dl_free(lt);
 }
 
-dl_status dl_lt_run(dl_lt *lt, const void *a, const void *b, const void *bias, void *y,
-                    void *workspace) {
+dl_status dl_lt_run(dl_lt *lt, const dl_lt_memory *memory) {
     float one = 1, zero = 0;
-    if (lt->bias)
-        TRY(cublasLtMatmulDescSetAttribute, lt->description, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-            &bias, sizeof bias);
-    TRY(cublasLtMatmul, lt->handle, lt->description, &one, b, lt->b, a, lt->a, &zero, y, lt->y, y,
-        lt->y, &lt->algorithm, workspace, lt->workspace, lt->cuda->stream);
+    const void *vector = lt->sums ? memory->sums : memory->bias;
+    if (lt->bias || lt->sums)
+        DL_TRY(set(lt->description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &vector, sizeof vector));
+    if (lt->mask)
+        DL_TRY(set(lt->description, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &memory->mask,
+                   sizeof memory->mask));
+    TRY(cublasLtMatmul, lt->handle, lt->description, &one, memory->b, lt->b, memory->a, lt->a,
+        &zero, memory->y, lt->y, memory->y, lt->y, &lt->algorithm, memory->workspace, lt->workspace,
+        lt->cuda->stream);
     return DL_OK;
 }

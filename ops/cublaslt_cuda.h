@@ -8,22 +8,41 @@
 #include "runtime/base/type.h"
 #include "runtime/device/device_cuda.h"
 
+/* What happens to y [m, n] on its way to memory, or beside it. A mask has a bit for each element,
+ * as ops.h says of matmul_relu. */
+typedef enum dl_lt_epilogue {
+    DL_LT_NONE,
+    DL_LT_RELU,
+    DL_LT_RELU_MASK,   /* writes the mask, too */
+    DL_LT_MASKED,      /* 0 where the mask is */
+    DL_LT_MASKED_SUMS, /* the same; sums [n]: of its rows */
+    DL_LT_SUMS_OF_A,   /* sums [m]: of op(a) over k */
+    DL_LT_SUMS_OF_B    /* sums [n]: of op(b) over k */
+} dl_lt_epilogue;
+
 /* y [m, n] = epilogue(op(a) · op(b) + bias), `batch` of them one after another in memory; op(a)
  * [m, k], op(b) [k, n]. a and b have one type; sums are float32. */
 typedef struct dl_lt_product {
     int64_t m, n, k, batch;
-    bool transpose_a, transpose_b, bias, relu, tf32;
-    dl_dtype a, y; /* of a and b; of y. The bias has y's type */
+    bool transpose_a, transpose_b, bias, tf32;
+    dl_lt_epilogue epilogue;
+    dl_dtype a, y; /* of a and b; of y. The bias has y's type; sums are float32 */
 } dl_lt_product;
+
+typedef struct dl_lt_memory {
+    const void *a, *b, *bias;
+    void *y, *mask, *sums, *workspace;
+} dl_lt_memory;
 
 typedef struct dl_lt dl_lt;
 
-/* Chosen among what gives the same bits every time: as before (runtime/device/choices.h), else by
- * cuBLASLt's heuristics, or the fastest of a few. An imagined device has none to ask: the
+/* The first of several ways to the same end that cuBLASLt has an algorithm for. Chosen among what
+ * gives the same bits every time: as before (runtime/device/choices.h), else by cuBLASLt's
+ * heuristics, or the fastest of a few. An imagined device has none to ask: the first way's
  * description alone is checked. *workspace: bytes that run needs. */
-dl_status dl_lt_open(dl_lt **out, dl_cuda *cuda, const dl_lt_product *product, size_t *workspace);
+dl_status dl_lt_open(dl_lt **out, dl_cuda *cuda, const dl_lt_product *ways, int count, int *which,
+                     size_t *workspace);
 void dl_lt_close(dl_lt *lt); /* NULL is allowed */
-dl_status dl_lt_run(dl_lt *lt, const void *a, const void *b, const void *bias, void *y,
-                    void *workspace);
+dl_status dl_lt_run(dl_lt *lt, const dl_lt_memory *memory);
 
 #endif

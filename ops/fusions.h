@@ -6,14 +6,20 @@
 
 #include "runtime/graph/fuse.h"
 
-#define DL_FUSION_LIST(X) \
-    X(softmax_loss)       \
-    X(channel_moments)    \
-    X(moment_squares)     \
+#define DL_FUSION_LIST(X)   \
+    X(softmax_loss)         \
+    X(matmul_relu_gradient) \
+    X(matmul_sums)          \
+    X(channel_moments)      \
+    X(moment_squares)       \
     X(conv_statistics)
 
 #define X(row) void dl_fuse_##row(dl_fuse *fuse, const dl_graph_node *node);
 DL_FUSION_LIST(X)
 #undef X
+
+/* matmul_sums.c: the value that is the sum of x [rows, columns] over its rows, float32 [columns];
+ * -1: none. */
+dl_value dl_fuse_column_sum(const dl_fuse *fuse, dl_value x);
 
 #endif

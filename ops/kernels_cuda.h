@@ -22,4 +22,13 @@ dl_status dl_cuda_from_half(const dl_cuda *cuda, dl_dtype half, const void *from
 dl_status dl_cuda_epilogue(const dl_cuda *cuda, void *y, dl_dtype dtype, int64_t count,
                            const float *bias, int64_t width, dl_epilogue epilogue);
 
+/* relu_mask_cuda.cu: the mask of y [rows, columns], as ops.h has it (matmul_relu); x, of y's type,
+ * 0 where y is not above 0; out [columns] the sum of x over its rows, which first becomes 0 where y
+ * (NULL: nowhere) is not above 0. */
+dl_status dl_cuda_relu_mask(const dl_cuda *cuda, const void *y, const dl_type *type, void *mask);
+dl_status dl_cuda_relu_stop(const dl_cuda *cuda, void *x, const void *y, const dl_type *type);
+size_t dl_cuda_row_sum_workspace(int64_t rows, int64_t columns);
+dl_status dl_cuda_row_sum(const dl_cuda *cuda, void *x, const void *y, const dl_type *type,
+                          void *workspace, float *out);
+
 #endif

@@ -5,6 +5,9 @@
 
 #define DL_OP_LIST(X)                 \
     X(matmul)                         \
+    X(matmul_relu)                    \
+    X(matmul_relu_gradient)           \
+    X(matmul_sums)                    \
     X(sample_matmul)                  \
     X(conv)                           \
     X(conv_input_gradient)            \

@@ -32,6 +32,22 @@ typedef struct dl_matmul_attributes {
 dl_value dl_matmul(dl_graph *graph, dl_value a, dl_value b, dl_value bias,
                    const dl_matmul_attributes *attributes);
 
+/* ---- matmul_relu.c, matmul_sums.c: what fusions make of products on a device ---- */
+
+/* matmul_relu: relu(a · b + bias), attributes of matmul; and uint8 [m, 16 * ceil(n / 128)], bit
+ * c % 8 of byte c / 8 of a row: element c is above 0.
+ * matmul_relu_gradient: inputs a, b, and the outputs y and mask of a matmul_relu; outputs a · b, 0
+ * where y is not above 0, and its sum over the rows [n] if `outputs` is 2. */
+typedef struct dl_matmul_relu_gradient_attributes {
+    int outputs;
+    dl_matmul_attributes product;
+} dl_matmul_relu_gradient_attributes;
+/* Outputs: op(a) · op(b), and the sum over the rows of a (transposed), or of b (not transposed). */
+typedef struct dl_matmul_sums_attributes {
+    dl_matmul_attributes product;
+    bool of_b;
+} dl_matmul_sums_attributes;
+
 /* ---- sample_matmul.c: own ---- */
 
 /* y [n, m, p] = op(a) · op(b), sample by sample: a [n, m, k] (or [n, k, m] transposed), b [n, k, p]

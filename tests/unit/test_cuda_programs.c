@@ -31,6 +31,16 @@ static const char job[] = "model:\n"
                           "metrics: [accuracy]\n"
                           "comm: {first_bucket: 1 KiB, bucket: 1 KiB}\n";
 
+/* Its products' gradients are fused on a device. */
+static const char dense[] = "model:\n"
+                            "  - flatten\n"
+                            "  - dense: {units: 20, activation: relu}\n"
+                            "  - dense: {units: 13, activation: relu}\n"
+                            "  - dense: {units: 3, activation: softmax}\n"
+                            "loss: sparse_categorical_crossentropy\n"
+                            "optimizer: rmsprop\n"
+                            "metrics: [accuracy]\n";
+
 typedef struct outcome {
     double loss[STEPS];
     float weights[MOST], state[MOST]; /* parameters; what else the optimizer and layers keep */
@@ -43,6 +53,7 @@ typedef struct setting {
     int leaves;
     bool anew; /* a program of its own for each step: nothing is ever recorded */
     const char *precision;
+    const char *job;
 } setting;
 
 static dl_exec *open_step(model *m, const setting *how, dl_resident *resident) {
@@ -107,7 +118,7 @@ static bool train(const setting *how, outcome *out) {
     dl_exec *exec = NULL;
     memset(out, 0, sizeof *out);
     char text[sizeof job + 32];
-    snprintf(text, sizeof text, "precision: %s\n%s", how->precision, job);
+    snprintf(text, sizeof text, "precision: %s\n%s", how->precision, how->job);
     bool going = model_open(&m, text, fields, 2);
     if (going && how->device)
         going = CHECK_OK(dl_resident_open(&resident, how->device, dl_network_variables(m.network)));
@@ -162,25 +173,27 @@ static void compare_close(const outcome *got, const outcome *want) {
     CU_ASSERT(off * 100 <= want->count);
 }
 
-static void test_training(void) {
+static void compare_all(const char *text, dl_device *shim, int leaves) {
     static outcome cpu, device, other;
+    const setting on_cpu = {NULL, DL_MEMORY_PLANNED, leaves, false, "fp32", text};
+    const setting played = {shim, DL_MEMORY_PLANNED, leaves, false, "fp32", text};
+    const setting others[] = {{shim, DL_MEMORY_PLANNED, leaves, true, "fp32", text},
+                              {shim, DL_MEMORY_POISONED, leaves, false, "fp32", text},
+                              {shim, DL_MEMORY_OFF, leaves, false, "fp32", text}};
+    if (!train(&on_cpu, &cpu) || !train(&played, &device))
+        return;
+    CU_ASSERT(cpu.loss[0] > 0.5 && cpu.count > 100);
+    compare_close(&device, &cpu);
+    for (int i = 0; i < DL_COUNT(others); i++)
+        if (train(&others[i], &other))
+            compare_bits(&other, &device);
+}
+
+static void test_training(void) {
     dl_device *shim = shim_open("cuda_programs, training");
     for (int leaves = 1; leaves <= 5 && shim; leaves += 4) {
-        const setting on_cpu = {NULL, DL_MEMORY_PLANNED, leaves, false, "fp32"};
-        const setting played = {shim, DL_MEMORY_PLANNED, leaves, false, "fp32"};
-        const setting eager = {shim, DL_MEMORY_PLANNED, leaves, true, "fp32"};
-        const setting poisoned = {shim, DL_MEMORY_POISONED, leaves, false, "fp32"};
-        const setting apart = {shim, DL_MEMORY_OFF, leaves, false, "fp32"};
-        if (!train(&on_cpu, &cpu) || !train(&played, &device))
-            break;
-        CU_ASSERT(cpu.loss[0] > 0.5 && cpu.count > 100);
-        compare_close(&device, &cpu);
-        if (train(&eager, &other))
-            compare_bits(&other, &device);
-        if (train(&poisoned, &other))
-            compare_bits(&other, &device);
-        if (train(&apart, &other))
-            compare_bits(&other, &device);
+        compare_all(job, shim, leaves);
+        compare_all(dense, shim, leaves);
     }
     dl_device_close(shim);
 }
@@ -232,7 +245,7 @@ static void test_streams(void) {
     dl_device *shim = shim_open("cuda_programs, streams");
     const int leaves[] = {2, 5}; /* of one, the sum would be that leaf */
     for (int i = 0; i < DL_COUNT(leaves) && shim && find_orders(shim); i++) {
-        const setting how = {shim, DL_MEMORY_PLANNED, leaves[i], false, "fp32"};
+        const setting how = {shim, DL_MEMORY_PLANNED, leaves[i], false, "fp32", job};
         shim->joined = false;
         CU_ASSERT_FATAL(train(&how, &alone));
         if (!comm && CHECK_OK(dl_single_open(&comm)))
@@ -258,13 +271,14 @@ static void test_half(void) {
     static outcome device, other;
     dl_device *shim = shim_open("cuda_programs, half");
     static const char *const precisions[] = {"bf16", "fp16"};
-    for (int i = 0; i < DL_COUNT(precisions) && shim; i++) {
-        const setting played = {shim, DL_MEMORY_PLANNED, 1, false, precisions[i]};
+    for (int i = 0; i < 2 * DL_COUNT(precisions) && shim; i++) {
+        const char *precision = precisions[i / 2], *text = i % 2 ? dense : job;
+        const setting played = {shim, DL_MEMORY_PLANNED, 1, false, precision, text};
         if (!train(&played, &device))
             break;
         CU_ASSERT(device.loss[STEPS - 1] > 0.1 && device.loss[STEPS - 1] < 10);
         for (int way = 0; way < 3; way++) {
-            const setting how = {shim, (dl_memory_mode)way, 1, way == 0, precisions[i]};
+            const setting how = {shim, (dl_memory_mode)way, 1, way == 0, precision, text};
             if (train(&how, &other))
                 compare_bits(&other, &device);
         }

@@ -1,0 +1,125 @@
+/* The gradient of a dense layer's weights with that of its bias, for devices (fusions.h): a product
+ * contracted over the samples, and beside it the sum over them of one of its two matrices. On the
+ * CPU: the kernel of matmul and a loop, which nobody runs but tests. */
+#include <string.h>
+
+#include "ops/cells.h"
+#include "ops/fusions.h"
+#include "ops/matmul.h"
+#include "runtime/base/memory.h"
+
+static dl_status infer(const dl_infer *infer) {
+    const dl_matmul_sums_attributes *attributes = infer->attributes;
+    dl_infer product = *infer;
+    product.attributes = &attributes->product;
+    DL_TRY(dl_op_matmul.infer(&product));
+    if (!(attributes->of_b ? !attributes->product.transpose_b : attributes->product.transpose_a) ||
+        attributes->product.epilogue != DL_EPILOGUE_NONE)
+        return dl_fail(DL_INTERNAL, "matmul_sums adds up the rows that the product adds up");
+    infer->output[1] = DL_TYPE(DL_F32, infer->input[attributes->of_b ? 1 : 0]->dim[1]);
+    return DL_OK;
+}
+
+typedef struct state {
+    dl_prepared product;
+    int input;
+    int64_t rows, columns;
+    bool half;
+} state;
+
+static dl_status prepare(const dl_prepare *what, dl_prepared *out) {
+    const dl_matmul_sums_attributes *attributes = what->attributes;
+    state *made = dl_alloc(sizeof *made);
+    if (!made)
+        return dl_fail_memory(sizeof *made);
+    made->input = attributes->of_b ? 1 : 0;
+    const dl_type *summed = what->input[made->input];
+    dl_prepare here = *what;
+    here.constant[made->input] = false; /* a packed copy could not be summed */
+    dl_status status = dl_matmul_prepare_part(&here, &attributes->product, 2, &made->product);
+    if (status != DL_OK) {
+        dl_free(made);
+        return status;
+    }
+    made->rows = summed->dim[0];
+    made->columns = summed->dim[1];
+    made->half = summed->dtype == DL_BF16;
+    *out = made->product;
+    out->state = made;
+    return DL_OK;
+}
+
+static void pack(const void *prepared, int input, const void *from, void *to, dl_team *team) {
+    dl_matmul_pack(((const state *)prepared)->product.state, input, from, to, team);
+}
+
+static void release(void *prepared) {
+    dl_matmul_release(((state *)prepared)->product.state);
+    dl_free(prepared);
+}
+
+static dl_status run(const void *prepared, const dl_run *run) {
+    const state *made = prepared;
+    for (int64_t c = 0; c < made->columns; c++) {
+        double sum = 0;
+        for (int64_t row = 0; row < made->rows; row++)
+            sum += (double)dl_cell(run->in[made->input], row * made->columns + c, made->half);
+        ((float *)run->out[1])[c] = (float)sum;
+    }
+    return dl_matmul_run(made->product.state, run);
+}
+
+static double flop(const dl_prepare *what) {
+    dl_prepare product = *what;
+    product.attributes = &((const dl_matmul_sums_attributes *)what->attributes)->product;
+    return dl_op_matmul.flop(&product);
+}
+
+const dl_op dl_op_matmul_sums = {
+    .name = "matmul_sums",
+    .min_inputs = 2,
+    .max_inputs = 2,
+    .outputs = 2,
+    .attribute_bytes = sizeof(dl_matmul_sums_attributes),
+    .infer = infer,
+    .half = 3,
+    .mixes_samples = true,
+    .deterministic = true,
+    .flop = flop,
+    .cpu = {.prepare = prepare, .pack = pack, .run = run, .release = release}};
+
+/* The value that is the sum of x [rows, columns] over its rows, float32 [columns]; -1: none. */
+dl_value dl_fuse_column_sum(const dl_fuse *fuse, dl_value x) {
+    const dl_graph *graph = fuse->graph;
+    if (dl_type_of(graph, x)->rank != 2)
+        return -1;
+    for (int n = 0; n < graph->nodes; n++) {
+        const dl_graph_node *node = &graph->node[n];
+        const dl_reduce_attributes *attributes = node->attributes;
+        if (node->op == &dl_op_reduce && node->input[0] == x && attributes->axes == 1 &&
+            attributes->kind == DL_REDUCE_SUM && !attributes->keep)
+            return node->output;
+    }
+    return -1;
+}
+
+void dl_fuse_matmul_sums(dl_fuse *fuse, const dl_graph_node *node) {
+    const dl_matmul_attributes *product = node->attributes;
+    if (node->op != &dl_op_matmul || node->inputs != 2 || !product->transpose_a ||
+        product->epilogue != DL_EPILOGUE_NONE)
+        return;
+    for (int of_b = 0; of_b < 2; of_b++) {
+        dl_value sum =
+            of_b && product->transpose_b ? -1 : dl_fuse_column_sum(fuse, node->input[of_b]);
+        if (sum < 0)
+            continue;
+        dl_matmul_sums_attributes attributes;
+        memset(&attributes, 0, sizeof attributes);
+        memcpy(&attributes.product, product, sizeof attributes.product);
+        attributes.of_b = of_b;
+        dl_value made = dl_graph_add(fuse->graph, &dl_op_matmul_sums, &attributes, node->input, 2);
+        dl_fuse_map(fuse, node->output, made);
+        dl_fuse_map(fuse, sum, made + 1);
+        return;
+    }
+}

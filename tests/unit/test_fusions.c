@@ -1,0 +1,121 @@
+/* What fusions (ops/fusions.h) make of programs: how many nodes of which rows a device gets, that
+ * the CPU gets the program as it was, and that both compute the same. */
+#include <CUnit/Basic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ops/ops.h"
+#include "runtime/graph/fuse.h"
+#include "tests/unit/graph_run.h"
+#include "tests/unit/model.h"
+
+static const char mlp[] = "model:\n"
+                          "  - dense: {units: 12, activation: relu}\n"
+                          "  - dense: {units: 140, activation: relu}\n"
+                          "  - dense: {units: 3, activation: softmax}\n"
+                          "loss: sparse_categorical_crossentropy\n"
+                          "optimizer: sgd\n";
+
+static const dl_field fields[] = {FLOATS("x", 6), {.name = "y", .type = {.dtype = DL_I32}}};
+
+enum { SAMPLES = 5 };
+
+static int count_of(const dl_graph *g, const char *op) {
+    int count = 0;
+    for (int n = 0; n < g->nodes; n++)
+        count += strcmp(g->node[n].op->name, op) == 0;
+    return count;
+}
+
+typedef struct expected {
+    const char *op;
+    int plain, fused;
+} expected;
+
+static bool build(dl_graph *g, model *m, bool fused) {
+    dl_graph_init(g, dl_ops(), dl_network_variables(m->network), SAMPLES, true);
+    return CHECK_OK(dl_network_step(m->network, g)) && CHECK_OK(dl_graph_simplify(g)) &&
+           (!fused || CHECK_OK(dl_graph_fuse(g, NULL)));
+}
+
+/* Gradients leave through collectives: those of both graphs, in the same order. */
+static void compare_sums(const dl_graph *g, const graph_run *run) {
+    int at[2] = {0, 0}, compared = 0;
+    for (;; at[0]++, at[1]++) {
+        for (int s = 0; s < 2; s++)
+            while (at[s] < g[s].nodes && g[s].node[at[s]].op != &dl_op_sum_leaves)
+                at[s]++;
+        if (at[0] == g[0].nodes || at[1] == g[1].nodes)
+            break;
+        const dl_graph_node *a = &g[0].node[at[0]], *b = &g[1].node[at[1]];
+        CU_ASSERT_EQUAL_FATAL(a->inputs, b->inputs);
+        for (int i = 0; i < a->inputs; i++) {
+            int64_t count = dl_type_count(dl_type_of(&g[0], a->input[i]));
+            CHECK_CLOSE(run[1].value[b->input[i]], run[0].value[a->input[i]], count, 1e-5, 1e-5);
+            compared++;
+        }
+    }
+    CU_ASSERT(compared >= 7 && at[0] == g[0].nodes && at[1] == g[1].nodes);
+}
+
+static void test_mlp(void) {
+    static const expected rows[] = {{"matmul", 8, 3},
+                                    {"matmul_relu", 0, 2},
+                                    {"matmul_relu_gradient", 0, 2},
+                                    {"matmul_sums", 0, 1},
+                                    {"reduce", 4, 1}};
+    model m;
+    dl_graph g[2];
+    graph_run run[2];
+    if (!model_open(&m, mlp, fields, 2))
+        return;
+    for (int s = 0; s < 2; s++) {
+        CU_ASSERT_FATAL(build(&g[s], &m, s));
+        for (int i = 0; i < DL_COUNT(rows); i++)
+            CU_ASSERT_EQUAL(count_of(&g[s], rows[i].op), s ? rows[i].fused : rows[i].plain);
+        CU_ASSERT_FATAL(graph_run_init(&run[s], &g[s]) && graph_run_all(&run[s]));
+    }
+    CU_ASSERT(g[1].nodes + 2 + 3 <= g[0].nodes); /* gradients of relu and of biases */
+    compare_sums(g, run);
+    for (int s = 0; s < 2; s++) {
+        graph_run_fini(&run[s]);
+        dl_graph_fini(&g[s]);
+    }
+    model_close(&m);
+}
+
+/* An evaluation has no gradient, and a plan of the CPU no fused row. */
+static void test_unchanged(void) {
+    char *text = NULL;
+    size_t length = 0;
+    model m;
+    dl_graph g;
+    if (!model_open(&m, mlp, fields, 2))
+        return;
+    dl_graph_init(&g, dl_ops(), dl_network_variables(m.network), SAMPLES, false);
+    CHECK_OK(dl_network_evaluation(m.network, &g));
+    CHECK_OK(dl_graph_simplify(&g));
+    int nodes = g.nodes;
+    uint64_t hash = dl_graph_hash(&g);
+    CHECK_OK(dl_graph_fuse(&g, NULL));
+    CU_ASSERT(g.nodes == nodes && dl_graph_hash(&g) == hash);
+    dl_graph_fini(&g);
+    dl_exec *exec = model_exec(&m, MODEL_STEP, SAMPLES);
+    FILE *file = open_memstream(&text, &length);
+    CU_ASSERT_FATAL(exec != NULL && file != NULL);
+    dl_exec_print(exec, file);
+    fclose(file);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "where(0 < x0, x1, 0)"));
+    CU_ASSERT_PTR_NULL(strstr(text, "matmul_"));
+    free(text);
+    dl_exec_close(exec);
+    model_close(&m);
+}
+
+void suite_fusions(void);
+void suite_fusions(void) {
+    CU_pSuite suite = CU_add_suite("fusions", NULL, NULL);
+    CU_add_test(suite, "the step of a multilayer perceptron", test_mlp);
+    CU_add_test(suite, "what has no gradient, and plans of the CPU, stay", test_unchanged);
+}
