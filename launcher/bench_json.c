@@ -116,6 +116,7 @@ static void put_setting(json_t *top, const dl_bench *b) {
     put(top, "onednn", json_string(dl_dnnl_version()));
     put(top, "instructions", json_string(dl_isa_name(dl_isa_here())));
     put(top, "processor", processor_name());
+    put(top, "device", json_string(s->device ? s->device->text : "cpu"));
     put(top, "ranks", json_integer(s->comm->size));
     put(top, "threads", json_integer(s->threads));
     put(top, "side_by_side", json_boolean(s->side && s->threads > 1));

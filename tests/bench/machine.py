@@ -34,6 +34,15 @@ def system():
     return name + "Linux " + platform.release().split("-")[0]
 
 
+def commit():
+    """A bundle has no repository and says what it was made from."""
+    try:
+        with open(os.path.join(ROOT, "COMMIT")) as file:
+            return file.read().strip()
+    except OSError:
+        return attempt(["git", "-C", ROOT, "describe", "--always", "--dirty"])
+
+
 def describe(build, python):
     flags = (cpuinfo("flags") or cpuinfo("Features")).split()
     torch = attempt([python, "-c", "import torch; print(torch.__version__)"]) if python else ""
@@ -47,7 +56,7 @@ def describe(build, python):
         "load_average_at_the_end": os.getloadavg()[0],
         "versions": {
             "dltrain": attempt([os.path.join(build, "dltrain"), "--version"]).splitlines(),
-            "commit": attempt(["git", "-C", ROOT, "describe", "--always", "--dirty"]),
+            "commit": commit(),
             "mpi": attempt(["mpirun", "--version"]).splitlines()[:1],
             "compiler": attempt(["cc", "--version"]).splitlines()[:1],
             "torch": torch,

@@ -68,8 +68,8 @@ def spread(values):
 class Dltrain:
     """`dltrain bench`: whole steps by the wall clock, input included."""
 
-    def __init__(self, build, scratch):
-        self.build, self.scratch = build, scratch
+    def __init__(self, build, scratch, env=None):
+        self.build, self.scratch, self.env = build, scratch, env or {}
 
     def bench(self, job, sets, ranks, threads, steps, warmup, timeout, cores=None):
         file = os.path.join(self.scratch, "bench.json")
@@ -79,7 +79,7 @@ class Dltrain:
             command += ["--set", one]
         if ranks > 1:
             command = ["mpirun", "-np", str(ranks)] + command
-        run(command, timeout, {"DLTRAIN_THREADS": str(threads)}, cores)
+        run(command, timeout, {**self.env, "DLTRAIN_THREADS": str(threads)}, cores)
         with open(file) as text:
             return json.load(text)
 

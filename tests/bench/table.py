@@ -107,15 +107,22 @@ def loaders_table(results):
     return "Loaders", "Against a plain read of the same bytes in the same order, from the page cache.", rows
 
 
+def alone(part, key, scale, unit):
+    both = part[key]
+    if "ratio" not in both:
+        return short(both["dltrain"] * scale) + unit if "dltrain" in both else "-"
+    return f"{both['ratio']:.2f} ({short(both['torch'] * scale)} / {short(both['dltrain'] * scale)}{unit})"
+
+
 def gpu_table(results):
     rows = [["job, batch", "samples/s", "ms a step", "eager / dltrain", "max-autotune / dltrain",
              "reduce-overhead / dltrain", "memory, eager / dltrain", "start, eager / dltrain"]]
     for name, part in parts(results, "gpu"):
         ms, ratios = part["ms"]["dltrain"]["median"], part["ratio"]
-        alone = [f"{part[key]['ratio']:.2f}" if "ratio" in part[key] else "-" for key in ("memory", "start_to_first_step")]
         rows.append([f"{name.split()[1]}, {part['batch']}", short(part["batch"] / ms * 1e3), short(ms)] +
-                    [ratio(ratios.get(side)) for side in ("torch", "torch_max_autotune", "torch_reduce_overhead")] + alone)
-    note = ("Ratios of PyTorch's to dltrain's, medians (least-most) over pairs: above 1 is faster than PyTorch, or needs "
+                    [ratio(ratios.get(side)) for side in ("torch", "torch_max_autotune", "torch_reduce_overhead")] +
+                    [alone(part, "memory", 1 / (1 << 30), " GiB"), alone(part, "start_to_first_step", 1, " s")])
+    note = ("Ratios of PyTorch's to dltrain's, medians (least-most) over turns: above 1 is faster than PyTorch, or needs "
             "less.")
     return "Steps on a GPU", note, rows
 
@@ -157,9 +164,10 @@ def setting(results):
     versions = machine["versions"]
     onednn = [line.split()[1] for line in versions["dltrain"] if line.split()[:1] == ["oneDNN"]]
     card = f"{machine['card']}, " if machine.get("card") else ""
+    libraries = "".join(f" ({key} {versions[key]})" for key in ("cuda", "cudnn") if versions.get(key))
     return (f"{card}{machine['processor']}, {machine['used']} of {machine['processors']} processors, "
             f"{machine['memory_gib']} GiB, {machine['system']}; {', '.join(versions['dltrain'][:1])}, "
-            f"oneDNN {''.join(onednn)}, {''.join(versions['mpi'])}, PyTorch {versions['torch'] or 'absent'}; "
+            f"oneDNN {''.join(onednn)}, {''.join(versions['mpi'])}, PyTorch {versions['torch'] or 'absent'}{libraries}; "
             f"{results['when'][:10]}, commit {versions['commit']}")
 
 

@@ -72,6 +72,24 @@ def resnet50(v15=False):
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 1000))
 
 
+class Loss(nn.Module):
+    """A network and its loss: what torch.compile sees whole. Samples that are bytes are scaled here, as dltrain's
+    program does it; scale: [mean, std] of each channel."""
+
+    def __init__(self, model, smoothing, scale=None, half=None):
+        super().__init__()
+        self.model, self.smoothing = model, smoothing
+        if scale:
+            mean, std = (torch.tensor(each, dtype=half or torch.float32).view(-1, 1, 1) for each in scale)
+            self.register_buffer("mean", mean)
+            self.register_buffer("std", std)
+
+    def forward(self, x, y):
+        if x.dtype == torch.uint8:
+            x = (x.to(self.mean.dtype) - self.mean) / self.std
+        return nn.functional.cross_entropy(self.model(x), y, label_smoothing=self.smoothing)
+
+
 MODELS = {"mlp": mlp, "convnet": convnet, "cifar": cifar, "vgg16": vgg16, "resnet50": resnet50,
           "resnet50v1.5": lambda: resnet50(True)}
 # Of one sample, channels first, and the number of classes.

@@ -11,11 +11,12 @@ environment) are joined by DistributedDataParallel over gloo. A step is: a batch
 from tensors in memory that are ready as the network takes them; forward; loss; backward; update; the loss as
 a number, read each step as dltrain's is.
 
-"device": "cuda" puts all of it on a GPU, where "compile" may be a mode of torch.compile and fp16 has a GradScaler.
+"device": "cuda" puts all of it on a GPU. There "compile" may be a mode of torch.compile; fp16 has a GradScaler; the
+loss is added up on the card and read after the last step; "bytes": [MEANS, STDS] keeps the samples as uint8, which the
+step scales, channel by channel; "benchmark": false does without cudnn.benchmark.
 
   torch_step.py --first FILE FILE    imports PyTorch, reads MNIST's files, does one step, tells when and with
                                      how much memory (dltrain's first step, done PyTorch's way)"""
-import functools
 import json
 import os
 import sys
@@ -44,11 +45,13 @@ class Worker:
         self.shape, self.classes = torch_models.SHAPES.get(job["model"], torch_models.IMAGENET)
         self.data = None
         self.device = torch.device(job.get("device", "cpu"))
-        torch.backends.cudnn.benchmark = True
+        self.half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(job["precision"])
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
-    def setup(self, channels_last=False, optimizer="foreach", compile=False, threads=0):
+    def setup(self, channels_last=False, optimizer="foreach", compile=False, threads=0, benchmark=True):
         torch.set_num_threads(threads or self.job["threads"])
-        self.model = self.step = self.optimizer = None
+        torch.backends.cudnn.benchmark = benchmark
+        self.net = self.optimizer = None
         format = torch.channels_last if channels_last else torch.contiguous_format
         if self.data is None or self.channels_last != channels_last:
             self.make_data(channels_last)
@@ -59,8 +62,11 @@ class Worker:
         if self.size > 1:
             model = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True,
                                                               static_graph=True, broadcast_buffers=False)
-        self.model = torch.compile(model, **({"mode": compile} if isinstance(compile, str) else {})) if compile else model
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.job["precision"] == "fp16")
+        self.net = torch_models.Loss(model, self.job["smoothing"], self.job.get("bytes"), self.half).to(self.device)
+        self.compiled = bool(compile)
+        if compile:
+            self.net = torch.compile(self.net, **({"mode": compile} if isinstance(compile, str) else {}))
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16)
         self.optimizer = torch_models.optimizer(self.job["optimizer"], model.parameters(), optimizer)
         self.start = self.data[0].shape[0]
         begun = time.perf_counter()
@@ -69,11 +75,12 @@ class Worker:
 
     def make_data(self, channels_last):
         n = self.job["samples"]
-        shape = (self.shape[1:] + self.shape[:1]) if channels_last else self.shape
+        shape = (n,) + tuple((self.shape[1:] + self.shape[:1]) if channels_last else self.shape)
         self.data = None
         self.channels_last = channels_last
-        self.data = (torch.rand((n,) + tuple(shape), device=self.device),
-                     torch.randint(self.classes, (n,), device=self.device))
+        x = (torch.randint(256, shape, device=self.device, dtype=torch.uint8) if self.job.get("bytes") else
+             torch.rand(shape, device=self.device))
+        self.data = x, torch.randint(self.classes, (n,), device=self.device)
 
     def batch(self):
         x, y = self.data
@@ -85,27 +92,34 @@ class Worker:
         x = x.index_select(0, chosen)
         return x.permute(0, 3, 1, 2) if self.channels_last else x, y.index_select(0, chosen)
 
+    def one(self):
+        x, y = self.batch()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.compiled:
+            torch.compiler.cudagraph_mark_step_begin()
+        if self.half:
+            with torch.autocast(self.device.type, dtype=self.half):
+                loss = self.net(x, y)
+        else:
+            loss = self.net(x, y)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.detach()
+
     def run(self, steps):
-        loss_of = functools.partial(torch.nn.functional.cross_entropy, label_smoothing=self.job["smoothing"])
-        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.job["precision"])
+        on_card = self.device.type == "cuda"
         if self.size > 1:
             torch.distributed.barrier()
-        total, begun = 0.0, time.perf_counter()
+        total = torch.zeros((), device=self.device) if on_card else 0.0
+        begun = time.perf_counter()
         for _ in range(steps):
-            x, y = self.batch()
-            self.optimizer.zero_grad(set_to_none=True)
-            if half:
-                with torch.autocast(self.device.type, dtype=half):
-                    loss = loss_of(self.model(x), y)
-            else:
-                loss = loss_of(self.model(x), y)
-            self.scaler.scale(loss).backward()
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            total += loss.item()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return {"seconds": time.perf_counter() - begun, "loss": total / steps}
+            total += self.one() if on_card else self.one().item()
+        loss = float(total) / steps
+        seconds = time.perf_counter() - begun
+        memory = ({"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
+                  if on_card else {})
+        return {"seconds": seconds, "loss": loss, **memory}
 
     def reduce(self, floats, turns):
         took = []
@@ -121,7 +135,7 @@ class Worker:
         build = torch.__config__.show()
         library = [line.split("Intel(R) ")[-1].split(" (")[0] for line in build.splitlines() if "MKL-DNN" in line]
         answer(ready=True, torch=torch.__version__, library="".join(library).replace("MKL-DNN", "oneDNN"),
-               threads=torch.get_num_threads())
+               threads=torch.get_num_threads(), cuda=torch.version.cuda, cudnn=torch.backends.cudnn.version())
         for line in sys.stdin:
             order = json.loads(line)
             if "setup" in order:

@@ -1,11 +1,12 @@
-# Sourced. cuda_path LIBRARY: the folders that hold what LIBRARY (libdl_cuda.so) needs of CUDA and the loader does not
-# find, joined by ':'; nothing where all is found. Looked into are the toolkit's folders and those of PyTorch's wheels,
+# Sourced. cuda_path LIBRARY: the folders that hold what LIBRARY (libdl_cuda.so) needs of CUDA, and NVRTC, which the
+# program opens itself, where the loader does not find them; joined by ':', nothing where all is found. Looked into are the toolkit's folders and those of PyTorch's wheels,
 # of ${DLTRAIN_GPU_PYTHON:-python3} or under the usual site-packages.
 cuda_path() {
     python_path=$("${DLTRAIN_GPU_PYTHON:-python3}" -c \
         'import site, sys; print(" ".join(p for p in sys.path + site.getsitepackages() if "-packages" in p))' 2>/dev/null)
     cuda_folders=
-    for cuda_name in $(grep -aoE 'lib(cublasLt|cudnn|nccl|nvrtc)\.so\.[0-9]+' "$1" | sort -u); do
+    cuda_names=$(grep -aoE 'lib(cublasLt|cudnn|nccl)\.so\.[0-9]+' "$1" | sort -u)
+    for cuda_name in $cuda_names $(echo "$cuda_names" | sed -n 's/^libcublasLt/libnvrtc/p'); do
         if ldconfig -p 2>/dev/null | grep -q "^[[:space:]]*$cuda_name "; then continue; fi
         for cuda_folder in $(echo "${LD_LIBRARY_PATH:-}" | tr ':' ' '); do
             [ ! -e "$cuda_folder/$cuda_name" ] || continue 2
