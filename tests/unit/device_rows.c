@@ -5,14 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ops/cells.h"
 #include "tests/unit/check.h"
 #include "tests/unit/op_values.h"
 
 enum { GUARD = 256, MEMORIES = 32 };
 
 typedef struct trial {
-    const op_values *values;
+    const op_values *values, *wide; /* wide: what the CPU kernel takes */
     const char *form;
     dl_device *device;
     const dl_kernel *kernel;
@@ -72,16 +71,25 @@ static void *grab_host(size_t bytes) {
 
 static dl_status run_cpu(trial *run) {
     const dl_kernel *cpu = &run->values->sample->op->cpu;
+    const dl_type *input[SAMPLE_INPUTS], *output[SAMPLE_OUTPUTS];
     dl_prepare what = run->what;
     dl_prepared prepared = {0};
     dl_team *team;
     memset(what.constant, 0, sizeof what.constant);
     what.device = NULL;
+    what.input = input;
+    what.output = output;
+    for (int i = 0; i < what.inputs; i++)
+        input[i] = &run->wide->sample->input[i];
+    for (int o = 0; o < what.outputs; o++) {
+        output[o] = &run->wide->type[o];
+        run->cpu[o] = grab_host(dl_type_bytes(output[o]));
+    }
     DL_TRY(dl_team_open(&team, DL_TEAM_LONE, 1));
     dl_status status = cpu->prepare ? cpu->prepare(&what, &prepared) : DL_OK;
     void *workspace = grab_host(prepared.workspace + 1);
     dl_random random = {.seed = 7, .step = 3};
-    dl_run call = {.in = (const void *const *)run->values->in,
+    dl_run call = {.in = (const void *const *)run->wide->in,
                    .out = run->cpu,
                    .workspace = workspace,
                    .team = team,
@@ -121,7 +129,6 @@ static void begin(trial *run, bool constant, int position) {
         run->out[o] = grab(run, bytes);
         run->got[o] = grab_host(bytes);
         run->again[o] = grab_host(bytes);
-        run->cpu[o] = grab_host(bytes);
     }
     run->fault = grab(run, sizeof *run->fault);
     run->random = grab(run, sizeof(dl_random));
@@ -210,8 +217,9 @@ static dl_status play(trial *run) {
 static bool compare_element(const trial *run, int o, int64_t e) {
     const op_values *values = run->values;
     char text[256];
-    bool half = values->type[o].dtype == DL_BF16;
-    float got = dl_cell(run->got[o], e, half), cpu = dl_cell(run->cpu[o], e, half);
+    dl_dtype dtype = values->type[o].dtype;
+    float got = op_values_cell(dtype, run->got[o], e);
+    float cpu = op_values_round(dtype, op_values_cell(run->wide->type[o].dtype, run->cpu[o], e));
     double want = values->want[o][e], bound = values->bound[o][e];
     bool exact = moves(values->sample) || bound == 0;
     if (memcmp(&got, &cpu, sizeof got) == 0)
@@ -268,9 +276,9 @@ static dl_status run_once(trial *run, bool later) {
     return fetch(run, run->got);
 }
 
-static void try_form(dl_device *device, const op_values *values, const char *form, bool constant,
-                     bool later) {
-    trial run = {.values = values, .form = form, .device = device};
+static void try_form(dl_device *device, const op_values *values, const op_values *wide,
+                     const char *form, bool constant, bool later) {
+    trial run = {.values = values, .wide = wide, .form = form, .device = device};
     begin(&run, constant, 0);
     dl_status status = run_cpu(&run);
     if (status == DL_OK)
@@ -286,21 +294,51 @@ static void try_form(dl_device *device, const op_values *values, const char *for
     finish(&run);
 }
 
+static void try_forms(dl_device *device, const op_values *values, const op_values *wide,
+                      const char *type) {
+    char form[64];
+    for (int k = 0; k < 3; k++) {
+        static const char *const how[] = {"alone", "inputs constant", "inputs from sample 1 on"};
+        snprintf(form, sizeof form, "%s, %s", type, how[k]);
+        try_form(device, values, wide, form, k == 1, k == 2);
+    }
+}
+
+/* The CPU computes no float16: its kernel gets the rounded numbers as float32. */
+static void try_float16(dl_device *device, const op_sample *sample, const op_sample *half) {
+    op_values values, wide;
+    op_sample plain = *sample;
+    float *given[SAMPLE_INPUTS] = {NULL};
+    op_values_init(&values, half);
+    for (int i = 0; i < sample->inputs; i++) {
+        int64_t count = dl_type_count(&sample->input[i]);
+        if (sample->input[i].dtype != DL_F32)
+            continue;
+        plain.given[i] = given[i] = grab_host(sizeof(float) * (size_t)count + 1);
+        for (int64_t e = 0; e < count; e++)
+            given[i][e] = (float)values.exact[i][e];
+    }
+    op_values_init(&wide, &plain);
+    try_forms(device, &values, &wide, "float16");
+    op_values_fini(&wide);
+    op_values_fini(&values);
+    for (int i = 0; i < SAMPLE_INPUTS; i++)
+        dl_free(given[i]);
+}
+
 void device_row_check(dl_device *device, const op_sample *sample) {
     op_values values;
+    op_sample half;
     op_values_init(&values, sample);
-    try_form(device, &values, "alone", false, false);
-    try_form(device, &values, "inputs constant", true, false);
-    try_form(device, &values, "inputs from sample 1 on", false, true);
+    try_forms(device, &values, &values, "float32");
     op_values_fini(&values);
     for (int weights = 1; weights >= 0; weights--) {
-        op_sample half;
-        if (!op_sample_halved(sample, weights, &half) || (!weights && sample->op->packs_half == 0))
+        if (op_sample_halved(sample, DL_F16, weights, &half))
+            try_float16(device, sample, &half);
+        if (device->architecture < 80 || !op_sample_halved(sample, DL_BF16, weights, &half))
             continue;
         op_values_init(&values, &half);
-        try_form(device, &values, "bfloat16", false, false);
-        try_form(device, &values, "bfloat16, inputs constant", true, false);
-        try_form(device, &values, "bfloat16, inputs from sample 1 on", false, true);
+        try_forms(device, &values, &values, "bfloat16");
         op_values_fini(&values);
     }
 }
@@ -308,7 +346,7 @@ void device_row_check(dl_device *device, const op_sample *sample) {
 void device_row_fault(dl_device *device, const op_sample *sample, int position, dl_fault *out) {
     op_values values;
     op_values_init(&values, sample);
-    trial run = {.values = &values, .form = "bad data", .device = device};
+    trial run = {.values = &values, .wide = &values, .form = "bad data", .device = device};
     begin(&run, false, position);
     CHECK_OK(run_once(&run, false));
     *out = run.found;

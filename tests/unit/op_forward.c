@@ -208,7 +208,7 @@ void op_samples_forward(const op_sample_table *table) {
     }
 }
 
-bool op_sample_halved(const op_sample *sample, bool weights, op_sample *out) {
+bool op_sample_halved(const op_sample *sample, dl_dtype half, bool weights, op_sample *out) {
     const dl_op *op = sample->op;
     bool any = false;
     *out = *sample;
@@ -217,11 +217,11 @@ bool op_sample_halved(const op_sample *sample, bool weights, op_sample *out) {
         if ((op->half >> i & 1) && sample->input[i].dtype == DL_F32) {
             any = true;
             if (weights || !(op->packs_half >> i & 1))
-                out->input[i].dtype = DL_BF16;
+                out->input[i].dtype = half;
             else
                 out->rounded |= 1U << i;
         }
-    return any;
+    return any && (weights || op->packs_half);
 }
 
 int op_samples_half(const op_sample_table *table) {
@@ -230,7 +230,7 @@ int op_samples_half(const op_sample_table *table) {
         const op_sample *sample = &table->sample[i / 2];
         op_sample half;
         op_values values;
-        if (!op_sample_halved(sample, i % 2 == 0, &half) || (i % 2 && sample->op->packs_half == 0))
+        if (!op_sample_halved(sample, DL_BF16, i % 2 == 0, &half))
             continue;
         op_values_init(&values, &half);
         try_form(&values, "bfloat16, 1 thread", 1, false, false);

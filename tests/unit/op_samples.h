@@ -64,7 +64,7 @@ struct op_sample {
     sample_reference reference;
     unsigned differentiable;   /* bit i: check the gradient of input i */
     unsigned gradient_of;      /* bit o: of output o; 0: of the first */
-    unsigned rounded;          /* bit i: the kernel rounds float32 input i to bfloat16 */
+    unsigned rounded;          /* bit i: the kernel rounds float32 input i to half */
     double gradient_tolerance; /* relative with floor 1; 0: 1e-4 */
 };
 
@@ -93,8 +93,9 @@ void op_samples_gradient(const op_sample_table *table);
  * reference, and half a unit of the 8 bits more where the result is bfloat16. Weights that the row
  * converts as it packs come in both types. Returns how many were run. */
 int op_samples_half(const op_sample_table *table);
-/* Whether the row takes any bfloat16; the sample with it. */
-bool op_sample_halved(const op_sample *sample, bool weights, op_sample *out);
+/* The sample with bfloat16 or float16, with or without weights in it; false where that is no other
+ * sample. */
+bool op_sample_halved(const op_sample *sample, dl_dtype half, bool weights, op_sample *out);
 /* prepare with its 1st, 2nd, ... allocation failing (leaks show under ASan). */
 void op_samples_no_memory(const op_sample_table *table);
 

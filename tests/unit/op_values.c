@@ -1,15 +1,23 @@
-/* Filling samples. Numbers come from Philox keyed by the sample's name: the same in every run. */
-#include "ops/cells.h"
+/* Filling samples. Numbers come from Philox keyed by the sample's name: the same in every run, but
+ * for DLTRAIN_TEST_SEED. */
 #include "tests/unit/op_values.h"
 
 #include <float.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "runtime/expr/math.h"
 #include "tests/unit/check.h"
 
+static uint64_t seed(void) {
+    const char *given = getenv("DLTRAIN_TEST_SEED");
+    return given ? strtoull(given, NULL, 10) : 2021;
+}
+
 static double unit(uint32_t stream, int64_t element) {
-    return (double)dl_unit_float(dl_random_word(2021, stream, 0, 0, (uint32_t)element));
+    return (double)dl_unit_float(dl_random_word(seed(), stream, 0, 0, (uint32_t)element));
 }
 
 double op_values_random(const op_values *values, const char *purpose, int64_t element) {
@@ -41,9 +49,32 @@ static void store(const dl_type *type, void *memory, int64_t element, double val
     else if (type->dtype == DL_U8)
         ((uint8_t *)memory)[element] = (uint8_t)value;
     else if (type->dtype == DL_BF16)
-        dl_put_cell(memory, element, true, (float)value);
+        ((uint16_t *)memory)[element] = dl_m_to_bf16((float)value);
+    else if (type->dtype == DL_F16)
+        ((uint16_t *)memory)[element] = dl_m_to_f16((float)value);
     else
         CU_FAIL_FATAL("a sample with an element type that the harness does not fill");
+}
+
+float op_values_cell(dl_dtype dtype, const void *memory, int64_t element) {
+    uint16_t half = dtype == DL_F32 ? 0 : ((const uint16_t *)memory)[element];
+    return dtype == DL_BF16  ? dl_m_from_bf16(half)
+           : dtype == DL_F16 ? dl_m_from_f16(half)
+                             : ((const float *)memory)[element];
+}
+
+float op_values_round(dl_dtype dtype, float value) {
+    return dtype == DL_BF16  ? dl_m_from_bf16(dl_m_to_bf16(value))
+           : dtype == DL_F16 ? dl_m_from_f16(dl_m_to_f16(value))
+                             : value;
+}
+
+/* The type that the sample has in place of float32, if in any input. */
+static dl_dtype half_of(const op_sample *sample) {
+    for (int i = 0; i < sample->inputs; i++)
+        if (dl_is_half(sample->input[i].dtype))
+            return sample->input[i].dtype;
+    return DL_BF16;
 }
 
 static void fill_input(op_values *values, int i) {
@@ -69,19 +100,21 @@ static void fill_input(op_values *values, int i) {
         }
     for (int64_t e = 0; e < count; e++) {
         store(type, values->in[i], e, values->exact[i][e]);
-        if (type->dtype == DL_BF16 || (sample->rounded >> i & 1))
-            values->exact[i][e] = (double)dl_m_from_bf16(dl_m_to_bf16((float)values->exact[i][e]));
+        dl_dtype kept = sample->rounded >> i & 1 ? half_of(sample) : type->dtype;
+        if (dl_is_half(kept))
+            values->exact[i][e] = (double)op_values_round(kept, (float)values->exact[i][e]);
     }
 }
 
-/* A bfloat16 result is off by half a unit of its 8 bits more. Gradients of overlapping windows are
- * added up in bfloat16. */
+/* A bfloat16 result is off by half a unit of its 8 bits more, a float16 result of its 11 bits or of
+ * its least number, 2^-24. Gradients of overlapping windows are added up in half. */
 static double allowed(const dl_op *op, const dl_type *type, double bound, double want) {
-    if (type->dtype != DL_BF16)
+    if (!dl_is_half(type->dtype))
         return bound * (double)FLT_EPSILON;
     bool windows = op == &dl_op_max_pool_gradient || op == &dl_op_average_pool_gradient;
-    double sums = windows ? 0x1p-8 : (double)FLT_EPSILON;
-    return bound * sums + (want + bound * sums) * 0x1p-8;
+    double unit = type->dtype == DL_BF16 ? 0x1p-8 : 0x1p-11;
+    double sums = windows ? unit : (double)FLT_EPSILON;
+    return bound * sums + (want + bound * sums) * unit + (type->dtype == DL_F16 ? 0x1p-25 : 0);
 }
 
 void op_values_init(op_values *values, const op_sample *sample) {

@@ -19,6 +19,9 @@ typedef struct op_values {
 /* Infers, fills, computes the reference. Ends the test on a defect of the sample itself. */
 void op_values_init(op_values *values, const op_sample *sample);
 void op_values_fini(op_values *values);
+/* Element of a float32, bfloat16 or float16 array; a number as such an array would keep it. */
+float op_values_cell(dl_dtype dtype, const void *memory, int64_t element);
+float op_values_round(dl_dtype dtype, float value);
 /* The reference at other inputs: out has the outputs' sizes, zeroed here. */
 void op_values_reference(const op_values *values, const double *const *in, double *const *out);
 /* Uniform in -1 .. 1, a function of (sample, purpose, element). */
