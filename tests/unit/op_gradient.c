@@ -154,21 +154,25 @@ static void compare(gradient *check, const char *form) {
                sizeof(double) * (size_t)dl_type_count(&sample->input[i]));
 }
 
-static void try_form(gradient *check, const char *form, int threads, bool side) {
+static void try_form(gradient *check, const char *form, int threads, bool side, dl_device *device) {
     dl_team *team = NULL;
     dl_comm *comm = NULL;
     dl_exec *exec = NULL;
+    dl_resident *resident = NULL;
     dl_variables variables;
     dl_variables_init(&variables);
     dl_variables_layout(&variables, 0, 0);
     bool ready = CHECK_OK(dl_variables_allocate(&variables)) &&
                  CHECK_OK(dl_team_open(&team, side ? DL_TEAM_SIDE : DL_TEAM_LONE, threads)) &&
                  CHECK_OK(dl_single_open(&comm));
+    if (ready && device)
+        ready = CHECK_OK(dl_resident_open(&resident, device, &variables));
     dl_exec_options options = {.name = "gradient",
                                .ops = dl_ops(),
                                .variables = &variables,
                                .comm = comm,
                                .team = team,
+                               .resident = resident,
                                .leaves = 1,
                                .training = true,
                                .memory = DL_MEMORY_POISONED,
@@ -184,13 +188,14 @@ static void try_form(gradient *check, const char *form, int threads, bool side) 
         }
     }
     dl_exec_close(exec);
+    dl_resident_close(resident);
     if (comm)
         dl_comm_close(comm);
     dl_team_close(team);
     dl_variables_fini(&variables);
 }
 
-static void try_output(const op_values *values, int output) {
+static void try_output(const op_values *values, int output, dl_device *device) {
     const op_sample *sample = values->sample;
     gradient check = {.values = values, .output = output};
     int64_t count = dl_type_count(&values->type[output]);
@@ -209,9 +214,13 @@ static void try_output(const op_values *values, int output) {
         check.result[o] = dl_alloc(sizeof(double) * (size_t)dl_type_count(&values->type[o]));
         CU_ASSERT_PTR_NOT_NULL_FATAL(check.result[o]);
     }
-    try_form(&check, "1 thread", 1, false);
-    try_form(&check, "2 threads", 2, false);
-    try_form(&check, "side team", 2, true);
+    if (device)
+        try_form(&check, device->name, 1, false, device);
+    else {
+        try_form(&check, "1 thread", 1, false, NULL);
+        try_form(&check, "2 threads", 2, false, NULL);
+        try_form(&check, "side team", 2, true, NULL);
+    }
     for (int i = 0; i < SAMPLE_INPUTS; i++)
         dl_free(check.moved[i]);
     for (int o = 0; o < SAMPLE_OUTPUTS; o++)
@@ -219,7 +228,7 @@ static void try_output(const op_values *values, int output) {
     dl_free(check.weight);
 }
 
-void op_samples_gradient(const op_sample_table *table) {
+void op_samples_gradient_on(dl_device *device, const op_sample_table *table) {
     for (int i = 0; i < table->count; i++) {
         const op_sample *sample = &table->sample[i];
         if (!sample->differentiable)
@@ -229,7 +238,11 @@ void op_samples_gradient(const op_sample_table *table) {
         unsigned of = sample->gradient_of ? sample->gradient_of : 1U;
         for (int o = 0; o < values.outputs; o++)
             if ((of >> o & 1U) != 0)
-                try_output(&values, o);
+                try_output(&values, o, device);
         op_values_fini(&values);
     }
+}
+
+void op_samples_gradient(const op_sample_table *table) {
+    op_samples_gradient_on(NULL, table);
 }

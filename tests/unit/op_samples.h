@@ -89,6 +89,7 @@ extern const op_sample_table *const op_sample_tables[SAMPLE_TABLES]; /* all of t
 /* Run the checks of one table's samples as CUnit assertions: the tests of a family's suite. */
 void op_samples_forward(const op_sample_table *table);
 void op_samples_gradient(const op_sample_table *table);
+void op_samples_gradient_on(struct dl_device *device, const op_sample_table *table);
 /* The forward checks once more, with bfloat16 where the row takes it: rounded inputs, the same
  * reference, and half a unit of the 8 bits more where the result is bfloat16. Weights that the row
  * converts as it packs come in both types. Returns how many were run. */
