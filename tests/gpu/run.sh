@@ -1,10 +1,13 @@
 #!/bin/sh
-# What only a GPU can show, in one command of at most ten minutes: every row against the CPU, whole programs, the same
-# bits twice and on 1, 2 and 4 ranks of one card, stops and starts between CPU and GPU, the jobs' accuracies, CUDA's
-# own checkers. A short table last, JSON beside it. Where there is no GPU all of it is skipped, with the reason.
-#   tests/gpu/run.sh [JSON]        default gpu.json in the current folder
+# What only a GPU can show, in one command of at most ten minutes: every row against the CPU in each precision, with
+# fresh random inputs into poisoned memory; gradients; whole programs, recorded steps against eager ones; the same bits
+# twice and on 1, 2 and 4 ranks of one card; stops and starts between CPU and GPU; the jobs' figures; CUDA's own checkers.
+# A short table last, JSON and a log of all that was said beside it. Where there is no GPU all of it is skipped, with the
+# reason; where nvidia-smi tells of one that dltrain does not take, that is a failure.
+#   tests/gpu/run.sh [JSON]        default gpu.json in the current folder; the log is JSON.log
 # BUILD=FOLDER                     what was built, default build; in a bundle (cluster/bundle.sh) nothing is needed
-# DLTRAIN_DATA=FOLDER              mnist/ and cifar10/, or those accuracies are skipped
+# DLTRAIN_DATA=FOLDER              mnist/, cifar10/ and tabular/, or those figures are skipped
+# SEED=N                           of the random inputs, else the time; the table tells it
 # ONLY=PATTERN                     checks whose name it matches (grep -E), and the CPU's run that others compare with
 # DLTRAIN_GPU_PYTHON=PYTHON        a Python whose wheels hold CUDA's libraries, where no toolkit is
 set -u
@@ -12,6 +15,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 json=${1:-gpu.json}
 case $json in /*) ;; *) json=$PWD/$json ;; esac
+log=$json.log
+: >"$log" || exit 73
 if [ -x "$root/bin/dltrain" ]; then
     programs=$root/bin libraries=$root/lib mpirun=$root/bin/mpirun
 else
@@ -27,11 +32,12 @@ if [ -e "$library" ]; then
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
+trap 'tell; exit 130' INT TERM
 cd "$work" || exit 73
 exec </dev/null
 began=$(date +%s)
 last=$((began + ${DLTRAIN_GPU_SECONDS:-570}))
+export DLTRAIN_TEST_SEED="${SEED:-$began}"
 passed=0 failed=0 skipped=0
 : >table
 : >entries
@@ -42,16 +48,16 @@ left() { echo $((last - $(date +%s))); }
 limited() {
     seconds=$(left)
     [ "$seconds" -gt 1 ] || return 124
-    timeout "$seconds" "$@"
+    timeout -k 10 "$seconds" "$@"
 }
 
 # check NAME FUNCTION ARGUMENTS...: status 0 is ok, 77 skipped; the last line that it prints says more.
 check() {
     name=$1
     shift
-    echo "$name" | grep -qE "${ONLY:-.}|on the CPU" || return 0
+    [ "$1" = refused ] || echo "$name" | grep -qE "${ONLY:-.}|on the CPU" || return 0
     start=$(date +%s)
-    if [ -n "$reason" ]; then
+    if [ -n "$reason" ] && [ "$1" != refused ]; then
         echo "no GPU" >said
         status=77
     elif [ "$(left)" -lt 5 ]; then
@@ -62,6 +68,7 @@ check() {
         status=$?
     fi
     [ $status != 124 ] || echo "not done when the time was over" >>said
+    { echo "==== $name: status $status"; cat said; } >>"$log"
     detail=$(tail -n 1 said | tr -d '\\\t' | tr '"' "'" | cut -c 1-160)
     case $status in
     0) result=ok passed=$((passed + 1)) ;;
@@ -173,28 +180,43 @@ resume() { # FIRST SECOND
     grep -q 'Epoch 2/2' out && ! grep -q 'Epoch 1/2' out && near "$got" "$want" 0.001
 }
 
-accuracy() { # JOB FOLDER LEAST ARGUMENTS...
-    job=$1 folder=$2 least=$3
-    shift 3
-    [ -e "${DLTRAIN_DATA:-/nowhere}/$folder" ] || { echo "no data: DLTRAIN_DATA/$folder"; return 77; }
+# A card each: ranks sum through NCCL.
+cards() {
+    count=$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU ')
+    [ "$count" -ge 2 ] || { echo "$count cards"; return 77; }
+    on_gpu 2 nccl && first=$(status_of nccl weights) && on_gpu 2 nccl || return
+    got=$(status_of nccl test_loss)
+    echo "$first, $(status_of nccl weights); test loss $got, one card's $want, within 0.001"
+    [ "$first" = "$(status_of nccl weights)" ] && near "$got" "$want" 0.001 && ! grep -q 'share a GPU' out
+}
+
+# figure JOB DATA KEY LOW HIGH ARGUMENTS...: trains the job; DATA is the file of DLTRAIN_DATA that it needs, or -
+figure() {
+    job=$1 data=$2 key=$3 low=$4 high=$5
+    shift 5
+    [ "$data" = - ] || [ -e "${DLTRAIN_DATA:-/nowhere}/$data" ] || { echo "no data: DLTRAIN_DATA/$data"; return 77; }
     train 1 "$root/jobs/$job.yaml" --fresh --set device=cuda --set "name=$job" "$@"
     status=$?
     [ $status != 69 ] || { grep -m 1 precision out; return 77; }
     [ $status = 0 ] || return $status
-    got=$(status_of "$job" test_accuracy)
-    echo "test accuracy $got, at least $least"
-    awk -v g="$got" -v l="$least" 'BEGIN {exit !(g + 0 == g && g >= l)}'
+    got=$(status_of "$job" "$key")
+    echo "$key $got, wanted $low to $high"
+    awk -v g="$got" -v l="$low" -v h="$high" 'BEGIN {exit !(g + 0 == g && g >= l && g <= h)}'
 }
 
-sanitize() { # TOOL
-    tool=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
-    [ -n "$tool" ] || { echo "no compute-sanitizer"; return 77; }
-    limited "$tool" --tool "$1" --error-exitcode 99 --target-processes all "$programs/dltrain" "$here/digits.yaml" \
-        --fresh --set device=cuda --set name=checked --set data.test=none \
-        --set 'data.train={synthetic: {kind: digits, samples: 200}}' --set epochs=1 >checked 2>&1
+sanitize() { # TOOL SECONDS COMMAND...
+    tool=$1 seconds=$2
+    shift 2
+    sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
+    [ -n "$sanitizer" ] || { echo "no compute-sanitizer"; return 77; }
+    [ "$seconds" -lt "$(left)" ] || seconds=$(left)
+    options="--tool $tool --error-exitcode 99 --target-processes all"
+    [ "$tool" != memcheck ] || options="$options --report-api-errors no" # libraries try calls that may fail
+    DLTRAIN_CUDA_LIBRARY=$library timeout -k 10 "$seconds" "$sanitizer" $options "$@" >checked 2>&1
     status=$?
     cat checked
     summary=$(grep 'ERROR SUMMARY\|RACECHECK SUMMARY' checked | tail -n 1 | sed 's/=* *//')
+    [ $status != 124 ] || { echo "not done in $seconds s"; return 77; }
     if [ $status != 99 ] && { [ -z "$summary" ] || grep -qiE 'not supported|insufficient permission' checked; }; then
         echo "does not work here: $(grep -m 1 -iE 'error|support|permission' checked)"
         return 77
@@ -202,16 +224,50 @@ sanitize() { # TOOL
     echo "$summary"
     return $status
 }
+sanitized_digits() { # TOOL
+    sanitize "$1" 90 "$programs/dltrain" "$here/digits.yaml" --fresh --set device=cuda --set name=checked \
+        --set data.test=none --set 'data.train={synthetic: {kind: digits, samples: 200}}' --set epochs=1
+}
+sanitized_rows() { # TOOL
+    [ -x "$programs/dltests" ] || { echo "dltests is not here"; return 77; }
+    sanitize "$1" 150 "$programs/dltests" cuda_rows
+}
+
+refused() {
+    echo "$card is here, and dltrain does not take it: $reason"
+    return 1
+}
+
+# The table and the JSON, of what was checked until now.
+tell() {
+    echo
+    cat table
+    [ -z "$reason" ] || echo "$reason"
+    echo "$passed passed, $failed failed, $skipped skipped in $(($(date +%s) - began)) s on" \
+        "${card:-no card that nvidia-smi tells of}, seed $DLTRAIN_TEST_SEED"
+    {
+        printf '{"date": "%s", "card": "%s", "version": "%s", "seed": "%s",\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
+            "$card" "$("$programs/dltrain" --version | head -n 1)" "$DLTRAIN_TEST_SEED"
+        printf ' "passed": %s, "failed": %s, "skipped": %s, "reason": "%s", "checks": [\n' $passed $failed $skipped \
+            "$(echo "$reason" | tr -d '\\\t' | tr '"' "'")"
+        cat entries
+        printf '\n]}\n'
+    } >"$json" || { echo "cannot write $json"; exit 73; }
+}
 
 reason=
 card=$(nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null | head -n 1)
 if ! train 1 "$here/digits.yaml" --fresh --set device=cuda --set name=probe --set epochs=1 >probe; then
-    reason=$(sed -n 's/^dltrain: //p' out | head -n 1)
-    [ "$status" = 69 ] || reason=
+    cat out >>"$log"
+    [ "$status" != 69 ] || reason=$(sed -n 's/^dltrain: //p' out | head -n 1)
+fi
+if [ -n "$reason" ] && [ -n "$card" ]; then
+    check "dltrain takes the card" refused
 fi
 
 check "rows against the CPU" unit cuda_rows
-check "programs, recorded and not" unit cuda_programs
+check "gradients of rows" unit cuda_gradients
+check "programs, recorded and eager" unit cuda_programs
 check "digits on the CPU" reference
 for precision in fp32 bf16 fp16; do
     case $precision in fp32) within=0.001 ;; *) within=0.05 ;; esac
@@ -220,25 +276,24 @@ for precision in fp32 bf16 fp16; do
     check "1, 2, 4 ranks of one card, $precision" shared_card $precision
 done
 check "digits, tf32" trajectory tf32 0.01 --set tf32=true
+check "2 ranks, a card each" cards
 check "from a CPU's checkpoint" resume cpu cuda
 check "to a CPU from a GPU's" resume cuda cpu
-check "memcheck" sanitize memcheck
-check "racecheck" sanitize racecheck
 for precision in fp32 bf16 fp16; do
-    check "mnist-mlp, $precision" accuracy mnist-mlp mnist 0.975 --set precision=$precision
-    check "mnist-convnet, $precision" accuracy mnist-convnet mnist 0.986 --set precision=$precision
+    check "mnist-mlp, $precision" figure mnist-mlp mnist test_accuracy 0.975 1 --set precision=$precision
+    check "mnist-convnet, $precision" figure mnist-convnet mnist test_accuracy 0.986 1 --set precision=$precision
 done
-check "cifar10-cnn, 50 epochs, bf16" accuracy cifar10-cnn cifar10/test_batch.bin 0.75 --set precision=bf16 --set epochs=50
+check "quickstart" figure quickstart - test_accuracy 0.95 1
+check "alien-perceptrons" figure alien-perceptrons - test_accuracy 1 1
+check "iris2" figure iris2 tabular/iris.csv test_accuracy 0.9 1
+check "circle, 10 seeds" figure circle tabular/one_circle.csv train_accuracy 0.900 0.935 --set repeat=10
+check "hyderabad" figure hyderabad tabular/Hyderabad.csv train_root_mean_squared_error 4000000 5300000
+check "cifar10-cnn, 50 epochs, bf16" figure cifar10-cnn cifar10/test_batch.bin test_accuracy 0.75 1 \
+    --set precision=bf16 --set epochs=50
+check "memcheck, a job" sanitized_digits memcheck
+check "racecheck, a job" sanitized_digits racecheck
+check "memcheck, rows" sanitized_rows memcheck
+check "racecheck, rows" sanitized_rows racecheck
 
-echo
-cat table
-[ -z "$reason" ] || echo "$reason"
-echo "$passed passed, $failed failed, $skipped skipped in $(($(date +%s) - began)) s on ${card:-no card that nvidia-smi tells of}"
-{
-    printf '{"date": "%s", "card": "%s", "version": "%s",\n "passed": %s, "failed": %s, "skipped": %s, "reason": "%s", "checks": [\n' \
-        "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$card" "$("$programs/dltrain" --version | head -n 1)" $passed $failed $skipped \
-        "$(echo "$reason" | tr -d '\\\t' | tr '"' "'")"
-    cat entries
-    printf '\n]}\n'
-} >"$json" || { echo "cannot write $json"; exit 73; }
+tell
 [ $failed = 0 ]
