@@ -143,6 +143,7 @@ cp "$here/../launcher/mpi_env.sh" "$stage/lib/"
 cp -r "$here/../jobs" "$stage/jobs"
 mkdir -p "$stage/tests/bench" && cp -r "$here/../tests/gpu" "$stage/tests/gpu"
 cp "$here"/../tests/bench/gpu.sh "$here"/../tests/bench/*.py "$stage/tests/bench/"
+git -C "$here" describe --always --dirty >"$stage/COMMIT" 2>/dev/null || rm -f "$stage/COMMIT"
 doc=/usr/share/doc
 echo "mpirun openmpi-bin" >>"$work/packages"
 {
@@ -170,7 +171,8 @@ dltrain $version for x86-64 Linux with glibc $glibc or newer; no packages are ne
     bin/mpirun -np 2 bin/dltrain jobs/quickstart.yaml     trains; runs/ appears in the current folder
     bin/dltrain help                                      what a job can say
     sh tests/gpu/run.sh                                   what only a GPU can show, in at most ten minutes
-    sh tests/bench/gpu.sh                                 beside PyTorch on the same GPU (needs Python with it)
+    sh tests/bench/gpu.sh --only fp16                     beside PyTorch on the same GPU (needs Python with it; the
+                                                          file says what to ask for in which order)
 
 The folder may lie anywhere. For a run over several nodes it lies under the same path on each, a path without blanks
 (mpirun starts bin/$daemon there through ssh). Ranks talk through shared memory and TCP. For GPUs put CUDA, cuDNN and

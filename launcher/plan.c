@@ -133,22 +133,30 @@ static void print_memory(const dl_session *s, const dl_exec_report *r) {
                r->inner_collectives);
 }
 
-static dl_status describe_step(dl_session *s, dl_exec_report *report, bool graph) {
+/* Prepares a program for the batches of an epoch; the caller closes it in any case. */
+static dl_status prepare(dl_session *s, const char *name, dl_build_fn build, dl_exec **exec) {
     int64_t samples = dl_data_samples(s->data, DL_PART_TRAIN);
     int64_t batch = s->batch_size < samples ? s->batch_size : samples;
-    dl_exec_options options = dl_session_exec_options(s, "step", dl_network_step, true);
+    dl_exec_options options = dl_session_exec_options(s, name, build, build == dl_network_step);
     options.plan_for = s->device;
-    dl_exec *exec;
-    DL_TRY(dl_exec_open(&exec, &options));
-    dl_status status = dl_exec_prepare(exec, batch);
-    if (status == DL_OK && samples % batch)
-        status = dl_exec_prepare(exec, samples % batch);
-    if (status == DL_OK && s->device)
-        status = s->device->table->build(s->device);
+    DL_TRY(dl_exec_open(exec, &options));
+    DL_TRY(dl_exec_prepare(*exec, batch));
+    if (samples % batch)
+        DL_TRY(dl_exec_prepare(*exec, samples % batch));
+    return s->device ? s->device->table->build(s->device) : DL_OK;
+}
+
+static dl_status describe_step(dl_session *s, dl_exec_report *report, bool graph) {
+    dl_exec *exec = NULL;
+    dl_status status = prepare(s, "step", dl_network_step, &exec);
     if (status == DL_OK)
         dl_exec_describe(exec, report);
     if (status == DL_OK && graph)
         dl_exec_print(exec, stdout);
+    dl_exec_close(exec);
+    exec = NULL;
+    if (status == DL_OK && s->device) /* a GPU must be able to run it, too */
+        status = prepare(s, "evaluation", dl_network_evaluation, &exec);
     dl_exec_close(exec);
     return status;
 }

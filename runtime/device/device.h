@@ -110,6 +110,7 @@ dl_status dl_device_open_cuda(int local_rank, dl_device **out);
  */
 dl_status dl_device_imagine_cuda(int architecture, dl_device **out);
 void dl_device_close(dl_device *device); /* NULL is allowed */
-bool dl_device_cuda_seen(void);          /* the driver shows itself; costs no library */
+/* The driver shows itself, or DLTRAIN_CUDA_LIBRARY names a library; costs none. */
+bool dl_device_cuda_seen(void);
 
 #endif

@@ -135,7 +135,7 @@ static dl_status fuse_all(dl_graph *graph, const struct dl_device *device,
         dl_status status = search(&p, fusion, &found);
         dl_arena_free(&p.memory);
         DL_TRY(status);
-        if (left == 0)
+        if (found && left == 0)
             return dl_fail(DL_INTERNAL, "the fusion '%s' finds no end", fusion->name);
     }
     return DL_OK;

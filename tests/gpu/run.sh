@@ -192,14 +192,14 @@ cards() {
 
 # figure JOB DATA KEY LOW HIGH ARGUMENTS...: trains the job; DATA is the file of DLTRAIN_DATA that it needs, or -
 figure() {
-    job=$1 data=$2 key=$3 low=$4 high=$5
+    figured=$1 data=$2 key=$3 low=$4 high=$5
     shift 5
     [ "$data" = - ] || [ -e "${DLTRAIN_DATA:-/nowhere}/$data" ] || { echo "no data: DLTRAIN_DATA/$data"; return 77; }
-    train 1 "$root/jobs/$job.yaml" --fresh --set device=cuda --set "name=$job" "$@"
+    train 1 "$root/jobs/$figured.yaml" --fresh --set device=cuda --set "name=$figured" "$@"
     status=$?
     [ $status != 69 ] || { grep -m 1 precision out; return 77; }
     [ $status = 0 ] || return $status
-    got=$(status_of "$job" "$key")
+    got=$(status_of "$figured" "$key")
     echo "$key $got, wanted $low to $high"
     awk -v g="$got" -v l="$low" -v h="$high" 'BEGIN {exit !(g + 0 == g && g >= l && g <= h)}'
 }

@@ -23,6 +23,12 @@ fi
 bundle="$WORK/jail/opt/another name"
 mkdir -p jail/opt && tar -xzf made/dl.tar.gz -C jail/opt && mv jail/opt/dl "$bundle" || { bad "bundle" "tar"; exit; }
 ok "bundle: $(tail -n 1 made.out | sed 's/.*: //')"
+packed=$(du -m made/dl.tar.gz | cut -f 1)
+[ "$packed" -le 64 ] && ok "at most 64 MiB to carry: $packed" || bad "at most 64 MiB to carry" "$packed"
+for file in tests/gpu/run.sh tests/gpu/cuda_path.sh tests/gpu/digits.yaml tests/bench/gpu.sh tests/bench/gpu.py \
+    tests/bench/card.py tests/bench/torch_step.py jobs/resnet50-imagenet.yaml bin/dltests; do
+    [ -s "$bundle/$file" ] || bad "the bundle's tests" "$file is not in it"
+done
 is_glibc='/(ld-linux-x86-64|lib(c|m|mvec|resolv|dl|pthread|rt|util|anl|nsl|nss_[a-z]*))\.so\.[0-9]+$'
 job="--fresh --set epochs=1"
 

@@ -82,11 +82,22 @@ cudaError_t cudaGetLastError(void) {
     return error;
 }
 
+static const int cuda_version = 13000;
+
+/* The machine that is played: SHIM_GPUS of compute capability SHIM_CAPABILITY, and a driver that
+ * serves CUDA as far as SHIM_DRIVER, 0: none. */
+static int played(const char *name, int unless_given) {
+    const char *given = std::getenv(name);
+    return given ? std::atoi(given) : unless_given;
+}
+
 cudaError_t cudaGetDeviceCount(int *count) {
     CALL(cudaErrorNoDevice);
-    const char *given = std::getenv("SHIM_GPUS");
-    *count = given ? std::atoi(given) : 1;
-    return cudaSuccess;
+    const char *visible = std::getenv("CUDA_VISIBLE_DEVICES");
+    *count = visible && !*visible ? 0 : played("SHIM_GPUS", 1);
+    if (played("SHIM_DRIVER", cuda_version) < cuda_version)
+        return cudaErrorInsufficientDriver;
+    return *count == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int) {
@@ -96,19 +107,25 @@ cudaError_t cudaSetDevice(int) {
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
     CALL(cudaErrorLaunchFailure);
-    *properties =
-        cudaDeviceProp{"the host as a GPU", {{(char)device}}, (size_t)8 << 30, 9, 0, 2, 1 << 16};
+    int capability = played("SHIM_CAPABILITY", 90);
+    *properties = cudaDeviceProp{"the host as a GPU",
+                                 {{(char)device}},
+                                 (size_t)8 << 30,
+                                 capability / 10,
+                                 capability % 10,
+                                 2,
+                                 1 << 16};
     return cudaSuccess;
 }
 
 cudaError_t cudaDriverGetVersion(int *version) {
     CALL(cudaErrorLaunchFailure);
-    *version = 13000;
+    *version = played("SHIM_DRIVER", cuda_version);
     return cudaSuccess;
 }
 
 cudaError_t cudaRuntimeGetVersion(int *version) {
-    *version = 13000;
+    *version = cuda_version;
     return cudaSuccess;
 }
 

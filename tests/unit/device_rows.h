@@ -13,7 +13,8 @@
 void device_row_exact(const op_sample *sample, const dl_type *type, const double *const *in,
                       double *const *out, double *const *bound, bool *const *kink);
 
-/* The sample as it is, and with float16 and bfloat16 where its row takes them. Failures are CUnit's.
+/* The sample as it is, and with float16 and bfloat16 where its row takes them. Failures are
+ * CUnit's.
  */
 void device_row_check(dl_device *device, const op_sample *sample);
 /* The sample holds bad data: the kernel tells of it. `position` is what it was prepared with. */

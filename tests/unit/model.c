@@ -5,6 +5,8 @@
 
 #include "comm/single.h"
 #include "models/keys.h"
+#include "models/loss_scale.h"
+#include "models/optimizers.h"
 #include "models/zoo.h"
 #include "ops/ops.h"
 
@@ -66,25 +68,59 @@ void model_close(model *m) {
     memset(m, 0, sizeof *m);
 }
 
-dl_exec *model_exec(model *m, model_program program, int64_t batch) {
-    static const dl_build_fn build[] = {dl_network_step, dl_network_evaluation,
-                                        dl_network_prediction};
-    static const char *const name[] = {"step", "evaluation", "prediction"};
-    dl_exec_options options = {.name = name[program],
+static dl_exec *open_exec(model *m, const char *name, bool training, dl_build_fn build,
+                          void *argument, int64_t batch) {
+    dl_exec_options options = {.name = name,
                                .ops = dl_ops(),
                                .variables = dl_network_variables(m->network),
                                .comm = m->comm,
                                .team = m->team,
                                .leaves = m->leaves,
-                               .training = program == MODEL_STEP,
-                               .build = build[program],
-                               .argument = m->network};
+                               .training = training,
+                               .build = build,
+                               .argument = argument};
     dl_exec *exec = NULL;
     if (CHECK_OK(dl_exec_open(&exec, &options)) && CHECK_OK(dl_exec_prepare(exec, batch)) &&
         CHECK_OK(dl_exec_connect(exec)))
         return exec;
     dl_exec_close(exec);
     return NULL;
+}
+
+dl_exec *model_exec(model *m, model_program program, int64_t batch) {
+    static const dl_build_fn build[] = {dl_network_step, dl_network_evaluation,
+                                        dl_network_prediction};
+    static const char *const name[] = {"step", "evaluation", "prediction"};
+    return open_exec(m, name[program], program == MODEL_STEP, build[program], m->network, batch);
+}
+
+dl_exec *model_build(model *m, dl_build_fn build) {
+    return open_exec(m, "test", true, build, m, 1);
+}
+
+static dl_status build_update(void *argument, dl_graph *graph) {
+    model *m = argument;
+    const dl_node *optimizer = dl_get(dl_job_root(m->job), "optimizer");
+    int64_t length = dl_network_variables(m->network)->length[DL_SLAB_PARAMETER];
+    bool scaled = dl_is(dl_job_root(m->job), "precision", "fp16");
+    dl_gradient_range range = {0, length,
+                               dl_graph_input(graph, "gradient", DL_TYPE(DL_F32, length), true)};
+    dl_loss_scale scale = {-1, -1, -1};
+    if (scaled)
+        scale = dl_loss_scale_open(graph, optimizer);
+    dl_update_append(
+        graph, optimizer, NULL, dl_graph_input(graph, "learning_rate", DL_SCALAR(DL_F32), true),
+        dl_graph_input(graph, "step", DL_SCALAR(DL_F32), true), &range, 1, scaled ? &scale : NULL);
+    return dl_graph_status(graph);
+}
+
+dl_exec *model_updates(model *m) {
+    return model_build(m, build_update);
+}
+
+bool model_update(model *m, dl_exec *exec, const float *gradient, int step, float rate) {
+    model_bind(exec, "gradient", gradient);
+    return model_step(m, exec, 1, step, rate, NULL);
 }
 
 void model_bind(dl_exec *exec, const char *name, const void *memory) {

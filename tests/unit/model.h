@@ -34,6 +34,12 @@ void model_close(model *m);
 typedef enum model_program { MODEL_STEP, MODEL_EVALUATION, MODEL_PREDICTION } model_program;
 /* Prepared for batches of `batch` and run by model_run; NULL after a reported failure. */
 dl_exec *model_exec(model *m, model_program program, int64_t batch);
+/* A program of the test's own, which gets the model as its argument, for batches of 1. */
+dl_exec *model_build(model *m, dl_build_fn build);
+/* One that only updates, by the job's optimizer and, under fp16, its loss scale; and a step of it.
+ * The gradient is that of the whole slab of parameters. */
+dl_exec *model_updates(model *m);
+bool model_update(model *m, dl_exec *exec, const float *gradient, int step, float rate);
 /* Binds a field, a scalar or an output by name, if the program has it. */
 void model_bind(dl_exec *exec, const char *name, const void *memory);
 void model_bind_output(dl_exec *exec, const char *name, float *memory);

@@ -1,5 +1,5 @@
-/* Gradients of rows on CUDA, on the host that plays the GPU (shim.h): those of every sample, against
- * central differences of its reference (op_gradient.c). */
+/* Gradients of rows on CUDA, on the host that plays the GPU (shim.h): those of every sample,
+ * against central differences of its reference (op_gradient.c). */
 #include <CUnit/Basic.h>
 
 #include "tests/unit/op_samples.h"

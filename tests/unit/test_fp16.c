@@ -122,22 +122,6 @@ static void test_graph(void) {
 
 enum { INPUTS = 3, STEPS = 4, PARAMETERS = 32, BAD = 3 };
 
-static dl_status build_update(void *argument, dl_graph *graph) {
-    model *m = argument;
-    const dl_node *optimizer = dl_get(dl_job_root(m->job), "optimizer");
-    int64_t length = dl_network_variables(m->network)->length[DL_SLAB_PARAMETER];
-    bool scaled = dl_is(dl_job_root(m->job), "precision", "fp16");
-    dl_gradient_range range = {0, length,
-                               dl_graph_input(graph, "gradient", DL_TYPE(DL_F32, length), true)};
-    dl_loss_scale scale = {-1, -1, -1};
-    if (scaled)
-        scale = dl_loss_scale_open(graph, optimizer);
-    dl_update_append(
-        graph, optimizer, NULL, dl_graph_input(graph, "learning_rate", DL_SCALAR(DL_F32), true),
-        dl_graph_input(graph, "step", DL_SCALAR(DL_F32), true), &range, 1, scaled ? &scale : NULL);
-    return dl_graph_status(graph);
-}
-
 static void fill_gradient(float *gradient, int step, float scale) {
     for (int e = 0; e < PARAMETERS; e++) /* gaps of the slab have none */
         gradient[e] = e % 16 < (e < 16 ? 2 : 6) ? scale * 0.37f * sinf((float)(5 * e + step)) : 0;
@@ -156,20 +140,10 @@ static bool train(const char *optimizer, const char *precision, float *slab, flo
     if (good) {
         dl_variables *v = dl_network_variables(m.network);
         float *scale = v->slab[DL_SLAB_SCALAR] + v->length[DL_SLAB_SCALAR] - DL_LOSS_SCALE_STATES;
-        dl_exec_options options = {.name = "update",
-                                   .ops = dl_ops(),
-                                   .variables = v,
-                                   .comm = m.comm,
-                                   .team = m.team,
-                                   .leaves = 1,
-                                   .training = true,
-                                   .build = build_update,
-                                   .argument = &m};
-        good = CHECK_OK(dl_exec_open(&exec, &options)) && CHECK_OK(dl_exec_prepare(exec, 1)) &&
-               CHECK_OK(dl_exec_connect(exec));
-        float rate = 0.1f;
+        exec = model_updates(&m);
+        good = exec != NULL;
         for (int step = 1, counted = 1; good && counted <= STEPS; step++) {
-            float gradient[PARAMETERS], number = (float)step;
+            float gradient[PARAMETERS];
             fill_gradient(gradient, counted, scaled ? scale[0] : 1);
             bool bad = scaled && step == BAD;
             if (bad)
@@ -177,10 +151,7 @@ static bool train(const char *optimizer, const char *precision, float *slab, flo
             if (bad)
                 gradient[17] = -INFINITY;
             counted += !bad;
-            model_bind(exec, "gradient", gradient);
-            model_bind(exec, "learning_rate", &rate);
-            model_bind(exec, "step", &number);
-            good = model_run(exec, 1, (uint32_t)step);
+            good = model_update(&m, exec, gradient, step, 0.1f);
         }
         memcpy(slab, v->slab[DL_SLAB_PARAMETER], sizeof(float) * PARAMETERS);
         if (scaled)
@@ -233,17 +204,8 @@ static void test_growth(void) {
     dl_exec *exec = NULL;
     if (model_open(&m, "model:\n  - dense: 2\nprecision: fp16\noptimizer: sgd\n", &field, 1)) {
         float *state = dl_network_variables(m.network)->slab[DL_SLAB_SCALAR];
-        dl_exec_options options = {.name = "scale",
-                                   .ops = dl_ops(),
-                                   .variables = dl_network_variables(m.network),
-                                   .comm = m.comm,
-                                   .team = m.team,
-                                   .leaves = 1,
-                                   .training = true,
-                                   .build = build_move,
-                                   .argument = &m};
-        bool good = CHECK_OK(dl_exec_open(&exec, &options)) && CHECK_OK(dl_exec_prepare(exec, 1)) &&
-                    CHECK_OK(dl_exec_connect(exec));
+        exec = model_build(&m, build_move);
+        bool good = exec != NULL;
         for (int i = 0; good && i < DL_COUNT(moves); i++) {
             memcpy(state, moves[i].before, sizeof moves[i].before);
             model_bind(exec, "finite", &moves[i].finite);

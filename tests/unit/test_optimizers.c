@@ -92,19 +92,6 @@ static void decayed(double *w, double g, double *s, int t) {
     sgd(w, g, s, t);
 }
 
-/* A program that only updates: the gradient of the whole slab is an input. */
-static dl_status build_update(void *argument, dl_graph *graph) {
-    model *m = argument;
-    int64_t length = dl_network_variables(m->network)->length[DL_SLAB_PARAMETER];
-    dl_gradient_range range = {0, length,
-                               dl_graph_input(graph, "gradient", DL_TYPE(DL_F32, length), true)};
-    const dl_node *optimizer = dl_get(dl_job_root(m->job), "optimizer");
-    dl_update_append(graph, optimizer, NULL,
-                     dl_graph_input(graph, "learning_rate", DL_SCALAR(DL_F32), true),
-                     dl_graph_input(graph, "step", DL_SCALAR(DL_F32), true), &range, 1, NULL);
-    return dl_graph_status(graph);
-}
-
 static float gradient_of(int element, int step) {
     return 0.37f * (float)sin(1.7 * element + 0.9 * step + 0.3);
 }
@@ -125,26 +112,14 @@ static bool run_updates(const char *yaml, float *begin, float *w) {
                 data[e] = (float)cos(e + i);
         }
         memcpy(begin, variables->slab[DL_SLAB_PARAMETER], sizeof(float) * PARAMETERS);
-        dl_exec_options options = {.name = "update",
-                                   .ops = dl_ops(),
-                                   .variables = variables,
-                                   .comm = m.comm,
-                                   .team = m.team,
-                                   .leaves = 1,
-                                   .training = true,
-                                   .build = build_update,
-                                   .argument = &m};
-        good = CHECK_OK(dl_exec_open(&exec, &options)) && CHECK_OK(dl_exec_prepare(exec, 1)) &&
-               CHECK_OK(dl_exec_connect(exec));
+        exec = model_updates(&m);
+        good = exec != NULL;
         float rate = (float)dl_network_base_learning_rate(m.network);
         for (int step = 1; step <= STEPS && good; step++) {
-            float gradient[PARAMETERS] = {0}, number = (float)step;
+            float gradient[PARAMETERS] = {0};
             for (int e = 0; e < PARAMETERS; e++)
                 gradient[e] = begin[e] != 0 ? gradient_of(e, step) : 0;
-            model_bind(exec, "gradient", gradient);
-            model_bind(exec, "learning_rate", &rate);
-            model_bind(exec, "step", &number);
-            good = model_run(exec, 1, (uint32_t)step);
+            good = model_update(&m, exec, gradient, step, rate);
         }
         if (good)
             memcpy(w, variables->slab[DL_SLAB_PARAMETER], sizeof(float) * PARAMETERS);
