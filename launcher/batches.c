@@ -5,11 +5,12 @@
 
 #include "runtime/base/clock.h"
 
-/* The fields that the program reads, in the feed's order. */
+/* The fields that the program reads, in the feed's order; none where it takes them as rows. */
 static int wanted_fields(dl_batches *batches, int *field) {
     const dl_data *data = batches->session->data;
     int count = 0;
-    for (int i = 0; i < dl_data_field_count(data) && count < DL_BATCH_FIELDS; i++) {
+    bool rows = dl_exec_takes_rows(batches->exec);
+    for (int i = 0; !rows && i < dl_data_field_count(data) && count < DL_BATCH_FIELDS; i++) {
         int input = dl_exec_input(batches->exec, dl_data_field_at(data, i)->name);
         if (input < 0)
             continue;
@@ -95,6 +96,7 @@ dl_status dl_batches_begin(dl_batches *batches) {
     }
     for (int i = 0; i < batches->fields; i++)
         dl_exec_bind_input(batches->exec, batches->input[i], batch.field[i]);
+    dl_exec_bind_rows(batches->exec, batch.sample);
     batches->samples = (float)batch.samples;
     batches->read_at = batch.read_at;
     batches->reading = batch.reading;

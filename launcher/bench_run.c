@@ -264,7 +264,8 @@ static dl_status open_bench(dl_bench *b) {
     DL_TRY(dl_comm_agree(s->comm, status));
     DL_TRY(dl_session_allocate(s));
     int64_t batch = s->batch_size < samples ? s->batch_size : samples;
-    DL_TRY(dl_session_program(s, "step", dl_network_step, true, batch, samples % batch, &b->exec));
+    DL_TRY(dl_session_program(s, "step", dl_network_step, true, DL_PART_TRAIN, batch,
+                              samples % batch, &b->exec));
     b->metrics_output = dl_exec_output(b->exec, "metrics");
     dl_batches_options options = {.part = DL_PART_TRAIN, .batch = batch, .endless = true};
     return dl_batches_open(&b->batches, s, b->exec, &options);

@@ -31,8 +31,8 @@ dl_status dl_evaluation_open(dl_evaluation **out, dl_session *session, dl_part_n
     evaluation->values = dl_alloc(sizeof(double) * (size_t)evaluation->metrics);
     status = evaluation->sums && evaluation->values ? DL_OK : dl_fail_memory(64);
     DL_GOTO(failed, dl_comm_agree(session->comm, status));
-    DL_GOTO(failed, dl_session_program(session, "evaluation", dl_network_evaluation, false, batch,
-                                       evaluation->samples % batch, &evaluation->exec));
+    DL_GOTO(failed, dl_session_program(session, "evaluation", dl_network_evaluation, false, part,
+                                       batch, evaluation->samples % batch, &evaluation->exec));
     dl_batches_options options = {.part = part, .batch = batch, .in_order = true};
     DL_GOTO(failed, dl_batches_open(&evaluation->batches, session, evaluation->exec, &options));
     *out = evaluation;

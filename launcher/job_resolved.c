@@ -259,7 +259,8 @@ static bool is_free(const place *at) {
     static const char *const paths[][2] = {
         {"description", NULL},   {"device", NULL},       {"steps_per_execution", NULL},
         {"output", NULL},        {"comm", NULL},         {"evaluate", NULL},
-        {"checkpoint", "every"}, {"checkpoint", "keep"}, {"data", "root"}};
+        {"checkpoint", "every"}, {"checkpoint", "keep"}, {"data", "root"},
+        {"data", "on_device"}};
     for (int i = 0; i < DL_COUNT(paths); i++) {
         const place *top = paths[i][1] ? at->parent : at;
         bool below = !paths[i][1] || strcmp(at->name, paths[i][1]) == 0;

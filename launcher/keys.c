@@ -64,6 +64,7 @@ static const dl_key data_keys[] = {
      "old labels in their new order, or {new name: [old labels]}; others are left out"},
     {"prepare", "items step", "[]", "steps in order, from raw samples to what the model reads"},
     {"shuffle", "bool or word with_replacement", "true", "order of training samples"},
+    {"on_device", "word auto|never", "auto", "keep the samples in a GPU's memory if it has room"},
 };
 const dl_table dl_data_table = {"data", DL_KEYS(data_keys), 0};
 

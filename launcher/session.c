@@ -297,6 +297,7 @@ dl_status dl_session_allocate(dl_session *session) {
 }
 
 void dl_session_close(dl_session *session) {
+    dl_device_data_close(&session->kept);
     dl_resident_close(session->resident);
     dl_device_close(session->device);
     dl_network_close(session->network);
@@ -319,6 +320,8 @@ static bool overlaps(const dl_session *session) {
 static dl_status open_resident(dl_session *session) {
     if (!session->device || session->resident)
         return DL_OK;
+    if (dl_is(dl_get(session->job, "data"), "on_device", "auto"))
+        session->kept = (dl_device_data){.device = session->device, .data = session->data};
     dl_status status = dl_resident_open(&session->resident, session->device,
                                         dl_network_variables(session->network));
     return dl_comm_agree(session->comm, status);
@@ -331,7 +334,8 @@ dl_status dl_session_fetch(dl_session *session) {
 }
 
 dl_status dl_session_program(dl_session *session, const char *name, dl_build_fn build,
-                             bool training, int64_t batch, int64_t last, dl_exec **out) {
+                             bool training, dl_part_name part, int64_t batch, int64_t last,
+                             dl_exec **out) {
     DL_TRY(open_resident(session));
     dl_exec_options options = dl_session_exec_options(session, name, build, training);
     options.overlap = training && overlaps(session);
@@ -341,6 +345,8 @@ dl_status dl_session_program(dl_session *session, const char *name, dl_build_fn 
         status = dl_exec_prepare(exec, batch);
     if (status == DL_OK && last != 0)
         status = dl_exec_prepare(exec, last);
+    if (status == DL_OK)
+        status = dl_device_data_lend(&session->kept, part, exec);
     status = dl_comm_agree(session->comm, status);
     if (status == DL_OK)
         status = dl_exec_connect(exec);

@@ -5,6 +5,7 @@
 #define DL_LAUNCHER_SESSION_H
 
 #include "comm/cores.h"
+#include "launcher/device_data.h"
 #include "launcher/job.h"
 #include "models/network.h"
 #include "runtime/data/data.h"
@@ -18,6 +19,7 @@ typedef struct dl_session {
     dl_team *team;
     dl_device *device;     /* NULL: the CPU */
     dl_resident *resident; /* the variables there, from the first program on */
+    dl_device_data kept;   /* samples there */
     int threads;
     bool any_ranks;
     bool side;  /* threads compute leaves of their own, side by side (runtime/base/team.h) */
@@ -62,10 +64,11 @@ dl_exec_options dl_session_exec_options(const dl_session *session, const char *n
 /* Collective. Before the host reads or changes variables: it gets what a device has changed. */
 dl_status dl_session_fetch(dl_session *session);
 
-/* Opens a program over the session's network; prepared for batches of `batch` and, if not 0,
- * `last`. */
+/* Opens a program over the session's network; prepared for batches of `batch` samples of that part
+ * and, if not 0, `last`. */
 dl_status dl_session_program(dl_session *session, const char *name, dl_build_fn build,
-                             bool training, int64_t batch, int64_t last, dl_exec **out);
+                             bool training, dl_part_name part, int64_t batch, int64_t last,
+                             dl_exec **out);
 
 /* Batches of evaluation: as large as is useful, and the same on any number of ranks. */
 int64_t dl_session_evaluation_batch(const dl_session *session);

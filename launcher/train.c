@@ -37,7 +37,8 @@ static dl_status open_programs(trainer *t) {
     dl_session *s = t->session;
     int64_t samples = dl_data_samples(s->data, DL_PART_TRAIN);
     int64_t batch = s->batch_size < samples ? s->batch_size : samples;
-    DL_TRY(dl_session_program(s, "step", dl_network_step, true, batch, samples % batch, &t->step));
+    DL_TRY(dl_session_program(s, "step", dl_network_step, true, DL_PART_TRAIN, batch,
+                              samples % batch, &t->step));
     t->metrics_output = dl_exec_output(t->step, "metrics");
     dl_batches_options options = {
         .part = DL_PART_TRAIN, .batch = batch, .first_step = t->progress.step};

@@ -43,8 +43,8 @@ static dl_status open_program(predictor *p) {
     p->batch = dl_session_evaluation_batch(s);
     if (p->batch > p->samples)
         p->batch = p->samples;
-    DL_TRY(dl_session_program(s, "prediction", dl_network_prediction, false, p->batch,
-                              p->samples % p->batch, &p->exec));
+    DL_TRY(dl_session_program(s, "prediction", dl_network_prediction, false, DL_PART_INPUT,
+                              p->batch, p->samples % p->batch, &p->exec));
     DL_TRY(check_fields(p));
     dl_batches_options options = {.part = DL_PART_INPUT, .batch = p->batch, .in_order = true};
     DL_TRY(dl_batches_open(&p->batches, s, p->exec, &options));

@@ -131,7 +131,8 @@ typedef struct dl_batch {
     double read_at, reading; /* when the reading thread began with it; seconds that it took */
 } dl_batch;
 
-/* Copies the options. Allocates all it will ever need and starts one thread that reads ahead. */
+/* Copies the options. Allocates all it will ever need and starts one thread that reads ahead, if
+ * there are fields to read: without, a batch is the numbers of its samples. */
 dl_status dl_feed_open(dl_feed **out, const dl_data *data, const dl_feed_options *options);
 void dl_feed_close(dl_feed *feed); /* NULL is allowed */
 /* Waits for the next batch. Failures of the reading thread come out here. At most DL_FEED_SLOTS - 1

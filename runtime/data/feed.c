@@ -197,13 +197,15 @@ dl_status dl_feed_open(dl_feed **out, const dl_data *data, const dl_feed_options
     pthread_mutex_init(&feed->lock, NULL);
     pthread_cond_init(&feed->changed, NULL);
     dl_status status = allocate(feed, options);
-    if (status == DL_OK && pthread_create(&feed->thread, NULL, read_ahead, feed) != 0)
-        status = dl_fail(DL_NO_MEMORY, "cannot start the thread that reads batches ahead");
+    if (status == DL_OK && feed->options.fields > 0) {
+        feed->running = pthread_create(&feed->thread, NULL, read_ahead, feed) == 0;
+        if (!feed->running)
+            status = dl_fail(DL_NO_MEMORY, "cannot start the thread that reads batches ahead");
+    }
     if (status != DL_OK) {
         dl_feed_close(feed);
         return status;
     }
-    feed->running = true;
     *out = feed;
     return DL_OK;
 }

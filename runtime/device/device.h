@@ -45,10 +45,15 @@ typedef struct dl_device_table {
     void (*release)(dl_device *device, void *memory); /* NULL is allowed */
     dl_status (*allocate_host)(dl_device *device, size_t bytes, void **out);
     void (*release_host)(dl_device *device, void *memory);
+    dl_status (*room)(dl_device *device, size_t *bytes); /* device memory that is free */
     /* Either side may be host memory; if that is not page-locked, the call waits for the copy. */
     dl_status (*copy)(dl_device *device, void *to, const void *from, size_t bytes);
     dl_status (*fill)(dl_device *device, void *to, int byte, size_t bytes);
     dl_status (*add)(dl_device *device, float *sum, const float *more, int64_t count);
+    /* Row number[i] of the table, of `bytes` each, becomes row i of `to`, for i < count. All of it
+     * on the device. */
+    dl_status (*take)(dl_device *device, void *to, const void *table, const uint32_t *number,
+                      int64_t count, size_t bytes);
     dl_status (*wait)(dl_device *device); /* until all is done, in all streams */
     /* Between record and recorded nothing runs; the recording is what was enqueued. It begins and
      * ends in the compute stream: others follow a mark of it, and it follows their last. */
@@ -56,7 +61,7 @@ typedef struct dl_device_table {
     dl_status (*recorded)(dl_device *device, dl_recording **out);
     dl_status (*play)(dl_device *device, dl_recording *recording);
     void (*forget)(dl_device *device, dl_recording *recording); /* NULL is allowed */
-    /* Copies, fills, adds, sums and marks go there from now on. */
+    /* Copies, fills, adds, takes, sums and marks go there from now on. */
     void (*turn_to)(dl_device *device, dl_work_stream stream);
     /* A place in a stream, set anew by every `mark`: await waits until all before it is done, what
      * is enqueued after follow runs after that. */

@@ -62,6 +62,13 @@ static void release_host(dl_device *device, void *memory) {
         cudaFreeHost(memory);
 }
 
+static dl_status room(dl_device *device, size_t *bytes) {
+    size_t all = 0;
+    (void)device;
+    DL_CUDA_TRY(cudaMemGetInfo, bytes, &all);
+    return DL_OK;
+}
+
 static dl_status copy(dl_device *device, void *to, const void *from, size_t bytes) {
     DL_CUDA_TRY(cudaMemcpyAsync, to, from, bytes, cudaMemcpyDefault, dl_cuda_of(device)->turned);
     return DL_OK;
@@ -174,9 +181,11 @@ static const dl_device_table table = {.allocate = allocate,
                                       .release = release,
                                       .allocate_host = allocate_host,
                                       .release_host = release_host,
+                                      .room = room,
                                       .copy = copy,
                                       .fill = fill,
                                       .add = dl_cuda_add,
+                                      .take = dl_cuda_take,
                                       .wait = wait,
                                       .record = record,
                                       .recorded = recorded,

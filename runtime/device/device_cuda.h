@@ -63,6 +63,9 @@ dl_status dl_nccl_join(dl_device *device, dl_comm *comm);
 dl_status dl_nccl_sum(dl_device *device, float *data, int64_t count);
 dl_status dl_nccl_await(dl_cuda *cuda, cudaEvent_t event);
 void dl_nccl_give_up(dl_device *device);
+/* rows_cuda.cu */
+dl_status dl_cuda_take(dl_device *device, void *to, const void *table, const uint32_t *number,
+                       int64_t count, size_t bytes);
 /* sum_cuda.cu */
 dl_status dl_cuda_add(dl_device *device, float *sum, const float *more, int64_t count);
 

@@ -45,6 +45,7 @@ void dl_exec_close(dl_exec *exec) {
     dl_free(exec->input_name);
     dl_free(exec->input_type);
     dl_free(exec->input_shared);
+    dl_free(exec->table);
     dl_free(exec->input);
     dl_free(exec->output);
     for (int i = 0; i < exec->variants; i++)
@@ -193,6 +194,21 @@ int dl_exec_output(const dl_exec *exec, const char *name) {
 void dl_exec_bind_input(dl_exec *exec, int input, const void *memory) {
     if (input >= 0)
         exec->input[input] = memory;
+}
+
+void dl_exec_lend_rows(dl_exec *exec, int input, const void *table) {
+    if (input < 0 || exec->input_shared[input])
+        return;
+    exec->table[input] = table;
+    exec->takes_rows = true;
+}
+
+bool dl_exec_takes_rows(const dl_exec *exec) {
+    return exec->takes_rows;
+}
+
+void dl_exec_bind_rows(dl_exec *exec, const uint32_t *number) {
+    exec->rows = number;
 }
 
 void dl_exec_bind_output(dl_exec *exec, int output, void *memory) {

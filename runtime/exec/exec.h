@@ -71,6 +71,12 @@ int dl_exec_output(const dl_exec *exec, const char *name);
  * Per-shard input: this rank's samples of the batch, contiguous. Per-shard output: receives this
  * rank's samples in the same way (NULL: not wanted). */
 void dl_exec_bind_input(dl_exec *exec, int input, const void *memory);
+/* Before connect, for a device: the samples of a per-shard input are rows of a table there, which
+ * stays the caller's. A run then reads the numbers of its samples, bound like an input and the same
+ * for all such inputs, and takes the rows itself. */
+void dl_exec_lend_rows(dl_exec *exec, int input, const void *table);
+bool dl_exec_takes_rows(const dl_exec *exec);
+void dl_exec_bind_rows(dl_exec *exec, const uint32_t *number);
 void dl_exec_bind_output(dl_exec *exec, int output, void *memory);
 /* A shared output of the run that was collected last, until the next run begins. */
 const float *dl_exec_result(const dl_exec *exec, int output);

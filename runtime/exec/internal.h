@@ -105,6 +105,9 @@ struct dl_exec {
     dl_type *input_type; /* of the first variant */
     bool *input_shared;
     const void **input;
+    const void **table;   /* [inputs] on a device, whose rows are the samples; NULL: none */
+    const uint32_t *rows; /* of the samples of the current batch here */
+    bool takes_rows;
     void **output;       /* [graph outputs] per-shard destinations */
     dl_queue *queue;     /* NULL: the CPU runs it */
     dl_carrier *carrier; /* NULL: collectives run at the end of their phase */

@@ -48,6 +48,7 @@ typedef struct turn {
 /* The pieces of work of some phases, in the order in which they are enqueued. */
 typedef enum piece_kind {
     PIECE_EDGE,    /* the beginning and the end, where streams part and meet */
+    PIECE_ROWS,    /* index: input that takes rows, of all leaves */
     PIECE_UNIT,    /* index: unit */
     PIECE_MOVE,    /* index: move of the leaf's variant */
     PIECE_SUM,     /* index: collective, of all leaves */
@@ -80,7 +81,9 @@ struct dl_queue {
     char *block, *tail;  /* a turn's, on the device */
     size_t block_bytes, tail_bytes; /* of a slot */
     size_t *input_size;             /* [inputs] bytes of a sample, or of a shared one */
-    size_t *input_place;            /* in a slot of block */
+    size_t *input_place;            /* in a slot of block; but of those that take rows */
+    void **input;                   /* of those, on the device, one for all slots; else NULL */
+    size_t rows_place;              /* in a slot of block: their numbers */
     size_t *output_place;           /* [graph outputs] of shared ones, in a slot of tail */
     int slot;                       /* of the run that is enqueued */
     float **leaf;                   /* [collectives * local leaves] */

@@ -43,6 +43,16 @@ static void list_unit(const dl_exec *exec, const variant *v, int index, int leaf
         touch(list, at(context, made->out[o]), bytes_of(v, node->output + o), true);
 }
 
+static void list_rows(const dl_exec *exec) {
+    const dl_queue *s = exec->queue;
+    for (int i = 0; i < exec->input_count; i++) {
+        if (!exec->table[i])
+            continue;
+        add(&exec->queue->list, DL_STREAM_COMPUTE, PIECE_ROWS, i, -1);
+        touch(&exec->queue->list, s->input[i], s->input_size[i] * (size_t)exec->most_samples, true);
+    }
+}
+
 static void list_shared(const dl_exec *exec, int phase) {
     int first, last;
     units_of(exec->variant[0], phase, CLASS_SHARED, &first, &last);
@@ -145,6 +155,8 @@ void dl_queue_list(dl_exec *exec, int first, int end) {
     work_list *list = &exec->queue->list;
     list->count = list->accesses = 0;
     add(list, DL_STREAM_COMPUTE, PIECE_EDGE, 0, -1);
+    if (first == 0 && exec->leaf_count > 0)
+        list_rows(exec);
     for (int phase = first; phase < end; phase++) {
         list_shared(exec, phase);
         list_leaves(exec, phase);
@@ -168,8 +180,10 @@ dl_status dl_queue_list_open(dl_exec *exec) {
         accesses = touched > accesses ? touched : accesses;
     }
     int ends = exec->copy_count + exec->variant[0]->graph.outputs;
-    list->most = 2 + pieces * (exec->local_leaves + 1) + exec->collectives + ends;
-    list->most_accesses = (accesses + exec->collectives) * (exec->local_leaves + 1) + 2 * ends;
+    list->most =
+        2 + exec->input_count + pieces * (exec->local_leaves + 1) + exec->collectives + ends;
+    list->most_accesses =
+        (accesses + exec->collectives) * (exec->local_leaves + 1) + 2 * ends + exec->input_count;
     list->piece = dl_alloc(sizeof *list->piece * (size_t)list->most);
     list->task = dl_alloc(sizeof *list->task * (size_t)list->most);
     list->mark = dl_alloc(sizeof *list->mark * (size_t)list->most);

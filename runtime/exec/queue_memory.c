@@ -30,6 +30,9 @@ void dl_queue_close(dl_exec *exec) {
         device->table->release(device, s->packed[i]);
     device->table->release(device, s->block);
     device->table->release(device, s->tail);
+    for (int i = 0; s->input && i < exec->input_count; i++)
+        device->table->release(device, s->input[i]);
+    dl_free(s->input);
     dl_free(s->input_size);
     dl_free(s->input_place);
     dl_free(s->output_place);
@@ -45,10 +48,15 @@ static size_t size_of(const dl_exec *exec, int input) {
     return exec->input_shared[input] ? bytes : bytes / (size_t)exec->variant[0]->samples;
 }
 
-/* What a run reads lies in one piece, which one copy brings: randoms, then inputs. */
-static size_t place_inputs(const dl_exec *exec, size_t *places) {
+/* What a run reads lies in one piece, which one copy brings: randoms, numbers of rows, inputs. */
+static size_t place_inputs(const dl_exec *exec, size_t *places, size_t *rows) {
     size_t bytes = line_up(sizeof(dl_random) * (size_t)(exec->local_leaves + 1));
+    *rows = bytes;
+    if (exec->takes_rows)
+        bytes += line_up(sizeof *exec->rows * (size_t)exec->most_samples);
     for (int i = 0; i < exec->input_count; i++) {
+        if (exec->table[i])
+            continue;
         size_t samples = exec->input_shared[i] ? 1 : (size_t)exec->most_samples;
         if (places)
             places[i] = bytes;
@@ -61,11 +69,16 @@ static dl_status make_inputs(const dl_exec *exec, dl_queue *s) {
     size_t inputs = (size_t)exec->input_count + 1;
     s->input_size = dl_alloc(sizeof *s->input_size * inputs);
     s->input_place = dl_alloc(sizeof *s->input_place * inputs);
-    if (!s->input_size || !s->input_place)
+    s->input = dl_alloc(sizeof *s->input * inputs);
+    if (!s->input_size || !s->input_place || !s->input)
         return dl_fail_memory(sizeof *s->input_size * inputs);
     for (int i = 0; i < exec->input_count; i++)
         s->input_size[i] = size_of(exec, i);
-    s->block_bytes = place_inputs(exec, s->input_place);
+    s->block_bytes = place_inputs(exec, s->input_place, &s->rows_place);
+    for (int i = 0; i < exec->input_count; i++)
+        if (exec->table[i])
+            DL_TRY(s->device->table->allocate(
+                s->device, s->input_size[i] * (size_t)exec->most_samples, &s->input[i]));
     return DL_OK;
 }
 
@@ -86,9 +99,10 @@ dl_status dl_queue_choose(dl_exec *exec, int *runs) {
     const dl_comm *comm = exec->options.comm;
     dl_run_work work = work_of(exec);
     bool joined = exec->options.resident->device->joined;
+    size_t rows;
     *runs = exec->options.steps_per_execution;
     if (*runs == 0)
-        *runs = dl_runs_together(dl_run_seconds(&work), place_inputs(exec, NULL));
+        *runs = dl_runs_together(dl_run_seconds(&work), place_inputs(exec, NULL, &rows));
     if (comm->size == 1 || !joined) {
         *runs = comm->size == 1 ? *runs : 1; /* the host takes part in every sum */
         return DL_OK;

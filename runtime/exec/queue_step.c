@@ -14,7 +14,8 @@ static void aim(dl_exec *exec, int slot) {
     dl_queue *s = exec->queue;
     s->slot = slot;
     for (int i = 0; i < exec->input_count; i++) {
-        char *input = slot_of(s->block, s->block_bytes, s) + s->input_place[i];
+        char *input =
+            exec->table[i] ? s->input[i] : slot_of(s->block, s->block_bytes, s) + s->input_place[i];
         exec->shared_leaf.base[base_input(exec, i)] = input;
         for (int l = 0; l < exec->leaf_count; l++) {
             leaf *context = &exec->leaves[l];
@@ -22,6 +23,16 @@ static void aim(dl_exec *exec, int slot) {
             context->base[base_input(exec, i)] = input + s->input_size[i] * first;
         }
     }
+}
+
+/* The samples of all leaves lie one behind the other. */
+static dl_status take_rows(const dl_exec *exec, int input) {
+    const dl_queue *s = exec->queue;
+    const leaf *last = &exec->leaves[exec->leaf_count - 1];
+    const char *number = slot_of(s->block, s->block_bytes, s) + s->rows_place;
+    return s->device->table->take(s->device, s->input[input], exec->table[input],
+                                  (const uint32_t *)(const void *)number,
+                                  last->first + last->variant->samples, s->input_size[input]);
 }
 
 static dl_status run_unit(const dl_exec *exec, int index, leaf *context, int random) {
@@ -108,6 +119,8 @@ static dl_status run_piece(dl_exec *exec, const piece *p) {
     bool shared = p->leaf < 0;
     leaf *context = shared ? &exec->shared_leaf : &exec->leaves[p->leaf];
     switch (p->kind) {
+    case PIECE_ROWS:
+        return take_rows(exec, p->index);
     case PIECE_UNIT:
         return run_unit(exec, p->index, context, shared ? exec->local_leaves : p->leaf);
     case PIECE_MOVE:

@@ -131,6 +131,14 @@ for together in 1 5; do
     fi
 done
 
+# Samples that are streamed are those that lie on the device.
+short cuda streamed --set data.on_device=never
+if cmp -s runs/streamed/model.h5 runs/in-fp32-there/model.h5 && cmp -s runs/streamed/log.csv runs/in-fp32-there/log.csv; then
+    ok "samples that are streamed give the bits of those on the device"
+else
+    bad "samples that are streamed give the bits of those on the device" "$(tail -n 1 streamed.out)"
+fi
+
 # A run that is stopped there goes on to the bits of one that was not.
 DLTRAIN_CUDA_LIBRARY=$library "$DLTRAIN" short.yaml --set device=cuda --set name=stopped >stopped.out 2>&1 &
 run=$!

@@ -93,15 +93,30 @@ typedef struct outcome {
     long calls; /* until closing began */
 } outcome;
 
+static float x[BATCH * FEATURES];
+
+/* The samples of x lie on the device. */
+static dl_status lend_x(dl_device *device, dl_exec *exec, void **table) {
+    for (uint32_t i = 0; i < BATCH * FEATURES; i++)
+        x[i] = dl_unit_float(dl_random_word(5, 0, 0, 0, i)) - 0.5f;
+    if (!device)
+        return DL_OK;
+    DL_TRY(device->table->allocate(device, sizeof x, table));
+    DL_TRY(device->table->copy(device, *table, x, sizeof x));
+    dl_exec_lend_rows(exec, dl_exec_input(exec, "x"), *table);
+    return DL_OK;
+}
+
 static dl_status run_all(dl_exec *exec, const dl_comm *comm, outcome *out) {
-    static float x[BATCH * FEATURES];
+    uint32_t row[BATCH];
     static int32_t y[BATCH];
     float rate;
     int64_t batch, share = BATCH / comm->size, first = share * comm->rank;
-    for (uint32_t i = 0; i < BATCH * FEATURES; i++)
-        x[i] = dl_unit_float(dl_random_word(5, 0, 0, 0, i)) - 0.5f;
-    for (int i = 0; i < BATCH; i++)
+    for (int i = 0; i < BATCH; i++) {
         y[i] = i % CLASSES;
+        row[i] = (uint32_t)(first + i);
+    }
+    dl_exec_bind_rows(exec, row);
     dl_exec_bind_input(exec, dl_exec_input(exec, "x"), x + first * FEATURES);
     dl_exec_bind_input(exec, dl_exec_input(exec, "y"), y + first);
     dl_exec_bind_input(exec, dl_exec_input(exec, "rate"), &rate);
@@ -121,6 +136,7 @@ static dl_status with_device(dl_comm *comm, dl_device *device, dl_team *team, ou
     model m;
     dl_resident *resident = NULL;
     dl_exec *exec = NULL;
+    void *table = NULL;
     dl_status status = open_model(&m);
     if (status == DL_OK && device)
         status = dl_comm_agree(comm, dl_resident_open(&resident, device, &m.variables));
@@ -140,6 +156,8 @@ static dl_status with_device(dl_comm *comm, dl_device *device, dl_team *team, ou
     if (status == DL_OK)
         status = dl_comm_agree(comm, dl_exec_prepare(exec, BATCH));
     if (status == DL_OK)
+        status = dl_comm_agree(comm, lend_x(device, exec, &table));
+    if (status == DL_OK)
         status = dl_exec_connect(exec);
     if (status == DL_OK)
         status = run_all(exec, comm, out);
@@ -149,6 +167,8 @@ static dl_status with_device(dl_comm *comm, dl_device *device, dl_team *team, ou
         memcpy(out->weights, m.variables.slab[DL_SLAB_PARAMETER], sizeof out->weights);
     out->calls = calls();
     dl_exec_close(exec);
+    if (device)
+        device->table->release(device, table);
     dl_resident_close(resident);
     dl_variables_fini(&m.variables);
     return status;

@@ -1,6 +1,6 @@
 /* Several runs in one launch (runtime/exec/together.h), on the host that plays the GPU: the bits of
- * each step are those of steps that go alone, whatever cuts the launches short; a fault is told of
- * the step that has it. */
+ * each step are those of steps that go alone, whatever cuts the launches short, and wherever the
+ * samples are; a fault is told of the step that has it. */
 #include <CUnit/Basic.h>
 #include <string.h>
 
@@ -11,7 +11,7 @@
 #include "tests/unit/model.h"
 #include "tests/unit/shim.h"
 
-enum { BATCH = 6, LAST = 4, SIDE = 4, CLASSES = 3, STEPS = 23, EPOCH = 9, MOST = 1024 };
+enum { BATCH = 6, LAST = 4, SIDE = 4, CLASSES = 3, STEPS = 23, EPOCH = 9, TABLE = 40, MOST = 1024 };
 
 static const char job[] = "model:\n"
                           "  - flatten\n"
@@ -44,7 +44,11 @@ typedef struct plan {
     int together;
     int bad;   /* step with a label out of range; 0: none */
     int pause; /* after this step all runs are collected */
+    bool rows; /* x lies on the device, and so does y */
 } plan;
+
+static float table_x[TABLE * SIDE * SIDE];
+static int32_t table_y[TABLE];
 
 typedef struct outcome {
     float sums[STEPS][8], weights[MOST];
@@ -57,7 +61,16 @@ typedef struct trainer {
     model m;
     dl_resident *resident;
     dl_exec *exec;
+    void *x, *y; /* on the device */
 } trainer;
+
+static dl_status lend(trainer *t, const char *name, const void *table, size_t bytes, void **out) {
+    dl_device *device = t->resident->device;
+    DL_TRY(device->table->allocate(device, bytes, out));
+    DL_TRY(device->table->copy(device, *out, table, bytes));
+    dl_exec_lend_rows(t->exec, dl_exec_input(t->exec, name), *out);
+    return DL_OK;
+}
 
 static bool open(trainer *t, const plan *how) {
     const dl_field fields[] = {FLOATS("x", SIDE, SIDE),
@@ -79,11 +92,17 @@ static bool open(trainer *t, const plan *how) {
                                .argument = t->m.network};
     return CHECK_OK(dl_exec_open(&t->exec, &options)) &&
            CHECK_OK(dl_exec_prepare(t->exec, BATCH)) && CHECK_OK(dl_exec_prepare(t->exec, LAST)) &&
+           (!how->rows || (CHECK_OK(lend(t, "x", table_x, sizeof table_x, &t->x)) &&
+                           CHECK_OK(lend(t, "y", table_y, sizeof table_y, &t->y)))) &&
            CHECK_OK(dl_exec_connect(t->exec));
 }
 
 static void shut(trainer *t) {
     dl_exec_close(t->exec);
+    if (t->resident) {
+        t->resident->device->table->release(t->resident->device, t->x);
+        t->resident->device->table->release(t->resident->device, t->y);
+    }
     dl_resident_close(t->resident);
     model_close(&t->m);
 }
@@ -107,16 +126,19 @@ static dl_status collect(trainer *t, bool all, outcome *out) {
 static dl_status begin(trainer *t, const plan *how, int step) {
     static float x[BATCH * SIDE * SIDE], samples, rate, number;
     static int32_t y[BATCH];
+    static uint32_t rows[BATCH];
     bool last = step % EPOCH == 0;
     samples = last ? LAST : BATCH;
     rate = 0.02f / (float)step;
     number = (float)step;
-    for (uint32_t i = 0; i < DL_COUNT(x); i++)
-        x[i] = dl_unit_float(dl_random_word(7, (uint32_t)step, 0, 0, i));
-    for (int i = 0; i < BATCH; i++)
-        y[i] = step == how->bad && i == 1 ? 77 : (i + step) % CLASSES;
-    model_bind(t->exec, "x", x);
-    model_bind(t->exec, "y", y);
+    for (int i = 0; i < BATCH; i++) {
+        rows[i] = (uint32_t)(step * 11 + i * 7) % TABLE;
+        memcpy(x + i * SIDE * SIDE, table_x + rows[i] * SIDE * SIDE, sizeof *x * SIDE * SIDE);
+        y[i] = step == how->bad && i == 1 ? 77 : table_y[rows[i]];
+    }
+    model_bind(t->exec, "x", how->rows ? NULL : x);
+    model_bind(t->exec, "y", how->rows ? NULL : y);
+    dl_exec_bind_rows(t->exec, rows);
     model_bind(t->exec, "samples", &samples);
     model_bind(t->exec, "learning_rate", &rate);
     model_bind(t->exec, "step", &number);
@@ -163,7 +185,7 @@ static void test_bits(void) {
     const int together[] = {2, 3, 5, 8, 16, 0};
     for (int i = 0; i < DL_COUNT(together); i++)
         for (int pause = 3; pause <= 7; pause += 2) {
-            train(&(plan){.device = shim, .together = together[i], .pause = pause}, &got);
+            train(&(plan){shim, together[i], .pause = pause, .rows = pause == 5}, &got);
             CU_ASSERT_EQUAL(got.status, DL_OK);
             CU_ASSERT_EQUAL(got.collected, STEPS);
             CU_ASSERT_EQUAL(memcmp(got.samples, alone.samples, sizeof got.samples), 0);
@@ -213,6 +235,10 @@ static void test_held(void) {
 
 void suite_together(void);
 void suite_together(void) {
+    for (uint32_t i = 0; i < DL_COUNT(table_x); i++)
+        table_x[i] = dl_unit_float(dl_random_word(7, 0, 0, 0, i));
+    for (int i = 0; i < TABLE; i++)
+        table_y[i] = i % CLASSES;
     CU_pSuite suite = CU_add_suite("together", NULL, NULL);
     CU_add_test(suite, "how many runs make a launch", test_numbers);
     CU_add_test(suite, "launches of several steps have the bits of single steps", test_bits);
