@@ -56,6 +56,7 @@ static dl_status prepare_link(dl_chain *chain, int index, const dl_prepare *what
     for (int i = 0; i < link->inputs && i < DL_MAX_PACKED; i++)
         if (made->packed_bytes[i]) {
             out->packed_bytes[link->in[i]] = made->packed_bytes[i];
+            out->packed_half |= (made->packed_half >> i & 1) << link->in[i];
             chain->packs[link->in[i]] = index + 1;
         }
     return DL_OK;

@@ -29,7 +29,8 @@ typedef struct dl_chain {
     int packs[DL_MAX_PACKED];   /* of the row's inputs: 1 + the link that packs it, 0: none */
 } dl_chain;
 
-/* `what` is the row's. Fills workspace, packed_bytes and text of out; release also what failed. */
+/* `what` is the row's. Fills workspace, text and what is packed of out; release also what failed.
+ */
 dl_status dl_chain_prepare(dl_chain *chain, const dl_prepare *what, const dl_link *links, int count,
                            dl_prepared *out);
 void dl_chain_pack(const dl_chain *chain, int input, const void *from, void *to, dl_team *team);

@@ -5,12 +5,19 @@
 #include "ops/chain.h"
 #include "ops/ops.h"
 
-/* The rows as chains of others: which links, and what those read that is not in the row. */
+/* A row as a chain of others, and what those read that is not in the row. */
 typedef struct dl_conv_norm_chain {
     dl_link link[DL_CHAIN_LINKS];
     int links;
     dl_batch_norm_attributes norm;
+    union {
+        dl_conv_input_attributes input;
+        dl_conv_weight_attributes weight;
+    } conv;
 } dl_conv_norm_chain;
 void dl_conv_statistics_chain(const dl_prepare *what, dl_conv_norm_chain *out);
+void dl_conv_norm_weight_chain(const dl_prepare *what, dl_conv_norm_chain *out);
+/* Of the row but for its last step: the gradient still stands where the relu passed nothing. */
+void dl_conv_norm_input_chain(const dl_prepare *what, dl_conv_norm_chain *out);
 
 #endif

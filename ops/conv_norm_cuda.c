@@ -18,35 +18,129 @@
 #include "ops/kernels_cuda.h"
 #include "runtime/base/memory.h"
 
+/* The row's inputs and outputs in one form for the three. */
+typedef struct wanted {
+    const dl_prepare *what;
+    dl_dnnl_direction direction;
+    const dl_conv_norm_attributes *norm;
+    const dl_type *x, *w;
+    dl_window_sizes sizes;
+} wanted;
+
 typedef struct state {
     dl_cuda *cuda;
     dl_cudnn *call; /* NULL: the chain does it */
     dl_chain chain;
+    dl_dnnl_direction direction;
+    dl_conv_norm_attributes norm;
     dl_dtype x;
-    bool packed; /* weights come as x's type */
-    int64_t weights, filters;
-    size_t held; /* bytes of weights in x's type in the workspace */
+    int64_t cells, channels, weights, filters; /* elements of x, its last dimension; of w */
+    bool packed;                               /* weights come as x's type */
+    size_t held, vectors; /* bytes in the workspace: weights in x's type, vectors; then cuDNN's */
 } state;
-
-enum { X, W, Y, SUM, SQUARES, TENSORS };
 
 static size_t rounded(size_t bytes) {
     return (bytes + 255) / 256 * 256;
 }
 
-static dl_status describe_statistics(const dl_prepare *what, const dl_window_sizes *sizes,
-                                     dl_cudnn **out) {
-    dl_dtype dtype = what->input[0]->dtype;
-    DL_TRY(dl_cudnn_open(out, dl_cuda_of(what->device), what->name));
-    int x = dl_cudnn_tensor(*out, dtype, sizes->n, sizes->in, sizes->channels);
-    int w = dl_cudnn_weights(*out, dtype, sizes->filters, sizes->window.kernel, sizes->in_group);
-    int y = dl_cudnn_tensor(*out, dtype, sizes->n, sizes->out, sizes->filters);
-    int sum = dl_cudnn_vector(*out, DL_F32, sizes->filters);
-    int squares = dl_cudnn_vector(*out, DL_F32, sizes->filters);
-    dl_cudnn_conv(*out, DL_DNNL_FORWARD, &sizes->window, what->tf32, x, w, y);
-    dl_cudnn_moments(*out, y, sum, squares);
-    return DL_OK;
+/* ---- what cuDNN is told; tensors in the order of a call's memory, inner ones last ---- */
+
+enum { X, W, Y };
+enum { SUM = Y + 1, SQUARES, FORWARD_SCALE, FORWARD_BIAS, FORWARD_TENSORS };
+enum { WEIGHT_SCALE = Y + 1, WEIGHT_BIAS, WEIGHT_TENSORS };
+enum {
+    D = Y + 1,
+    MEAN,
+    INVERSE,
+    GAMMA,
+    BETA,
+    SUMS_SCALE,
+    SUMS_BETA,
+    BY_DY,
+    BY_X,
+    ADDED,
+    INPUT_TENSORS
+};
+enum { MOST_TENSORS = INPUT_TENSORS + 8 };
+
+static void describe_tensors(const wanted *want, dl_cudnn *call) {
+    const dl_window_sizes *s = &want->sizes;
+    dl_cudnn_tensor(call, want->x->dtype, s->n, s->in, s->channels);
+    dl_cudnn_weights(call, want->x->dtype, s->filters, s->window.kernel, s->in_group);
+    dl_cudnn_tensor(call, want->x->dtype, s->n, s->out, s->filters);
 }
+
+static int inner_x(const wanted *want, dl_cudnn *call) {
+    return dl_cudnn_inner(call, want->sizes.n, want->sizes.in, want->sizes.channels);
+}
+
+/* relu(x * scale + bias) */
+static int describe_norm(const wanted *want, dl_cudnn *call, int scale, int bias) {
+    int scaled = inner_x(want, call), added = inner_x(want, call), passed = inner_x(want, call);
+    dl_cudnn_multiply(call, X, scale, scaled);
+    dl_cudnn_add(call, scaled, bias, added);
+    dl_cudnn_relu(call, added, passed);
+    return passed;
+}
+
+static void describe_statistics(const wanted *want, dl_cudnn *call) {
+    const dl_window_sizes *s = &want->sizes;
+    int x = X;
+    dl_cudnn_vector(call, DL_F32, s->filters);
+    dl_cudnn_vector(call, DL_F32, s->filters);
+    if (want->norm->normalised) {
+        dl_cudnn_vector(call, want->x->dtype, s->channels);
+        dl_cudnn_vector(call, want->x->dtype, s->channels);
+        x = describe_norm(want, call, FORWARD_SCALE, FORWARD_BIAS);
+    }
+    dl_cudnn_conv(call, want->direction, &s->window, want->what->tf32, x, W, Y);
+    dl_cudnn_moments(call, Y, SUM, SQUARES);
+}
+
+static void describe_weight(const wanted *want, dl_cudnn *call) {
+    dl_cudnn_vector(call, want->x->dtype, want->sizes.channels);
+    dl_cudnn_vector(call, want->x->dtype, want->sizes.channels);
+    int x = describe_norm(want, call, WEIGHT_SCALE, WEIGHT_BIAS);
+    dl_cudnn_conv(call, want->direction, &want->sizes.window, want->what->tf32, x, W, Y);
+}
+
+static void describe_input(const wanted *want, dl_cudnn *call) {
+    const dl_window_sizes *s = &want->sizes;
+    dl_cudnn_tensor(call, want->x->dtype, s->n, s->in, s->channels);
+    for (int i = MEAN; i < INPUT_TENSORS; i++)
+        dl_cudnn_vector(call, DL_F32, s->channels);
+    int gradient = inner_x(want, call), around = inner_x(want, call), unit = inner_x(want, call);
+    int scaled = inner_x(want, call), y = inner_x(want, call);
+    dl_cudnn_conv(call, want->direction, &s->window, want->what->tf32, gradient, W, Y);
+    dl_cudnn_subtract(call, X, MEAN, around);
+    dl_cudnn_multiply(call, around, INVERSE, unit);
+    dl_cudnn_multiply(call, unit, GAMMA, scaled);
+    dl_cudnn_add(call, scaled, BETA, y);
+    dl_cudnn_relu_gradient(call, y, gradient, D);
+    dl_cudnn_norm_sums(call, &(dl_cudnn_norm){X, D, MEAN, INVERSE, GAMMA, SUMS_SCALE, SUMS_BETA,
+                                              BY_DY, BY_X, ADDED});
+}
+
+/* NULL in s->call, and no error, where there is no engine. */
+static dl_status choose(const wanted *want, state *s) {
+    int which;
+    dl_cudnn *call;
+    if (!dl_is_half(want->x->dtype) || want->sizes.channels % 8 || want->sizes.filters % 8 ||
+        want->sizes.groups != 1)
+        return DL_OK;
+    DL_TRY(dl_cudnn_open(&call, dl_cuda_of(want->what->device), want->what->name));
+    describe_tensors(want, call);
+    if (want->direction == DL_DNNL_FORWARD)
+        describe_statistics(want, call);
+    else if (want->direction == DL_DNNL_BACKWARD_WEIGHTS)
+        describe_weight(want, call);
+    else
+        describe_input(want, call);
+    dl_status status = dl_cudnn_choose(&call, 1, &s->call, &which);
+    return status == DL_UNAVAILABLE ? DL_OK : status;
+}
+
+/* ---- preparing ---- */
 
 static void release(void *made) {
     state *s = made;
@@ -55,54 +149,84 @@ static void release(void *made) {
     dl_free(s);
 }
 
-/* NULL in s->call, and no error, where there is no engine. */
-static dl_status choose(const dl_prepare *what, const dl_window_sizes *sizes, state *s) {
-    int which;
-    dl_cudnn *call = NULL;
-    if (!dl_is_half(what->input[0]->dtype) || sizes->channels % 8 || sizes->filters % 8 ||
-        sizes->groups != 1)
-        return DL_OK;
-    dl_status status = describe_statistics(what, sizes, &call);
-    if (status == DL_OK)
-        status = dl_cudnn_choose(&call, 1, &s->call, &which);
-    else
-        dl_cudnn_free(call);
-    return status == DL_UNAVAILABLE ? DL_OK : status;
+static dl_status prepare_chain(const wanted *want, state *s, dl_prepared *out) {
+    static void (*const chains[])(const dl_prepare *, dl_conv_norm_chain *) = {
+        [DL_DNNL_FORWARD] = dl_conv_statistics_chain,
+        [DL_DNNL_BACKWARD_WEIGHTS] = dl_conv_norm_weight_chain,
+        [DL_DNNL_BACKWARD_DATA] = dl_conv_norm_input_chain};
+    dl_conv_norm_chain chain;
+    chains[want->direction](want->what, &chain);
+    return dl_chain_prepare(&s->chain, want->what, chain.link, chain.links, out);
 }
 
-static dl_status prepare_statistics(const dl_prepare *what, dl_prepared *out) {
-    const dl_conv_norm_attributes *a = what->attributes;
-    dl_window_sizes sizes;
-    DL_TRY(dl_conv_sizes(&a->conv, what->input[0], what->input[1], &sizes));
+static void prepare_call(const wanted *want, state *s, dl_prepared *out) {
+    bool gradient = want->direction == DL_DNNL_BACKWARD_WEIGHTS;
+    bool converted = want->w->dtype == DL_F32;
+    size_t bytes = rounded((size_t)s->weights * sizeof(uint16_t));
+    s->packed = converted && !gradient && want->what->constant[1];
+    if (s->packed)
+        out->packed_bytes[1] = bytes, out->packed_half = 1u << 1;
+    s->held = converted && !s->packed ? bytes : 0;
+    if (want->direction == DL_DNNL_BACKWARD_DATA) /* what takes part of it, and is not wanted */
+        s->vectors = rounded((INPUT_TENSORS - INVERSE - 2) * (size_t)s->channels * sizeof(float));
+    else if (want->norm->normalised)
+        s->vectors = rounded(2 * (size_t)s->channels * sizeof(uint16_t));
+    out->workspace = s->held + s->vectors + dl_cudnn_workspace(s->call);
+    out->text = dl_cudnn_text(s->call);
+}
+
+static dl_status prepare(wanted *want, dl_prepared *out) {
+    DL_TRY(dl_conv_sizes(&want->norm->conv, want->x, want->w, &want->sizes));
     state *s = dl_alloc(sizeof *s);
     if (!s)
         return dl_fail_memory(sizeof *s);
-    dl_status status = choose(what, &sizes, s);
-    if (status == DL_OK && !s->call) {
-        dl_conv_norm_chain chain;
-        dl_conv_statistics_chain(what, &chain);
-        status = dl_chain_prepare(&s->chain, what, chain.link, chain.links, out);
-    }
-    if (status != DL_OK) {
+    s->cuda = dl_cuda_of(want->what->device);
+    s->direction = want->direction;
+    s->norm = *want->norm;
+    s->x = want->x->dtype;
+    s->cells = dl_type_count(want->x);
+    s->channels = want->sizes.channels;
+    s->filters = want->sizes.filters;
+    s->weights = dl_type_count(want->w);
+    dl_status status = choose(want, s);
+    if (status == DL_OK && s->call)
+        prepare_call(want, s, out);
+    else if (status == DL_OK)
+        status = prepare_chain(want, s, out);
+    if (status == DL_OK)
+        out->state = s;
+    else
         release(s);
-        return status;
-    }
-    out->state = s;
-    if (!s->call)
-        return DL_OK;
-    out->text = dl_cudnn_text(s->call);
-    s->cuda = dl_cuda_of(what->device);
-    s->x = what->input[0]->dtype;
-    s->weights = dl_type_count(what->input[1]);
-    s->filters = sizes.filters;
-    bool converted = what->input[1]->dtype == DL_F32;
-    size_t bytes = rounded((size_t)s->weights * sizeof(uint16_t));
-    s->packed = converted && what->constant[1];
-    if (s->packed)
-        out->packed_bytes[1] = bytes;
-    s->held = converted && !s->packed ? bytes : 0;
-    out->workspace = s->held + dl_cudnn_workspace(s->call);
-    return DL_OK;
+    return status;
+}
+
+static dl_status prepare_statistics(const dl_prepare *what, dl_prepared *out) {
+    wanted want = {.what = what,
+                   .direction = DL_DNNL_FORWARD,
+                   .norm = what->attributes,
+                   .x = what->input[0],
+                   .w = what->input[1]};
+    return prepare(&want, out);
+}
+
+static dl_status prepare_weight(const dl_prepare *what, dl_prepared *out) {
+    const dl_conv_norm_gradient_attributes *a = what->attributes;
+    wanted want = {.what = what,
+                   .direction = DL_DNNL_BACKWARD_WEIGHTS,
+                   .norm = &a->norm,
+                   .x = what->input[0],
+                   .w = what->output[0]};
+    return prepare(&want, out);
+}
+
+static dl_status prepare_input(const dl_prepare *what, dl_prepared *out) {
+    const dl_conv_norm_gradient_attributes *a = what->attributes;
+    wanted want = {.what = what,
+                   .direction = DL_DNNL_BACKWARD_DATA,
+                   .norm = &a->norm,
+                   .x = what->input[2],
+                   .w = what->input[1]};
+    return prepare(&want, out);
 }
 
 static void pack(const void *made, int input, const void *from, void *to, dl_team *team) {
@@ -113,19 +237,96 @@ static void pack(const void *made, int input, const void *from, void *to, dl_tea
         (void)dl_cuda_to_half(s->cuda, s->x, from, to, s->weights);
 }
 
+/* ---- running ---- */
+
+/* The row's vectors, which are its inputs from `first`. */
+static dl_cuda_norm norm_of(const state *s, const dl_run *run, int first) {
+    const void *const *in = run->in + first;
+    return (dl_cuda_norm){.mean = in[0],
+                          .variance = in[1],
+                          .gamma = s->norm.has_gamma ? in[2] : NULL,
+                          .beta = s->norm.has_beta ? in[2 + s->norm.has_gamma] : NULL,
+                          .epsilon = s->norm.epsilon,
+                          .channels = s->channels};
+}
+
+static void *at(const dl_run *run, size_t offset) {
+    return (char *)run->workspace + offset;
+}
+
+/* Scale and bias into the workspace, two tensors of the call. */
+static dl_status make_scale(const state *s, const dl_run *run, void **memory) {
+    dl_cuda_norm norm = norm_of(s, run, 2);
+    memory[0] = at(run, s->held);
+    memory[1] = (uint16_t *)memory[0] + s->channels;
+    return dl_cuda_norm_to_scale(s->cuda, &norm, s->x, memory[0]);
+}
+
+static dl_status take_weights(const state *s, const dl_run *run, void **memory) {
+    memory[W] = dl_dnnl_input(run->in[1]);
+    if (!s->held)
+        return DL_OK;
+    DL_TRY(dl_cuda_to_half(s->cuda, s->x, memory[W], run->workspace, s->weights));
+    memory[W] = run->workspace;
+    return DL_OK;
+}
+
+static dl_status run_call(const state *s, const dl_run *run, void *const *memory) {
+    return dl_cudnn_run(s->call, memory, at(run, s->held + s->vectors));
+}
+
 static dl_status run_statistics(const void *made, const dl_run *run) {
     const state *s = made;
     if (!s->call)
         return dl_chain_run(&s->chain, run);
     float *moments = run->out[1];
-    void *memory[TENSORS] = {dl_dnnl_input(run->in[0]), dl_dnnl_input(run->in[1]), run->out[0],
-                             moments, moments + s->filters};
-    if (s->held) {
-        DL_TRY(dl_cuda_to_half(s->cuda, s->x, memory[W], run->workspace, s->weights));
-        memory[W] = run->workspace;
+    void *memory[MOST_TENSORS] = {[X] = dl_dnnl_input(run->in[0]),
+                                  [Y] = run->out[0],
+                                  [SUM] = moments,
+                                  [SQUARES] = moments + s->filters};
+    DL_TRY(take_weights(s, run, memory));
+    if (s->norm.normalised)
+        DL_TRY(make_scale(s, run, memory + FORWARD_SCALE));
+    return run_call(s, run, memory);
+}
+
+static dl_status run_weight(const void *made, const dl_run *run) {
+    const state *s = made;
+    if (!s->call)
+        return dl_chain_run(&s->chain, run);
+    void *memory[MOST_TENSORS] = {[X] = dl_dnnl_input(run->in[0]),
+                                  [W] = s->held ? run->workspace : run->out[0],
+                                  [Y] = dl_dnnl_input(run->in[1])};
+    DL_TRY(make_scale(s, run, memory + WEIGHT_SCALE));
+    DL_TRY(run_call(s, run, memory));
+    return s->held ? dl_cuda_from_half(s->cuda, s->x, memory[W], run->out[0], s->weights) : DL_OK;
+}
+
+static dl_status run_input(const void *made, const dl_run *run) {
+    const state *s = made;
+    dl_cuda_norm norm = norm_of(s, run, 3);
+    if (!s->call) {
+        DL_TRY(dl_chain_run(&s->chain, run));
+        return dl_cuda_norm_gate(s->cuda, &norm, s->x, run->in[2], run->out[0], s->cells);
     }
-    return dl_cudnn_run(s->call, memory, (char *)run->workspace + s->held);
+    float *sums = run->out[1], *vector = at(run, s->held);
+    void *memory[MOST_TENSORS] = {[X] = dl_dnnl_input(run->in[2]),
+                                  [Y] = dl_dnnl_input(run->in[0]),
+                                  [D] = run->out[0],
+                                  [MEAN] = dl_dnnl_input(norm.mean),
+                                  [SUMS_BETA] = sums,
+                                  [SUMS_SCALE] = sums + s->channels};
+    static const int others[] = {INVERSE, GAMMA, BETA, BY_DY, BY_X, ADDED};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        memory[others[i]] = vector + (int64_t)i * s->channels;
+    DL_TRY(dl_cuda_norm_to_parts(s->cuda, &norm, vector));
+    DL_TRY(take_weights(s, run, memory));
+    return run_call(s, run, memory);
 }
 
 const dl_kernel dl_cuda_conv_statistics = {
     .prepare = prepare_statistics, .pack = pack, .run = run_statistics, .release = release};
+const dl_kernel dl_cuda_conv_norm_weight_gradient = {
+    .prepare = prepare_weight, .run = run_weight, .release = release};
+const dl_kernel dl_cuda_conv_norm_input_gradient = {
+    .prepare = prepare_input, .pack = pack, .run = run_input, .release = release};

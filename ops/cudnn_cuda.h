@@ -35,9 +35,19 @@ void dl_cudnn_conv(dl_cudnn *call, dl_dnnl_direction direction, const dl_dnnl_wi
 void dl_cudnn_add(dl_cudnn *call, int a, int b, int y); /* b may be a vector */
 void dl_cudnn_relu(dl_cudnn *call, int x, int y);
 void dl_cudnn_copy(dl_cudnn *call, int x, int y); /* converts */
+void dl_cudnn_subtract(dl_cudnn *call, int a, int b, int y);
 void dl_cudnn_multiply(dl_cudnn *call, int a, int b, int y);
+void dl_cudnn_relu_gradient(dl_cudnn *call, int x, int dy, int dx); /* dy where x > 0 */
 /* Of each channel of x, over all else: sum and sum of squares, float32 vectors. */
 void dl_cudnn_moments(dl_cudnn *call, int x, int sum, int squares);
+/* Of y = scale * (x - mean) * inverse + beta from dy, all but x and dy vectors of float32: the sums
+ * that are the gradients of scale and beta, and what gives dx = by_dy * dy + by_x * x + added,
+ * where x's statistics are of what is here. */
+typedef struct dl_cudnn_norm {
+    int x, dy, mean, inverse, scale;                       /* read */
+    int scale_gradient, beta_gradient, by_dy, by_x, added; /* made */
+} dl_cudnn_norm;
+void dl_cudnn_norm_sums(dl_cudnn *call, const dl_cudnn_norm *norm);
 
 /* What the row does behind this way, for its time where ways are timed: `memory` by the tensors'
  * numbers, `spare` of twice the largest tensor's size, to write what the row's own memory would

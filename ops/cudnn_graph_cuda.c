@@ -192,10 +192,10 @@ void dl_cudnn_conv(dl_cudnn *call, dl_dnnl_direction direction, const dl_dnnl_wi
     dl_cudnn_done(call, made);
 }
 
-/* b: -1 where the mode takes one input. */
-static void add_pointwise(dl_cudnn *call, cudnnPointwiseMode_t mode, int x, int b, int y) {
+/* b: -1 where the mode takes one input; dy: -1 where it is no gradient, and then y is dx. */
+static void add_gradient(dl_cudnn *call, cudnnPointwiseMode_t mode, int x, int b, int dy, int y) {
     cudnnDataType_t type = CUDNN_DATA_FLOAT;
-    say(call, "pointwise %d of %d %d %d\n", (int)mode, x, b, y);
+    say(call, "pointwise %d of %d %d %d %d\n", (int)mode, x, b, dy, y);
     cudnnBackendDescriptor_t desc = dl_cudnn_make(call, CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
     dl_cudnn_put(call, desc, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
     dl_cudnn_put(call, desc, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &type);
@@ -206,8 +206,17 @@ static void add_pointwise(dl_cudnn *call, cudnnPointwiseMode_t mode, int x, int 
     put_descriptor(call, made, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, call->tensor[x]);
     if (b >= 0)
         put_descriptor(call, made, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, call->tensor[b]);
-    put_descriptor(call, made, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, call->tensor[y]);
+    if (dy >= 0)
+        put_descriptor(call, made, CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, call->tensor[dy]);
+    put_descriptor(call, made,
+                   dy >= 0 ? CUDNN_ATTR_OPERATION_POINTWISE_DXDESC
+                           : CUDNN_ATTR_OPERATION_POINTWISE_YDESC,
+                   call->tensor[y]);
     dl_cudnn_done(call, made);
+}
+
+static void add_pointwise(dl_cudnn *call, cudnnPointwiseMode_t mode, int x, int b, int y) {
+    add_gradient(call, mode, x, b, -1, y);
 }
 
 void dl_cudnn_add(dl_cudnn *call, int a, int b, int y) {
@@ -222,8 +231,16 @@ void dl_cudnn_copy(dl_cudnn *call, int x, int y) {
     add_pointwise(call, CUDNN_POINTWISE_IDENTITY, x, -1, y);
 }
 
+void dl_cudnn_subtract(dl_cudnn *call, int a, int b, int y) {
+    add_pointwise(call, CUDNN_POINTWISE_SUB, a, b, y);
+}
+
 void dl_cudnn_multiply(dl_cudnn *call, int a, int b, int y) {
     add_pointwise(call, CUDNN_POINTWISE_MUL, a, b, y);
+}
+
+void dl_cudnn_relu_gradient(dl_cudnn *call, int x, int dy, int dx) {
+    add_gradient(call, CUDNN_POINTWISE_RELU_BWD, x, -1, dy, dx);
 }
 
 void dl_cudnn_moments(dl_cudnn *call, int x, int sum, int squares) {
@@ -239,6 +256,34 @@ void dl_cudnn_moments(dl_cudnn *call, int x, int sum, int squares) {
     put_descriptor(call, made, CUDNN_ATTR_OPERATION_GENSTATS_XDESC, call->tensor[x]);
     put_descriptor(call, made, CUDNN_ATTR_OPERATION_GENSTATS_SUMDESC, call->tensor[sum]);
     put_descriptor(call, made, CUDNN_ATTR_OPERATION_GENSTATS_SQSUMDESC, call->tensor[squares]);
+    dl_cudnn_done(call, made);
+}
+
+void dl_cudnn_norm_sums(dl_cudnn *call, const dl_cudnn_norm *norm) {
+    const struct {
+        cudnnBackendAttributeName_t name;
+        int tensor;
+    } parts[] = {{CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_X_DESC, norm->x},
+                 {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DY_DESC, norm->dy},
+                 {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_MEAN_DESC, norm->mean},
+                 {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_INVSTD_DESC, norm->inverse},
+                 {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_BN_SCALE_DESC, norm->scale},
+                 {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DBN_SCALE_DESC, norm->scale_gradient},
+                 {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DBN_BIAS_DESC, norm->beta_gradient},
+                 {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_DY_SCALE_DESC, norm->by_dy},
+                 {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_X_SCALE_DESC, norm->by_x},
+                 {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_BIAS, norm->added}};
+    cudnnDataType_t type = CUDNN_DATA_FLOAT;
+    cudnnBackendDescriptor_t made =
+        add_operation(call, CUDNN_BACKEND_OPERATION_BN_BWD_WEIGHTS_DESCRIPTOR);
+    dl_cudnn_put(call, made, CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1,
+                 &type);
+    say(call, "sums of a normalisation");
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        say(call, " %d", parts[i].tensor);
+        put_descriptor(call, made, parts[i].name, call->tensor[parts[i].tensor]);
+    }
+    say(call, "\n");
     dl_cudnn_done(call, made);
 }
 

@@ -6,13 +6,15 @@
 
 #include "runtime/graph/fuse.h"
 
-#define DL_FUSION_LIST(X)   \
-    X(softmax_loss)         \
-    X(matmul_relu_gradient) \
-    X(matmul_sums)          \
-    X(channel_moments)      \
-    X(moment_squares)       \
-    X(conv_statistics)
+#define DL_FUSION_LIST(X)        \
+    X(softmax_loss)              \
+    X(matmul_relu_gradient)      \
+    X(matmul_sums)               \
+    X(channel_moments)           \
+    X(moment_squares)            \
+    X(conv_statistics)           \
+    X(conv_norm_weight_gradient) \
+    X(conv_norm_input_gradient)
 
 #define X(row) void dl_fuse_##row(dl_fuse *fuse, const dl_graph_node *node);
 DL_FUSION_LIST(X)

@@ -30,5 +30,19 @@ dl_status dl_cuda_relu_stop(const dl_cuda *cuda, void *x, const void *y, const d
 size_t dl_cuda_row_sum_workspace(int64_t rows, int64_t columns);
 dl_status dl_cuda_row_sum(const dl_cuda *cuda, void *x, const void *y, const dl_type *type,
                           void *workspace, float *out);
+/* norm_cuda.cu: of a normalisation over channels, for others that apply it: gamma, beta may be
+ * NULL. to_scale: y = x * scale + bias, out [scale, bias] as `half`; to_parts: out [1 /
+ * sqrt(variance + epsilon), gamma, beta] in float32. */
+typedef struct dl_cuda_norm {
+    const float *mean, *variance, *gamma, *beta;
+    float epsilon;
+    int64_t channels;
+} dl_cuda_norm;
+dl_status dl_cuda_norm_to_scale(const dl_cuda *cuda, const dl_cuda_norm *norm, dl_dtype half,
+                                void *out);
+dl_status dl_cuda_norm_to_parts(const dl_cuda *cuda, const dl_cuda_norm *norm, float *out);
+/* d [..., channels] becomes 0 where relu(norm(x)) is, in place. */
+dl_status dl_cuda_norm_gate(const dl_cuda *cuda, const dl_cuda_norm *norm, dl_dtype dtype,
+                            const void *x, void *d, int64_t count);
 
 #endif

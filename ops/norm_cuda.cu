@@ -212,7 +212,55 @@ dl_status run_sums(const void *made, const dl_run *run) {
 #undef SUM
 }
 
+template <int half> __global__ void make_scale(dl_cuda_norm norm, void *out) {
+    for (int64_t c = DL_FIRST_THREAD; c < norm.channels; c += DL_ALL_THREADS) {
+        float scale = (norm.gamma ? norm.gamma[c] : 1.0f) / sqrtf(norm.variance[c] + norm.epsilon);
+        dl_store<half>(out, c, scale);
+        dl_store<half>(out, norm.channels + c,
+                       (norm.beta ? norm.beta[c] : 0.0f) - norm.mean[c] * scale);
+    }
+}
+
+__global__ void make_parts(dl_cuda_norm norm, float *out) {
+    for (int64_t c = DL_FIRST_THREAD; c < norm.channels; c += DL_ALL_THREADS) {
+        out[c] = 1.0f / sqrtf(norm.variance[c] + norm.epsilon);
+        out[norm.channels + c] = norm.gamma ? norm.gamma[c] : 1.0f;
+        out[2 * norm.channels + c] = norm.beta ? norm.beta[c] : 0.0f;
+    }
+}
+
+template <int half> __global__ void gate(dl_cuda_norm norm, const void *x, void *d, int64_t count) {
+    for (int64_t i = DL_FIRST_THREAD; i < count; i += DL_ALL_THREADS) {
+        int64_t c = i % norm.channels;
+        float scale = (norm.gamma ? norm.gamma[c] : 1.0f) / sqrtf(norm.variance[c] + norm.epsilon);
+        float around = dl_load<half>(x, i) - norm.mean[c];
+        if (!(around * scale + (norm.beta ? norm.beta[c] : 0.0f) > 0.0f))
+            dl_store<half>(d, i, 0.0f);
+    }
+}
+
 } // namespace
+
+dl_status dl_cuda_norm_to_scale(const dl_cuda *cuda, const dl_cuda_norm *norm, dl_dtype half,
+                                void *out) {
+    unsigned blocks = dl_cuda_blocks(cuda, norm->channels);
+#define MADE(half) DL_LAUNCH(make_scale<half>, blocks, DL_BLOCK, 0, cuda->stream, *norm, out)
+    return DL_BY_HALF(dl_half_of(half), MADE);
+#undef MADE
+}
+
+dl_status dl_cuda_norm_to_parts(const dl_cuda *cuda, const dl_cuda_norm *norm, float *out) {
+    return DL_LAUNCH(make_parts, dl_cuda_blocks(cuda, norm->channels), DL_BLOCK, 0, cuda->stream,
+                     *norm, out);
+}
+
+dl_status dl_cuda_norm_gate(const dl_cuda *cuda, const dl_cuda_norm *norm, dl_dtype dtype,
+                            const void *x, void *d, int64_t count) {
+    unsigned blocks = dl_cuda_blocks(cuda, count);
+#define GATE(half) DL_LAUNCH(gate<half>, blocks, DL_BLOCK, 0, cuda->stream, *norm, x, d, count)
+    return DL_BY_HALF(dl_half_of(dtype), GATE);
+#undef GATE
+}
 
 const dl_kernel dl_cuda_batch_norm = {.prepare = prepare_norm, .run = run_norm};
 const dl_kernel dl_cuda_batch_norm_add = {.prepare = prepare_norm, .run = run_norm};

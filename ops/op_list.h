@@ -36,6 +36,8 @@
     X(channel_moments)                \
     X(moment_squares)                 \
     X(conv_statistics)                \
+    X(conv_norm_weight_gradient)      \
+    X(conv_norm_input_gradient)       \
     X(batch_norm)                     \
     X(batch_norm_add)                 \
     X(batch_norm_sums)                \

@@ -193,6 +193,10 @@ typedef struct dl_conv_norm_attributes {
     bool normalised, has_gamma, has_beta;
     float epsilon;
 } dl_conv_norm_attributes;
+typedef struct dl_conv_norm_gradient_attributes {
+    dl_conv_norm_attributes norm; /* normalised */
+    dl_type made;                 /* the weights, or the x, whose gradient it is */
+} dl_conv_norm_gradient_attributes;
 
 /* ---- layer_norm.c ---- */
 

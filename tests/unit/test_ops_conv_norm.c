@@ -13,9 +13,9 @@ static double terms(int64_t rows) {
     return rows < 256 ? (double)rows + 4 : 260;
 }
 
-/* Half a unit of bfloat16's 8 bits, in epsilons of float32. */
+/* Half a unit of the 8 bits of bfloat16, in epsilons of float32. */
 static double rounding(const dl_type *type) {
-    return type->dtype == DL_BF16 ? 0x1p-9 / (double)FLT_EPSILON : 0;
+    return type->dtype == DL_BF16 ? 0x1p-8 / (double)FLT_EPSILON : 0;
 }
 
 /* Of x, off by `error` (in epsilons; NULL: exact): sums and sums of squares of the columns. */
@@ -107,6 +107,50 @@ static void statistics_reference(const op_sample *sample, const dl_type *type,
     dl_free(spread);
 }
 
+static void weight_reference(const op_sample *sample, const dl_type *type, const double *const *in,
+                             double *const *out, double *const *bound, bool *const *kink) {
+    int64_t weights = dl_type_count(type), cells = dl_type_count(&sample->input[1]);
+    double *z = numbers(&sample->input[0]), *error = numbers(&sample->input[0]);
+    double *size = numbers(&sample->input[1]), *spread = numbers(type);
+    const double *from[] = {z, in[1]}, *errors[] = {error, size};
+    for (int64_t e = 0; e < cells; e++)
+        size[e] = fabs(in[1][e]);
+    normalise(sample, in, 0, 2, z, error);
+    op_conv_weight_reference(sample, type, errors, &spread, NULL, kink);
+    op_conv_weight_reference(sample, type, from, out, bound, kink);
+    for (int64_t e = 0; e < weights && bound; e++)
+        bound[0][e] += spread[e];
+    dl_free(z);
+    dl_free(error);
+    dl_free(size);
+    dl_free(spread);
+}
+
+static void input_reference(const op_sample *sample, const dl_type *type, const double *const *in,
+                            double *const *out, double *const *bound, bool *const *kink) {
+    const dl_conv_norm_attributes *a = sample->attributes;
+    int64_t cells = dl_type_count(&type[0]), width = type[1].dim[0] / 2;
+    double *z = numbers(&type[0]), *error = numbers(&type[0]), n = terms(cells / width);
+    op_conv_input_reference(sample, type, in, out, bound, kink);
+    normalise(sample, in, 2, 3, z, error);
+    for (int64_t e = 0; e < cells; e++) {
+        int64_t c = e % width;
+        double unit = (in[2][e] - in[3][c]) / sqrt(in[4][c] + (double)a->epsilon);
+        if (z[e] <= 0)
+            out[0][e] = 0;
+        out[1][c] += out[0][e];
+        out[1][width + c] += out[0][e] * unit;
+        if (!bound)
+            continue;
+        double off = z[e] <= 0 ? 0 : bound[0][e] + rounding(&type[0]) * fabs(out[0][e]);
+        bound[0][e] = z[e] <= 0 ? 0 : bound[0][e];
+        bound[1][c] += n * fabs(out[0][e]) + off;
+        bound[1][width + c] += ((n + 4) * fabs(out[0][e]) + off) * fabs(unit);
+    }
+    dl_free(z);
+    dl_free(error);
+}
+
 #define ONES \
     { 1, 1 }
 static const dl_conv_norm_attributes plain = {.conv = {2, ONES, ONES, {0, 0}, {0, 0}, 1, 0}};
@@ -116,6 +160,19 @@ static const dl_conv_norm_attributes normalised = {
     {2, ONES, ONES, {0, 0}, {0, 0}, 1, 0}, true, true, true, 1e-3f};
 static const dl_conv_norm_attributes border = {
     {2, {2, 2}, ONES, {1, 1}, {1, 1}, 1, 0}, true, false, true, 1e-3f};
+
+static const dl_conv_norm_gradient_attributes dw_normalised = {
+    {{2, ONES, ONES, {0, 0}, {0, 0}, 1, 0}, true, true, true, 1e-3f}, F32(8, 1, 1, 16)};
+static const dl_conv_norm_gradient_attributes dw_border = {
+    {{2, {2, 2}, ONES, {1, 1}, {1, 1}, 1, 0}, true, false, true, 1e-3f}, F32(8, 3, 3, 8)};
+static const dl_conv_norm_gradient_attributes dw_by_hand = {
+    {{2, ONES, ONES, {0, 0}, {0, 0}, 1, 0}, true, false, false, 0}, F32(1, 1, 1, 1)};
+static const dl_conv_norm_gradient_attributes dx_normalised = {
+    {{2, ONES, ONES, {0, 0}, {0, 0}, 1, 0}, true, true, true, 1e-3f}, F32(3, 5, 6, 16)};
+static const dl_conv_norm_gradient_attributes dx_strided = {
+    {{2, {2, 2}, ONES, {1, 1}, {1, 1}, 1, 0}, true, true, false, 1e-3f}, F32(2, 9, 8, 8)};
+static const dl_conv_norm_gradient_attributes dx_by_hand = {
+    {{2, ONES, ONES, {0, 0}, {0, 0}, 1, 0}, true, false, false, 0}, F32(1, 2, 2, 1)};
 
 #define MOMENTS(text, x)                                                       \
     {                                                                          \
@@ -179,6 +236,52 @@ static const op_sample samples[] = {
      .input = {F32(2, 5, 6, 8), F32(8, 3, 3, 8), F32(8), F32(8), F32(8)},
      .fill = {FILL_SIGNED, FILL_SIGNED, FILL_SIGNED, FILL_POSITIVE, FILL_SIGNED},
      .reference = statistics_reference},
+    {.name = "by hand",
+     .op = &dl_op_conv_norm_weight_gradient,
+     .attributes = &dw_by_hand,
+     .inputs = 4,
+     .input = {F32(1, 2, 2, 1), F32(1, 2, 2, 1), F32(1), F32(1)},
+     .given = {GIVEN(1, 3, 5, 7), GIVEN(1, 10, 100, 1000), GIVEN(3), GIVEN(4)},
+     .expected = {GIVEN(2100)},
+     .reference = weight_reference},
+    {.name = "of a normalised x",
+     .op = &dl_op_conv_norm_weight_gradient,
+     .attributes = &dw_normalised,
+     .inputs = 6,
+     .input = {F32(3, 5, 6, 16), F32(3, 5, 6, 8), F32(16), F32(16), F32(16), F32(16)},
+     .fill = {FILL_SIGNED, FILL_SIGNED, FILL_SIGNED, FILL_POSITIVE, FILL_POSITIVE, FILL_SIGNED},
+     .reference = weight_reference},
+    {.name = "the border is no normalised 0",
+     .op = &dl_op_conv_norm_weight_gradient,
+     .attributes = &dw_border,
+     .inputs = 5,
+     .input = {F32(2, 5, 6, 8), F32(2, 3, 3, 8), F32(8), F32(8), F32(8)},
+     .fill = {FILL_SIGNED, FILL_SIGNED, FILL_SIGNED, FILL_POSITIVE, FILL_SIGNED},
+     .reference = weight_reference},
+    {.name = "by hand",
+     .op = &dl_op_conv_norm_input_gradient,
+     .attributes = &dx_by_hand,
+     .inputs = 5,
+     .input = {F32(1, 2, 2, 1), F32(1, 1, 1, 1), F32(1, 2, 2, 1), F32(1), F32(1)},
+     .given = {GIVEN(1, 10, 100, 1000), GIVEN(2), GIVEN(1, 3, 5, 7), GIVEN(3), GIVEN(4)},
+     .expected = {GIVEN(0, 0, 200, 2000), GIVEN(2200, 4200)},
+     .reference = input_reference},
+    {.name = "of a normalised x",
+     .op = &dl_op_conv_norm_input_gradient,
+     .attributes = &dx_normalised,
+     .inputs = 7,
+     .input = {F32(3, 5, 6, 8), F32(8, 1, 1, 16), F32(3, 5, 6, 16), F32(16), F32(16), F32(16),
+               F32(16)},
+     .fill = {FILL_SIGNED, FILL_SIGNED, FILL_SIGNED, FILL_SIGNED, FILL_POSITIVE, FILL_POSITIVE,
+              FILL_SIGNED},
+     .reference = input_reference},
+    {.name = "3x3, stride 2, no beta",
+     .op = &dl_op_conv_norm_input_gradient,
+     .attributes = &dx_strided,
+     .inputs = 6,
+     .input = {F32(2, 5, 4, 16), F32(16, 3, 3, 8), F32(2, 9, 8, 8), F32(8), F32(8), F32(8)},
+     .fill = {FILL_SIGNED, FILL_SIGNED, FILL_SIGNED, FILL_SIGNED, FILL_POSITIVE, FILL_POSITIVE},
+     .reference = input_reference},
 };
 
 const op_sample_table op_samples_conv_norm = {samples, DL_COUNT(samples), NULL};
