@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "launcher/keeper_inner.h"
+#include "launcher/kernels.h"
 #include "launcher/signals.h"
 #include "runtime/base/clock.h"
 
@@ -93,6 +94,22 @@ static dl_status load_number(void *checkpoint, const char *name, double *value) 
     return dl_checkpoint_get_number(checkpoint, name, value);
 }
 
+static dl_status save_kernels(const dl_session *session, dl_checkpoint_writer *writer) {
+    char *text;
+    DL_TRY(dl_kernels_text(session, &text));
+    dl_status status = text ? dl_checkpoint_text(writer, "kernels", text) : DL_OK;
+    dl_free(text);
+    return status;
+}
+
+static dl_status load_kernels(dl_session *session, const dl_checkpoint *c) {
+    const char *text;
+    if (!dl_checkpoint_has(c, "kernels")) /* a CPU has saved it */
+        return DL_OK;
+    DL_TRY(dl_checkpoint_get_text(c, "kernels", &text));
+    return dl_kernels_restore(session, text, c->path);
+}
+
 static dl_status write_checkpoint(dl_keeper *k, bool best) {
     dl_progress *p = k->progress;
     dl_checkpoint_writer *writer;
@@ -106,6 +123,8 @@ static dl_status write_checkpoint(dl_keeper *k, bool best) {
         status = dl_checkpoint_int(writer, "step_in_epoch", p->step_in_epoch);
     if (status == DL_OK)
         status = each_number(p, save_number, writer);
+    if (status == DL_OK)
+        status = save_kernels(k->session, writer);
     if (status != DL_OK) {
         dl_checkpoint_abandon(writer);
         return status;
@@ -149,6 +168,7 @@ static dl_status save(dl_keeper *k, bool best) {
 
 static dl_status read_checkpoint(dl_checkpoint *c, dl_session *session, dl_progress *p) {
     DL_TRY(each_tensor(session->network, p == NULL, load_tensor, c));
+    DL_TRY(load_kernels(session, c));
     if (!p)
         return DL_OK;
     DL_TRY(dl_checkpoint_get_int(c, "step", &p->step));
@@ -236,6 +256,7 @@ dl_status dl_keeper_restore_weights(dl_session *session, const char *folder) {
         DL_TRY(restore(session, path, dl_checkpoint_best, NULL, &found));
     if (!found)
         DL_TRY(restore(session, path, dl_checkpoint_latest, NULL, &found));
+    DL_TRY(dl_kernels_open(session, folder, false));
     return found ? DL_OK
                  : dl_fail(DL_NO_INPUT, "%s has no checkpoint; train the job first", folder);
 }
@@ -409,6 +430,8 @@ dl_status dl_keeper_open(dl_keeper **out, dl_session *session, dl_progress *prog
     status = dl_comm_agree(session->comm, status);
     if (status == DL_OK)
         status = restore(session, k->checkpoints, dl_checkpoint_latest, progress, &found);
+    if (status == DL_OK)
+        status = dl_kernels_open(session, k->folder, true);
     if (status == DL_OK && found) {
         k->saved_step = progress->step;
         k->saved_epoch = progress->epoch;
@@ -426,6 +449,7 @@ dl_status dl_keeper_open(dl_keeper **out, dl_session *session, dl_progress *prog
 void dl_keeper_close(dl_keeper *k) {
     if (!k)
         return;
+    k->session->folder = NULL; /* it was the keeper's */
     dl_keeper_close_logs(k);
     dl_free(k);
 }

@@ -14,6 +14,8 @@ static const dl_key root_keys[] = {
     {"precision", "word fp32|bf16|fp16", "fp32",
      "number format of activations and their gradients; weights and sums are fp32"},
     {"tf32", "bool", "false", "a GPU may round the factors of fp32 products to 10 bits"},
+    {"kernels", "word heuristic|timed", "heuristic",
+     "how those of a GPU are chosen: by its libraries, or timed by rank 0; a CPU has no choice"},
     {"steps_per_execution", "int 1..16 or word auto", "auto",
      "steps that go to a GPU together; auto: several of a tiny network"},
     {"accumulate", "int 1.. or word auto", "auto", "micro-batches of a rank in a step"},

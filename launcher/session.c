@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "launcher/kernels.h"
 #include "ops/dnnl.h"
 #include "ops/ops.h"
 
@@ -277,6 +278,8 @@ dl_status dl_session_open(dl_session *session, const dl_node *job, dl_comm *comm
     dl_status here = dl_session_open_here(session, job, comm, &opening);
     status = dl_comm_agree(comm, here);
     if (status == DL_OK)
+        dl_kernels_begin(session);
+    if (status == DL_OK)
         status = dl_comm_same(comm, dl_data_hash(session->data), "the data");
     if (status != DL_OK && here == DL_OK)
         dl_session_close(session);
@@ -339,15 +342,13 @@ dl_status dl_session_program(dl_session *session, const char *name, dl_build_fn 
     DL_TRY(open_resident(session));
     dl_exec_options options = dl_session_exec_options(session, name, build, training);
     options.overlap = training && overlaps(session);
+    options.every_leaf = session->comm->rank == 0 && dl_is(session->job, "kernels", "timed") &&
+                         session->device; /* it chooses for all */
     dl_exec *exec = NULL;
     dl_status status = dl_exec_open(&exec, &options);
+    status = dl_kernels_prepare(session, exec, status, batch, last);
     if (status == DL_OK)
-        status = dl_exec_prepare(exec, batch);
-    if (status == DL_OK && last != 0)
-        status = dl_exec_prepare(exec, last);
-    if (status == DL_OK)
-        status = dl_device_data_lend(&session->kept, part, exec);
-    status = dl_comm_agree(session->comm, status);
+        status = dl_comm_agree(session->comm, dl_device_data_lend(&session->kept, part, exec));
     if (status == DL_OK)
         status = dl_exec_connect(exec);
     if (status != DL_OK) {

@@ -32,6 +32,7 @@ typedef struct dl_session {
     size_t common_bytes;
     dl_field *fields;
     int field_count;
+    const char *folder; /* where kernel choices are kept; NULL: nowhere (kernels.h) */
     int64_t steps_per_epoch, epochs, steps; /* 0 without training data */
 } dl_session;
 

@@ -308,8 +308,13 @@ static dl_status choose_anew(dl_cudnn *const *way, int count, const char *key, i
     double seconds = 0;
     int best = 0;
     dl_status status = find_candidates(&s);
-    if (status == DL_OK && s.count == 0)
+    if (status == DL_OK && s.count == 0) {
+        DL_TRY(dl_choices_add(choices, &(dl_choice){.library = way[0]->guest->library,
+                                                    .key = key,
+                                                    .answer = DL_CHOICE_NONE,
+                                                    .unkept = true}));
         status = no_engine(&s);
+    }
     if (status == DL_OK) {
         if (timed)
             best = time_candidates(&s, &seconds);
@@ -332,6 +337,8 @@ static dl_status choose(dl_cudnn *const *way, int count, const char *key, int *w
     dl_choices *choices = way[0]->cuda->device.choices;
     const char *answer;
     DL_TRY(dl_choices_find(choices, way[0]->guest->library, key, &answer));
+    if (answer && strcmp(answer, DL_CHOICE_NONE) == 0)
+        return no_engine(&(search){.way = way});
     if (answer && dl_cudnn_recall(way, count, answer, which))
         return DL_OK;
     if (answer)

@@ -78,6 +78,7 @@ dl_status dl_choices_put(dl_choices *choices, const dl_choice *choice) {
     else
         free_choice(&choices->list[index]);
     choices->list[index] = made;
+    choices->changed = true;
     return DL_OK;
 }
 
@@ -156,7 +157,7 @@ dl_status dl_choices_find(dl_choices *choices, const char *library, const char *
         return DL_OK;
     }
     if (choices->closed)
-        return dl_fail(DL_UNAVAILABLE,
+        return dl_fail(DL_BAD_JOB,
                        "rank 0 has chosen no kernel of %s to compute %.500s%s%s; kernels: timed "
                        "needs the same card and libraries on every rank: make them the same, or "
                        "say kernels: heuristic",
@@ -175,7 +176,7 @@ dl_status dl_choices_refuse(dl_choices *choices, const char *key) {
     if (!found)
         return DL_OK;
     if (choices->closed)
-        return dl_fail(DL_UNAVAILABLE,
+        return dl_fail(DL_BAD_JOB,
                        "the kernel of rank 0, %s, cannot be had on this rank's %s, to compute "
                        "%.500s; kernels: timed needs the same card on every rank: say kernels: "
                        "heuristic",
@@ -196,6 +197,7 @@ dl_status dl_choices_add(dl_choices *choices, const dl_choice *choice) {
         !*choice->answer)
         return dl_fail(DL_INTERNAL, "a choice of %s is no line of text", choice->library);
     DL_TRY(dl_choices_put(choices, choice));
-    remember(choices, choice);
+    if (!choice->unkept)
+        remember(choices, choice);
     return DL_OK;
 }

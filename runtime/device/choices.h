@@ -19,7 +19,11 @@ typedef struct dl_choice {
     const char *library, *key, *answer;
     double seconds; /* as timed; 0: it was not */
     bool given;     /* by the run or by rank 0 */
+    bool unkept;    /* not on disk */
 } dl_choice;
+
+/* An answer: the library has nothing for it, and the row goes another way. */
+#define DL_CHOICE_NONE "none"
 
 typedef struct dl_choices {
     const char *device; /* its text */
@@ -27,7 +31,8 @@ typedef struct dl_choices {
     bool closed;        /* another rank chooses: what is not here is an error */
     dl_choice *list;
     int count, capacity;
-    bool told; /* that choices of the run cannot be had */
+    bool changed; /* since somebody has looked */
+    bool told;    /* that choices of the run cannot be had */
 } dl_choices;
 
 /* `device` must outlive it. */

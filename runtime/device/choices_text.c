@@ -145,7 +145,7 @@ static dl_status receive(dl_choices *choices, const char *text) {
     DL_TRY(dl_choices_read(choices, text, "what rank 0 has sent", &foreign));
     if (!foreign || !choices->closed)
         return DL_OK;
-    return dl_fail(DL_UNAVAILABLE,
+    return dl_fail(DL_BAD_JOB,
                    "this rank's card is %s, rank 0 has another; kernels: timed needs the same card "
                    "on every rank: say kernels: heuristic",
                    choices->device);
@@ -180,7 +180,7 @@ static dl_status compare(const dl_choices *choices, const dl_comm *comm, const p
         print mine = print_of(choices, i);
         for (size_t k = 0; k < most * (size_t)comm->size; k++)
             if (all[k].key == mine.key && all[k].answer != mine.answer)
-                return dl_fail(DL_INTERNAL,
+                return dl_fail(DL_UNAVAILABLE,
                                "kernel choices differ between ranks: to compute %.500s this rank "
                                "takes %s of %s, rank %d another; start every rank with the same "
                                "libraries, and remove the cache of choices if they are "

@@ -73,6 +73,10 @@ dl_status dl_exec_prepare(dl_exec *exec, int64_t batch) {
     int64_t samples = last * batch / leaves - first * batch / leaves;
     if (samples > exec->most_samples)
         exec->most_samples = samples;
+    if (exec->options.every_leaf) {
+        first = 0;
+        last = (int)leaves;
+    }
     if (first == last && exec->variants == 0)
         return want_variant(exec, (batch + leaves - 1) / leaves);
     for (int64_t l = first; l < last; l++)

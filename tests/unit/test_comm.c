@@ -3,7 +3,6 @@
  * mpirun starts is tested by tests/runs/comm.sh. */
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "comm/comm.h"
@@ -14,6 +13,7 @@
 #include "runtime/base/clock.h"
 #include "tests/ranks/exchange.h"
 #include "tests/unit/check.h"
+#include "tests/unit/forked.h"
 
 static void test_tree_shape(void) {
     CU_ASSERT_EQUAL(dl_tree_middle(0, 2), 1);
@@ -103,42 +103,6 @@ static void test_single(void) {
     dl_team_close(team);
     dl_comm_close(comm);
     CHECK_FAILS(dl_comm_open(&comm, "nvlink"), DL_BAD_JOB, "'nvlink' is not a comm backend");
-}
-
-/* Runs fn on `size` forked ranks; all must end within 60 s and with the exit codes of `want`, of
- * which a negative one is a signal. */
-typedef int (*rank_fn)(dl_comm *comm);
-static void run_forked(int size, rank_fn fn, const int *want) {
-    int fd = -1;
-    dl_share_name name;
-    pid_t child[8];
-    CU_ASSERT_FATAL(size <= DL_COUNT(child));
-    if (!CHECK_OK(dl_share_make(dl_shm_bytes(size), &fd, &name)))
-        return;
-    fflush(NULL);
-    for (int rank = 0; rank < size; rank++) {
-        child[rank] = fork();
-        if (child[rank] == 0) {
-            dl_comm *comm = NULL;
-            alarm(60);
-            if (dl_shm_join(fd, rank, size, &comm) != DL_OK)
-                _exit(99);
-            int code = fn(comm);
-            dl_comm_close(comm);
-            fflush(NULL);
-            _exit(code);
-        }
-    }
-    /* From rank 0 up, so that a rank that died early stays a zombie while others wait for it. */
-    for (int rank = 0; rank < size; rank++) {
-        int how = 0;
-        CU_ASSERT_EQUAL(waitpid(child[rank], &how, 0), child[rank]);
-        int code = WIFEXITED(how) ? WEXITSTATUS(how) : -WTERMSIG(how);
-        if (code != want[rank])
-            printf("\n    rank %d of %d ended with %d, want %d", rank, size, code, want[rank]);
-        CU_ASSERT_EQUAL(code, want[rank]);
-    }
-    dl_share_shut(fd);
 }
 
 static int rank_exchanges(dl_comm *comm) {

@@ -163,8 +163,8 @@ static void yaml_is_refused(void) {
            "out");
     EXPECT("data: {train: {idx: {x: a}}}\nmodel: [flatten]\n" TAIL "zzzzz: 3\n",
            "job.yaml:6:1: 'zzzzz' is not a key of the job; there are version, name, description, "
-           "output, seed, repeat, constants, device, precision, tf32, steps_per_execution, "
-           "accumulate, ... (dltrain help)");
+           "output, seed, repeat, constants, device, precision, tf32, kernels, "
+           "steps_per_execution, ... (dltrain help)");
     EXPECT("a: 1\n---\nb: 2\n", "job.yaml:2:1: a second document begins; a file holds one job");
     EXPECT("", "job.yaml:1:1: nothing is in it; a job has at least data and model");
     EXPECT("- a\n", "job.yaml:1:1: a job is a map of keys; begin with 'data:' and 'model:'");
