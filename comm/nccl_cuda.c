@@ -1,93 +1,177 @@
-/* Sums between GPUs of several ranks, by NCCL, on the device's own queue (and so in recordings).
- * Never blocking: joining and waiting have an end, and look out for ranks that gave up. The id goes
- * through the host's communicator, as does who failed (runtime/exec/queue.c). */
-#include <nccl.h>
+/* Ranks that have a GPU each, as NCCL's group of them: joining, memory to sum in, and what goes
+ * wrong. Never blocking: joining and waiting have an end, and look out for ranks that gave up. The
+ * id goes through the host's communicator, as does who failed (runtime/exec/queue.c). */
+#include "comm/nccl_cuda.h"
+
 #include <sched.h>
-#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/memory.h"
-#include "runtime/device/device_cuda.h"
 
-typedef struct group {
-    ncclComm_t nccl;
-    _Atomic int *given_up; /* of any rank of this host; NULL: ranks are on several */
-    double timeout;        /* 0: none */
-    int rank;
-} group;
+/* ncclMemAlloc takes a multicast granule, which may be 512 MiB, for the least of sums. */
+enum { REGISTERED_FROM = 8 << 20 };
 
-static dl_status check(const group *g, ncclResult_t result, const char *call) {
+dl_nccl *dl_nccl_of(const dl_device *device) {
+    return ((const dl_cuda *)device)->guest[DL_GUEST_NCCL].state;
+}
+
+dl_status dl_nccl_check(const dl_nccl *g, ncclResult_t result, const char *call) {
     if (result == ncclSuccess || result == ncclInProgress)
         return DL_OK;
-    return dl_fail(DL_UNAVAILABLE, "%s failed on rank %d: %s (%s)", call, g->rank,
-                   ncclGetErrorString(result), g->nccl ? ncclGetLastError(g->nccl) : "");
+    if (result == ncclRemoteError)
+        return dl_fail(DL_FAILED, "%s: %s lost another rank", call, g->here);
+    return dl_fail(DL_UNAVAILABLE, "%s failed on %s: %s (%s)", call, g->here,
+                   ncclGetErrorString(result), g->comm ? ncclGetLastError(g->comm) : "");
 }
-#define NCCL_TRY(g, function, ...) DL_TRY(check((g), function(__VA_ARGS__), #function))
 
-/* Whether the group goes on as it should since `begun`; DL_FAILED, as others may know why not
- * (dl_comm_agree). */
-static dl_status look(const group *g, double begun, const char *what) {
-    ncclResult_t result = ncclSuccess;
-    NCCL_TRY(g, ncclCommGetAsyncError, g->nccl, &result);
-    if (check(g, result, what) != DL_OK)
-        return DL_FAILED;
-    if (g->given_up && atomic_load(g->given_up))
-        return dl_fail(DL_FAILED, "%s: another rank gave up", what);
+/* Whether the group goes on as it should since `begun`, and if something is still in progress;
+ * DL_FAILED where another rank must know why not (dl_comm_agree). */
+static dl_status look(const dl_nccl *g, double begun, const char *what, ncclResult_t *state) {
+    int first = g->given_up ? atomic_load(g->given_up) : 0;
+    if (first > 0 && first != g->rank + 1)
+        return dl_fail(DL_FAILED, "%s: rank %d gave up", what, first - 1);
+    DL_NCCL_TRY(g, ncclCommGetAsyncError, g->comm, state);
+    DL_TRY(dl_nccl_check(g, *state, what));
     if (g->timeout > 0 && dl_seconds() - begun > g->timeout)
-        return dl_fail(DL_FAILED, "%s: rank %d waited %.0f s for the GPUs of other ranks", what,
-                       g->rank, g->timeout);
-    sched_yield();
+        return dl_fail(DL_FAILED,
+                       "%s: %s waited %.0f s for the GPUs of other ranks; see what holds them up, "
+                       "or raise comm.timeout",
+                       what, g->here, g->timeout);
     return DL_OK;
 }
 
-/* What NCCL does in the background is done. */
-static dl_status settle(const group *g, const char *what) {
+dl_status dl_nccl_settle(const dl_nccl *g, const char *what) {
     double begun = dl_seconds();
-    for (ncclResult_t state = ncclInProgress; state == ncclInProgress;) {
-        NCCL_TRY(g, ncclCommGetAsyncError, g->nccl, &state);
-        DL_TRY(look(g, begun, what));
+    ncclResult_t state;
+    for (;;) {
+        DL_TRY(look(g, begun, what, &state));
+        if (state != ncclInProgress)
+            return DL_OK;
+        sched_yield();
     }
-    return DL_OK;
+}
+
+dl_status dl_nccl_await(dl_cuda *cuda, cudaEvent_t event) {
+    const dl_nccl *g = dl_nccl_of(&cuda->device);
+    double begun = dl_seconds();
+    for (;;) {
+        cudaError_t state = cudaEventQuery(event);
+        if (state != cudaErrorNotReady)
+            DL_TRY(dl_cuda_check(state, "cudaEventQuery"));
+        if (!g->comm)
+            return dl_fail(DL_FAILED, "%s gave up summing", g->here);
+        ncclResult_t group;
+        DL_TRY(look(g, begun, "sums between GPUs", &group));
+        if (state == cudaSuccess)
+            return DL_OK;
+        sched_yield();
+    }
 }
 
 void dl_nccl_give_up(dl_device *device) {
-    group *g = dl_cuda_of(device)->guest[DL_GUEST_NCCL].state;
-    if (!g || !g->nccl)
+    dl_nccl *g = dl_nccl_of(device);
+    if (!g)
         return;
+    int none = 0;
     if (g->given_up)
-        atomic_store(g->given_up, 1);
-    ncclCommAbort(g->nccl); /* ends its kernels that still run */
-    g->nccl = NULL;
+        atomic_compare_exchange_strong(g->given_up, &none, g->rank + 1);
+    if (g->comm)
+        ncclCommAbort(g->comm); /* ends its kernels that still run */
+    g->comm = NULL;
 }
 
+/* ---- memory ---- */
+
+/* Registered, so that other GPUs read and write it in place; NULL where that is not to be had. */
+static dl_nccl_buffer *open_buffer(dl_nccl *g, size_t bytes) {
+    dl_nccl_buffer *buffer = dl_alloc(sizeof *buffer);
+    if (!buffer)
+        return NULL;
+    if (ncclMemAlloc(&buffer->memory, bytes) != ncclSuccess) {
+        cudaGetLastError(); /* it ends here */
+        dl_free(buffer);
+        return NULL;
+    }
+    /* Without, sums go through NCCL's own buffers. */
+    if (ncclCommRegister(g->comm, buffer->memory, bytes, &buffer->handle) != ncclSuccess)
+        buffer->handle = NULL;
+    buffer->next = g->buffers;
+    g->buffers = buffer;
+    return buffer;
+}
+
+dl_status dl_nccl_allocate(dl_device *device, size_t bytes, void **out) {
+    dl_nccl *g = dl_nccl_of(device);
+    dl_nccl_buffer *buffer =
+        g && g->comm && bytes >= REGISTERED_FROM ? open_buffer(g, bytes) : NULL;
+    if (!buffer)
+        return device->table->allocate(device, bytes, out);
+    *out = buffer->memory;
+    dl_status status = device->table->fill(device, *out, 0, bytes);
+    if (status != DL_OK) {
+        dl_nccl_release(device, *out);
+        *out = NULL;
+    }
+    return status;
+}
+
+void dl_nccl_release(dl_device *device, void *memory) {
+    dl_nccl *g = dl_nccl_of(device);
+    for (dl_nccl_buffer **at = g ? &g->buffers : NULL; at && *at; at = &(*at)->next) {
+        dl_nccl_buffer *buffer = *at;
+        if (buffer->memory != memory)
+            continue;
+        *at = buffer->next;
+        if (g->comm && buffer->handle)
+            ncclCommDeregister(g->comm, buffer->handle);
+        ncclMemFree(memory);
+        dl_free(buffer);
+        return;
+    }
+    device->table->release(device, memory);
+}
+
+/* ---- joining and leaving ---- */
+
 static void leave(void *state) {
-    group *g = state;
-    if (g->nccl && check(g, ncclCommFinalize(g->nccl), "ncclCommFinalize") == DL_OK &&
-        settle(g, "ncclCommFinalize") == DL_OK)
-        ncclCommDestroy(g->nccl);
-    else if (g->nccl)
-        ncclCommAbort(g->nccl);
+    dl_nccl *g = state;
+    if (g->comm && dl_nccl_check(g, ncclCommFinalize(g->comm), "ncclCommFinalize") == DL_OK &&
+        dl_nccl_settle(g, "ncclCommFinalize") == DL_OK)
+        ncclCommDestroy(g->comm);
+    else if (g->comm)
+        ncclCommAbort(g->comm);
     dl_comm_unshare(g->given_up, sizeof *g->given_up);
     dl_free(g);
 }
 
-static dl_status start(group *g, dl_comm *comm) {
+static dl_status start(dl_nccl *g, dl_comm *comm) {
     ncclUniqueId id = {{0}};
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
-    dl_status status = comm->rank == 0 ? check(g, ncclGetUniqueId(&id), "ncclGetUniqueId") : DL_OK;
+    /* What switches add (NVLS) comes out in other bits from call to call; who knows better has
+     * said so. */
+    setenv("NCCL_NVLS_ENABLE", "0", 0);
+    dl_status status =
+        comm->rank == 0 ? dl_nccl_check(g, ncclGetUniqueId(&id), "ncclGetUniqueId") : DL_OK;
     DL_TRY(dl_comm_agree(comm, status));
     DL_TRY(dl_comm_broadcast(comm, &id, sizeof id, 0));
-    NCCL_TRY(g, ncclCommInitRankConfig, &g->nccl, comm->size, id, comm->rank, &config);
-    return settle(g, "ncclCommInitRankConfig");
+    DL_NCCL_TRY(g, ncclCommInitRankConfig, &g->comm, comm->size, id, comm->rank, &config);
+    return dl_nccl_settle(g, "ncclCommInitRankConfig");
 }
 
 dl_status dl_nccl_join(dl_device *device, dl_comm *comm) {
     dl_cuda *cuda = dl_cuda_of(device);
-    group *g = dl_alloc(sizeof *g);
+    char host[64] = "";
+    dl_nccl *g = dl_alloc(sizeof *g);
     DL_TRY(dl_comm_agree(comm, g ? DL_OK : dl_fail_memory(sizeof *g)));
+    gethostname(host, sizeof host - 1);
     g->timeout = comm->timeout;
     g->rank = comm->rank;
+    g->size = comm->size;
+    snprintf(g->here, sizeof g->here, "rank %d (%s, %s)", comm->rank, host, device->name);
     cuda->guest[DL_GUEST_NCCL].state = g;
     cuda->guest[DL_GUEST_NCCL].close = leave;
     if (dl_comm_shares(comm)) {
@@ -95,32 +179,12 @@ dl_status dl_nccl_join(dl_device *device, dl_comm *comm) {
         DL_TRY(dl_comm_share(comm, sizeof *g->given_up, &page));
         g->given_up = page;
     }
-    dl_status status = dl_comm_agree(comm, start(g, comm));
+    dl_status status = start(g, comm);
+    if (status != DL_OK)
+        dl_nccl_give_up(device); /* the others need not wait until their limit */
+    status = dl_comm_agree(comm, status);
     if (status != DL_OK)
         dl_nccl_give_up(device);
     device->joined = status == DL_OK;
     return status;
-}
-
-dl_status dl_nccl_sum(dl_device *device, float *data, int64_t count) {
-    dl_cuda *cuda = dl_cuda_of(device);
-    const group *g = cuda->guest[DL_GUEST_NCCL].state;
-    if (!g->nccl)
-        return dl_fail(DL_FAILED, "rank %d gave up summing", g->rank);
-    NCCL_TRY(g, ncclAllReduce, data, data, (size_t)count, ncclFloat, ncclSum, g->nccl,
-             cuda->turned);
-    return settle(g, "ncclAllReduce");
-}
-
-dl_status dl_nccl_await(dl_cuda *cuda, cudaEvent_t event) {
-    const group *g = cuda->guest[DL_GUEST_NCCL].state;
-    double begun = dl_seconds();
-    for (;;) {
-        cudaError_t state = cudaEventQuery(event);
-        if (state != cudaErrorNotReady)
-            return dl_cuda_check(state, "cudaEventQuery");
-        if (!g->nccl)
-            return dl_fail(DL_FAILED, "rank %d gave up summing", g->rank);
-        DL_TRY(look(g, begun, "sums between GPUs"));
-    }
 }

@@ -165,10 +165,10 @@ static dl_status open_device(const dl_node *job, dl_comm *comm, bool seen, dl_de
     return DL_OK;
 }
 
-/* Ranks that have a GPU each sum on them; the tree of any_ranks is the host's. Collective. */
-static dl_status join_devices(const dl_node *job, dl_comm *comm, dl_device *device) {
+/* Ranks that have a GPU each sum on them. Collective. */
+static dl_status join_devices(dl_comm *comm, dl_device *device) {
     static bool said;
-    if (!device || comm->size == 1 || dl_is(job, "reproducible", "any_ranks"))
+    if (!device || comm->size == 1)
         return DL_OK;
     size_t bytes = sizeof device->id;
     uint8_t *all = dl_alloc(bytes * (size_t)comm->size);
@@ -270,7 +270,7 @@ dl_status dl_session_open(dl_session *session, const dl_node *job, dl_comm *comm
     bool seen = false;
     DL_TRY(compare_ranks(comm, &opening, &seen));
     DL_TRY(open_device(job, comm, seen, &opening.device));
-    dl_status status = join_devices(job, comm, opening.device);
+    dl_status status = join_devices(comm, opening.device);
     if (status != DL_OK) {
         dl_device_close(opening.device);
         return status;

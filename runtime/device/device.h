@@ -39,6 +39,22 @@ typedef struct dl_fault {
     int64_t value, bound; /* value is outside 0 .. bound - 1 */
 } dl_fault;
 
+/* A sum over the leaves of all ranks, made by their devices (comm.h). */
+typedef struct dl_device_sum {
+    float *const *leaf; /* this rank's; the sum comes into the first, which there always is */
+    int held;           /* how many of them the run has */
+    int leaves;         /* over all ranks */
+    int64_t count;      /* floats; there is memory for dl_device_sum_stride of them */
+    float *room;        /* of sum_room bytes */
+    bool along_tree;    /* the bits of comm.h's tree on any ranks; else those of these ranks */
+} dl_device_sum;
+
+/* Floats of a leaf's buffer: every rank's part of them begins on a 256-byte line. */
+static inline int64_t dl_device_sum_stride(int64_t count, int ranks) {
+    int64_t line = 64 * (int64_t)ranks;
+    return (count + line - 1) / line * line;
+}
+
 typedef struct dl_device_table {
     /* Zeroed device memory on a 256-byte line; page-locked host memory. */
     dl_status (*allocate)(dl_device *device, size_t bytes, void **out);
@@ -49,7 +65,6 @@ typedef struct dl_device_table {
     /* Either side may be host memory; if that is not page-locked, the call waits for the copy. */
     dl_status (*copy)(dl_device *device, void *to, const void *from, size_t bytes);
     dl_status (*fill)(dl_device *device, void *to, int byte, size_t bytes);
-    dl_status (*add)(dl_device *device, float *sum, const float *more, int64_t count);
     /* Row number[i] of the table, of `bytes` each, becomes row i of `to`, for i < count. All of it
      * on the device. */
     dl_status (*take)(dl_device *device, void *to, const void *table, const uint32_t *number,
@@ -61,7 +76,7 @@ typedef struct dl_device_table {
     dl_status (*recorded)(dl_device *device, dl_recording **out);
     dl_status (*play)(dl_device *device, dl_recording *recording);
     void (*forget)(dl_device *device, dl_recording *recording); /* NULL is allowed */
-    /* Copies, fills, adds, takes, sums and marks go there from now on. */
+    /* Copies, fills, takes, sums and marks go there from now on. */
     void (*turn_to)(dl_device *device, dl_work_stream stream);
     /* A place in a stream, set anew by every `mark`: await waits until all before it is done, what
      * is enqueued after follow runs after that. */
@@ -70,11 +85,15 @@ typedef struct dl_device_table {
     dl_status (*mark)(dl_device *device, dl_mark *mark);
     dl_status (*await)(dl_device *device, dl_mark *mark);
     dl_status (*follow)(dl_device *device, dl_mark *mark);
-    /* Ranks with a device each sum on them, in place: join is collective; give_up, after a failure
-     * on any rank, ends what waits for others. */
+    /* Ranks with a device each sum on them, once they have joined, which is collective; give_up,
+     * after a failure on any rank, ends what waits for others. */
     dl_status (*join)(dl_device *device, dl_comm *comm);
-    dl_status (*sum)(dl_device *device, float *data, int64_t count);
     void (*give_up)(dl_device *device);
+    /* Zeroed memory that is good to sum in; what else sums over at most so many leaves need. */
+    dl_status (*sum_allocate)(dl_device *device, size_t bytes, void **out);
+    void (*sum_release)(dl_device *device, void *memory); /* NULL is allowed */
+    size_t (*sum_room)(const dl_device *device, int64_t count, int leaves);
+    dl_status (*sum)(dl_device *device, const dl_device_sum *sum);
     /* After kernels were prepared, before they run: compiles what they asked for together. */
     dl_status (*build)(dl_device *device);
     void (*close)(dl_device *device);

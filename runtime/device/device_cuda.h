@@ -58,15 +58,19 @@ void dl_cuda_module_close(dl_cuda_module *module);
 dl_status dl_cuda_count(int *out);
 dl_status dl_cuda_open(int index, dl_device **out);
 dl_status dl_cuda_imagine(int architecture, dl_device **out);
-/* comm/nccl_cuda.c */
+/* comm/nccl_cuda.c, comm/sum_cuda.c */
 dl_status dl_nccl_join(dl_device *device, dl_comm *comm);
-dl_status dl_nccl_sum(dl_device *device, float *data, int64_t count);
 dl_status dl_nccl_await(dl_cuda *cuda, cudaEvent_t event);
 void dl_nccl_give_up(dl_device *device);
+dl_status dl_nccl_allocate(dl_device *device, size_t bytes, void **out);
+void dl_nccl_release(dl_device *device, void *memory);
+size_t dl_cuda_sum_room(const dl_device *device, int64_t count, int leaves);
+dl_status dl_cuda_sum(dl_device *device, const dl_device_sum *sum);
+/* add_cuda.cu: in the stream turned to; `out` may be one of the others. */
+dl_status dl_cuda_add(const dl_cuda *cuda, float *out, const float *left, const float *right,
+                      int64_t count);
 /* rows_cuda.cu */
 dl_status dl_cuda_take(dl_device *device, void *to, const void *table, const uint32_t *number,
                        int64_t count, size_t bytes);
-/* sum_cuda.cu */
-dl_status dl_cuda_add(dl_device *device, float *sum, const float *more, int64_t count);
 
 #endif

@@ -127,7 +127,7 @@ struct dl_exec {
     struct profile *profile; /* NULL: off */
     int64_t through;         /* samples of a run that nobody has collected; 0: none */
     /* of the current run */
-    int current_phase, first_leaf, leaf_count;
+    int current_phase, first_leaf, leaf_count, run_leaves; /* run_leaves: over all ranks */
 };
 
 /* Sums a lane and slot; slots: nodes by position, parts, what is around the nodes. Each lane is

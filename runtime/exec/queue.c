@@ -36,6 +36,7 @@ static dl_status set_leaves(dl_exec *exec, int64_t batch, int leaves) {
     int first, last;
     dl_leaf_range(leaves, exec->options.comm->rank, exec->options.comm->size, &first, &last);
     exec->leaf_count = last - first;
+    exec->run_leaves = leaves;
     int64_t rank_first = (int64_t)first * batch / leaves;
     for (int l = first; l < last; l++) {
         leaf *context = &exec->leaves[l - first];
@@ -131,9 +132,9 @@ static dl_status stage_sums(dl_exec *exec, const turn *t, int phase, int leaves)
         failed = failed || exec->sum[sum]->result[flag] != 0.0f;
         exec->noticed = exec->sum[sum]->result[flag + 1];
         if (s->failure == DL_OK)
-            dl_queue_keep(s,
-                          s->device->table->copy(s->device, s->result[sum], exec->sum[sum]->result,
-                                                 sizeof(float) * (size_t)flag));
+            dl_queue_keep(s, s->device->table->copy(s->device, s->leaf[sum * exec->local_leaves],
+                                                    exec->sum[sum]->result,
+                                                    sizeof(float) * (size_t)flag));
     }
     return failed ? dl_comm_agree(exec->options.comm, take_failure(s)) : DL_OK;
 }

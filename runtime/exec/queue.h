@@ -86,8 +86,9 @@ struct dl_queue {
     size_t rows_place;              /* in a slot of block: their numbers */
     size_t *output_place;           /* [graph outputs] of shared ones, in a slot of tail */
     int slot;                       /* of the run that is enqueued */
-    float **leaf;                   /* [collectives * local leaves] */
-    float **result;                 /* [collectives]: staged sums come back here; else leaf 0 */
+    float **leaf; /* [collectives * local leaves], in `sums`; a sum comes into its leaf 0 */
+    float *room;  /* in `sums`, too */
+    void *sums;
     void *memory[3];                /* arenas, shared, workspaces */
     void *packed[MAX_VARIANTS];
     bool staged;

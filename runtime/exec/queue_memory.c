@@ -20,10 +20,7 @@ void dl_queue_close(dl_exec *exec) {
         device->table->release_host(device, s->turns[i].tail);
     }
     s->resident->held -= s->held;
-    for (int i = 0; s->leaf && i < exec->collectives * exec->local_leaves; i++)
-        device->table->release(device, s->leaf[i]);
-    for (int i = 0; s->staged && s->result && i < exec->collectives; i++)
-        device->table->release(device, s->result[i]);
+    device->table->sum_release(device, s->sums);
     for (int i = 0; i < DL_COUNT(s->memory); i++)
         device->table->release(device, s->memory[i]);
     for (int i = 0; i < MAX_VARIANTS; i++)
@@ -37,7 +34,6 @@ void dl_queue_close(dl_exec *exec) {
     dl_free(s->input_place);
     dl_free(s->output_place);
     dl_free(s->leaf);
-    dl_free(s->result);
     dl_free(s);
     exec->queue = NULL;
 }
@@ -114,25 +110,28 @@ dl_status dl_queue_choose(dl_exec *exec, int *runs) {
     return DL_OK;
 }
 
+/* One piece for all sums, as memory that devices share has large granules. */
 static dl_status make_sums(dl_exec *exec, dl_queue *s) {
+    dl_device *device = s->device;
     size_t leaves = (size_t)exec->local_leaves, sums = (size_t)exec->collectives;
+    size_t room = 0, floats = 0;
     s->leaf = dl_alloc(sizeof *s->leaf * (sums * leaves + 1));
-    s->result = dl_alloc(sizeof *s->result * (sums + 1));
-    if (!s->leaf || !s->result)
-        return dl_fail_memory(sizeof *s->leaf * sums);
+    if (!s->leaf)
+        return dl_fail_memory(sizeof *s->leaf * sums * leaves);
     for (size_t c = 0; c < sums; c++) {
-        size_t bytes = sizeof(float) * (size_t)exec->sum_floats[c];
-        void *memory;
-        for (size_t l = 0; l < leaves; l++) {
-            DL_TRY(s->device->table->allocate(s->device, bytes, &memory));
-            s->leaf[c * leaves + l] = memory;
-        }
-        if (s->staged) {
-            DL_TRY(s->device->table->allocate(s->device, bytes, &memory));
-            s->result[c] = memory;
-        } else
-            s->result[c] = s->leaf[c * leaves];
+        int64_t count = exec->sum_floats[c];
+        size_t own = device->table->sum_room(device, count, exec->options.leaves);
+        room = own > room ? own : room;
+        floats += leaves * (size_t)dl_device_sum_stride(count, exec->options.comm->size);
     }
+    DL_TRY(device->table->sum_allocate(device, sizeof(float) * floats + room, &s->sums));
+    float *next = s->sums;
+    for (size_t c = 0; c < sums; c++)
+        for (size_t l = 0; l < leaves; l++) {
+            s->leaf[c * leaves + l] = next;
+            next += dl_device_sum_stride(exec->sum_floats[c], exec->options.comm->size);
+        }
+    s->room = next;
     return DL_OK;
 }
 
@@ -198,7 +197,7 @@ static void set_bases(dl_exec *exec, dl_queue *s, leaf *context, int index) {
     for (int c = 0; c < exec->collectives; c++) {
         if (index >= 0)
             context->base[base_leaf(exec, c)] = (char *)s->leaf[c * exec->local_leaves + index];
-        context->base[base_result(exec, c)] = (char *)s->result[c];
+        context->base[base_result(exec, c)] = (char *)s->leaf[c * exec->local_leaves];
     }
 }
 

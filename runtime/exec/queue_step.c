@@ -1,8 +1,7 @@
 /* What runs enqueue on a device, once as it is, then as recordings, of one run or of a turn's: the
  * pieces of queue_list.c, each in its stream, with marks where one waits for another. The places of
- * values are those of the plan; only the bases are the device's. Sums over the leaves of one rank
- * are added there, along the tree of runtime/device/comm.h; a staged sum, which goes through the
- * host (queue.c), ends a segment. */
+ * values are those of the plan; only the bases are the device's. A staged sum, which goes through
+ * the host (queue.c), ends a segment. */
 #include "runtime/exec/queue.h"
 
 static char *slot_of(char *memory, size_t bytes, const dl_queue *s) {
@@ -75,29 +74,16 @@ static dl_status deliver(const dl_exec *exec, int output, const leaf *context) {
                                at(context, v->where[value]), bytes);
 }
 
-/* Into leaf 0 of [first, last): the tree of dl_sum. */
-static dl_status add_tree(const dl_exec *exec, int sum, int first, int last) {
-    if (last - first < 2)
-        return DL_OK;
-    int half = 1;
-    while (2 * half < last - first)
-        half *= 2;
-    DL_TRY(add_tree(exec, sum, first, first + half));
-    DL_TRY(add_tree(exec, sum, first + half, last));
-    float **buffer = &exec->queue->leaf[sum * exec->local_leaves];
-    dl_device *device = exec->queue->device;
-    return device->table->add(device, buffer[first], buffer[first + half], exec->sum_floats[sum]);
-}
-
 /* Of this rank, and of the others where devices sum among themselves. */
 static dl_status sum_leaves(const dl_exec *exec, int sum) {
-    dl_device *device = exec->queue->device;
-    float *own = exec->queue->leaf[sum * exec->local_leaves];
-    int64_t floats = exec->sum_floats[sum];
-    if (exec->leaf_count == 0)
-        DL_TRY(device->table->fill(device, own, 0, sizeof *own * (size_t)floats));
-    DL_TRY(add_tree(exec, sum, 0, exec->leaf_count));
-    return device->joined ? device->table->sum(device, own, floats) : DL_OK;
+    const dl_queue *s = exec->queue;
+    const dl_device_sum what = {.leaf = &s->leaf[sum * exec->local_leaves],
+                                .held = exec->leaf_count,
+                                .leaves = exec->run_leaves,
+                                .count = exec->sum_floats[sum],
+                                .room = s->room,
+                                .along_tree = exec->options.any_ranks};
+    return s->device->table->sum(s->device, &what);
 }
 
 static dl_status assign(const dl_exec *exec, const copy *c) {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Whole jobs on a host that plays a GPU (tests/shim): the code of libdl_cuda.so runs the steps, with sums over ranks
-# staged through the host. Metrics are the CPU's within what sums in another order explain, and the same from run to
-# run.
+# staged through the host where they share a GPU. Metrics are the CPU's within what sums in another order explain, and
+# the same from run to run.
 . "$(dirname "$0")/lib.sh"
 mkdir -p shim && cd shim || exit 1
 library=${BUILD:-$root/build}/libdl_cuda_shim.so
@@ -155,6 +155,25 @@ if [ $status -eq 75 ] && cmp -s runs/stopped/model.h5 runs/in-fp32-there/model.h
 else
     bad "a run stopped on the device goes on to the same bits" "exit $status, $(tail -n 1 stopped.out)"
 fi
+
+# Under any_ranks: with a GPU for each rank (whose streams overtake each other), with one for all.
+reference=none
+for setting in "1 1 late" "2 2 early" "3 3 7" "3 1 late"; do
+    set -- $setting
+    what="any_ranks on $1 ranks with $2 GPUs"
+    DLTRAIN_CUDA_LIBRARY=$library SHIM_GPUS=$2 SHIM_ORDER=$3 train "$1" "$PWD/short.yaml" --set device=cuda --set epochs=2 \
+        --set reproducible=any_ranks --set "comm.first_bucket=1 KiB" --set "comm.bucket=4 KiB" --set name="any-$1-$2" ||
+        { bad "$what" "$(tail -n 1 "$WORK/out")"; continue; }
+    said=$(grep -c "ranks share a GPU" "$WORK/out")
+    [ $reference = none ] && reference=runs/any-$1-$2/model.h5
+    if ! cmp -s "$reference" "runs/any-$1-$2/model.h5"; then
+        bad "$what: the same bits" "they differ"
+    elif [ "$said" -ne $(($1 > $2)) ]; then
+        bad "$what" "told $said times that ranks share a GPU"
+    else
+        ok "$what: the same bits"
+    fi
+done
 
 if need_data mnist "jobs on the device of the shim"; then
     for ranks in 1 2; do

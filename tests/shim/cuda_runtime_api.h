@@ -88,6 +88,7 @@ long shim_calls(void);
 long shim_held(void);
 /* Of work that runs: how long it takes by the shim's clock, which timed events read. */
 void shim_spend(double seconds);
+void shim_keep(int more); /* adds to what is held */
 /* Work in a stream went wrong: the next wait for one fails. */
 void shim_break(const char *why);
 /* In which order work of several streams runs, where events leave a choice: that of the stream that
@@ -102,6 +103,10 @@ void shim_leave_out_wait(long n);
  * `argument` is copied. */
 cudaError_t shim_submit(cudaStream_t stream, void (*work)(const void *argument),
                         const void *argument, size_t bytes);
+/* The same, called until it returns that it is done; then its copy of `state` must be as it was, as
+ * a graph is played again. */
+cudaError_t shim_submit_tries(cudaStream_t stream, bool (*work)(void *state), const void *state,
+                              size_t bytes);
 
 #ifdef __cplusplus
 }

@@ -51,6 +51,14 @@ cudaError_t shim_submit(cudaStream_t stream, void (*work)(const void *), const v
     return cudaSuccess;
 }
 
+cudaError_t shim_submit_tries(cudaStream_t stream, bool (*work)(void *), const void *state,
+                              size_t bytes) {
+    CALL(cudaErrorLaunchFailure);
+    std::vector<char> copy((const char *)state, (const char *)state + bytes);
+    shim_enqueue_work(stream, [work, copy]() mutable { return work(copy.data()); });
+    return cudaSuccess;
+}
+
 static bool pageable(const void *memory) {
     auto after = device_and_locked.upper_bound((const char *)memory);
     if (after == device_and_locked.begin())

@@ -11,7 +11,14 @@
 
 void shim_keep(int more); /* of what must be freed */
 cudaError_t shim_mend();  /* what went wrong since the last time (shim_break) */
-void shim_enqueue(cudaStream_t stream, std::function<void()> work);
+/* Work that returns whether it is done: until then what comes after it in its stream waits. */
+void shim_enqueue_work(cudaStream_t stream, std::function<bool()> work);
+template <class Work> void shim_enqueue(cudaStream_t stream, Work work) {
+    shim_enqueue_work(stream, [work]() mutable {
+        work();
+        return true;
+    });
+}
 void shim_run(cudaStream_t stream); /* all that it was given */
 void shim_run_all();
 bool shim_captures(cudaStream_t stream);

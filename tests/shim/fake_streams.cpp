@@ -1,7 +1,10 @@
 /* Streams, events and graphs of the fake CUDA. Work of a stream runs in its order; between streams
  * the order is any that events allow, on purpose a bad one (shim_order): so a wait that is missing
- * changes what comes out. Nothing runs before somebody waits for it. A graph is what was captured:
- * pieces of work, each after those that its stream and its waits name. */
+ * changes what comes out. Nothing runs before somebody waits for it; what waits for other processes
+ * lets other streams get on. A graph is what was captured: pieces of work, each after those that
+ * its stream and its waits name. */
+#include <sched.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <deque>
@@ -11,7 +14,7 @@
 #include "tests/shim/fake_cuda.h"
 
 struct graph_node {
-    std::function<void()> work;
+    std::function<bool()> work;
     std::vector<int> after;
 };
 struct shim_graph {
@@ -27,7 +30,7 @@ struct capture {
     bool lacks = false; /* a wait that was left out */
 };
 struct item { /* work, or until another stream has got to a place */
-    std::function<void()> work;
+    std::function<bool()> work;
     shim_stream *other;
     long place;
 };
@@ -92,26 +95,43 @@ static bool ready(const shim_stream *s) {
                                    s->pending.front().other->done >= s->pending.front().place);
 }
 
-/* One piece of work on the way to that place. */
-static void step(shim_stream *stream) {
+/* Tries them as the order has it until one is done; false: all wait, for other processes. */
+template <class Candidate, class Try>
+static bool any_done(std::vector<Candidate> list, Try attempt) {
+    while (!list.empty()) {
+        size_t chosen = choose(list.size());
+        if (attempt(list[chosen]))
+            return true;
+        list.erase(list.begin() + (long)chosen);
+    }
+    return false;
+}
+
+static bool run_front(shim_stream *stream) {
+    item &next = stream->pending.front();
+    if (next.work && !next.work())
+        return false;
+    stream->pending.pop_front();
+    stream->done++;
+    now += 1e-6;
+    return true;
+}
+
+/* One piece of work on the way to that place; false: it waits for other processes. */
+static bool step(shim_stream *stream) {
     std::vector<shim_stream *> candidates;
     if (order == SHIM_ORDER_LATE) /* what nobody waits for stays */
         while (!ready(stream))
             stream = stream->pending.front().other;
-    candidates.push_back(stream);
+    if (ready(stream))
+        candidates.push_back(stream);
     for (shim_stream *s : streams)
-        if (s != stream && order != SHIM_ORDER_LATE)
+        if (s != stream && order != SHIM_ORDER_LATE && ready(s))
             candidates.push_back(s);
-    candidates.erase(std::remove_if(candidates.begin(), candidates.end(),
-                                    [](shim_stream *s) { return !ready(s); }),
-                     candidates.end());
-    shim_stream *chosen = candidates[choose(candidates.size())];
-    item next = std::move(chosen->pending.front());
-    chosen->pending.pop_front();
-    chosen->done++;
-    now += 1e-6;
-    if (next.work)
-        next.work();
+    bool done = any_done(candidates, run_front);
+    if (!done)
+        sched_yield();
+    return done;
 }
 
 static void run_until(shim_stream *stream, long place) {
@@ -132,7 +152,7 @@ bool shim_captures(cudaStream_t stream) {
     return stream->captured != nullptr;
 }
 
-void shim_enqueue(cudaStream_t stream, std::function<void()> work) {
+void shim_enqueue_work(cudaStream_t stream, std::function<bool()> work) {
     if (!stream->captured) {
         stream->pending.push_back({std::move(work), nullptr, 0});
         stream->submitted++;
@@ -238,13 +258,14 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     return cudaSuccess;
 }
 
-/* Work gets on while somebody looks. */
+/* Work gets on while somebody looks. How often somebody looks for other processes is chance, so
+ * that does not count. */
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-    CALL(cudaErrorLaunchFailure);
     if (event->captured)
         return cudaErrorStreamCaptureIsolation;
-    if (event->stream && event->stream->done < event->place)
-        step(event->stream);
+    if (event->stream && event->stream->done < event->place && !step(event->stream))
+        return cudaErrorNotReady;
+    CALL(cudaErrorLaunchFailure);
     return event->stream && event->stream->done < event->place ? cudaErrorNotReady : cudaSuccess;
 }
 
@@ -322,27 +343,44 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
     return cudaSuccess;
 }
 
-static void run_graph(const shim_graph &graph) {
-    std::vector<bool> done(graph.node.size());
-    std::vector<size_t> next(graph.lane.size());
-    for (size_t count = 0; count < graph.node.size(); count++) {
+/* A launch under way. */
+struct playing {
+    std::shared_ptr<shim_graph> graph;
+    std::vector<bool> done;
+    std::vector<size_t> next; /* of each lane */
+    size_t count = 0;
+};
+
+static bool play(playing &p) {
+    while (p.count < p.graph->node.size()) {
         std::vector<size_t> candidates;
-        for (size_t lane = 0; lane < graph.lane.size(); lane++) {
-            if (next[lane] == graph.lane[lane].size())
+        for (size_t lane = 0; lane < p.next.size(); lane++) {
+            if (p.next[lane] == p.graph->lane[lane].size())
                 continue;
-            const std::vector<int> &after = graph.node[(size_t)graph.lane[lane][next[lane]]].after;
-            if (std::all_of(after.begin(), after.end(), [&](int n) { return done[(size_t)n]; }))
+            const graph_node &node = p.graph->node[(size_t)p.graph->lane[lane][p.next[lane]]];
+            if (std::all_of(node.after.begin(), node.after.end(),
+                            [&](int n) { return p.done[(size_t)n]; }))
                 candidates.push_back(lane);
         }
-        size_t lane = candidates[choose(candidates.size())];
-        size_t node = (size_t)graph.lane[lane][next[lane]++];
-        graph.node[node].work();
-        done[node] = true;
+        auto attempt = [&](size_t lane) {
+            size_t node = (size_t)p.graph->lane[lane][p.next[lane]];
+            if (!p.graph->node[node].work())
+                return false;
+            p.done[node] = true;
+            p.next[lane]++;
+            p.count++;
+            return true;
+        };
+        if (!any_done(candidates, attempt))
+            return false;
     }
+    return true;
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     CALL(cudaErrorLaunchFailure);
-    shim_enqueue(stream, [graph = exec->graph] { run_graph(*graph); });
+    playing p = {exec->graph, std::vector<bool>(exec->graph->node.size()),
+                 std::vector<size_t>(exec->graph->lane.size())};
+    shim_enqueue_work(stream, [p]() mutable { return play(p); });
     return cudaSuccess;
 }

@@ -17,7 +17,7 @@ endforeach()
 add_library(dl_cuda_shim SHARED ${DL_SHIM_SOURCES} runtime/device/device_cuda.c
             runtime/device/trial_cuda.c ops/kernels_cuda.c
             ops/pointwise_cuda.c tests/shim/fake_cuda.cpp tests/shim/fake_streams.cpp tests/shim/fake_blocks.cpp tests/shim/module_host.c
-            comm/nccl_cuda.c tests/shim/fake_nccl.c
+            comm/nccl_cuda.c comm/sum_cuda.c tests/shim/fake_nccl.c
             tests/shim/library_rows.c)
 target_include_directories(dl_cuda_shim BEFORE PRIVATE ${CMAKE_SOURCE_DIR}/tests/shim
                            ${CMAKE_SOURCE_DIR})

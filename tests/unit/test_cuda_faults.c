@@ -13,6 +13,7 @@
 #include "comm/shm.h"
 #include "comm/single.h"
 #include "ops/ops.h"
+#include "runtime/base/clock.h"
 #include "runtime/base/memory.h"
 #include "runtime/exec/exec.h"
 #include "tests/unit/check.h"
@@ -22,6 +23,8 @@ enum { FEATURES = 5, CLASSES = 3, BATCH = 8, LEAVES = 2, RUNS = 6 };
 /* Found in the shim by name; NULL where it was not built. */
 static void (*fail_call)(long n);
 static long (*calls)(void), (*held)(void);
+static void (*go_wrong)(int how, long n); /* tests/shim/nccl.h */
+enum { WELL, ERROR, STALL, STALL_BEGINNING };
 
 static bool open_shim(void) {
     char path[PATH_MAX + 32];
@@ -35,12 +38,16 @@ static bool open_shim(void) {
     if (!library)
         return false;
     void *symbol[] = {dlsym(library, "shim_fail_call"), dlsym(library, "shim_calls"),
-                      dlsym(library, "shim_held")};
+                      dlsym(library, "shim_held"), dlsym(library, "shim_nccl_go_wrong")};
     memcpy(&fail_call, &symbol[0], sizeof fail_call);
     memcpy(&calls, &symbol[1], sizeof calls);
     memcpy(&held, &symbol[2], sizeof held);
-    return fail_call && calls && held;
+    memcpy(&go_wrong, &symbol[3], sizeof go_wrong);
+    return fail_call && calls && held && go_wrong;
 }
+
+static bool joins;      /* the ranks' devices sum among themselves */
+static bool along_tree; /* as any_ranks has it */
 
 /* ---- the program: two sums, one of them inside the shards' work ---- */
 
@@ -148,6 +155,7 @@ static dl_status with_device(dl_comm *comm, dl_device *device, dl_team *team, ou
                                .resident = resident,
                                .leaves = LEAVES,
                                .steps_per_execution = 2, /* 1, 2 and 3 together, 4 and 5, 6 */
+                               .any_ranks = along_tree,
                                .training = true,
                                .build = build_step,
                                .argument = &m};
@@ -173,8 +181,6 @@ static dl_status with_device(dl_comm *comm, dl_device *device, dl_team *team, ou
     dl_variables_fini(&m.variables);
     return status;
 }
-
-static bool joins; /* the ranks' devices sum among themselves */
 
 /* Opens a device (or takes the CPU), runs the program, closes all. Collective. */
 static dl_status whole(dl_comm *comm, bool cuda, outcome *out) {
@@ -256,7 +262,38 @@ static void test_one_rank(void) {
     dl_comm_close(comm);
 }
 
-static void run_forked(int victim) {
+/* NCCL goes wrong on the victim: all ranks hear of it soon, by name if one is to blame. */
+static int nccl_goes_wrong(dl_comm *comm, int victim) {
+    const int hows[] = {ERROR, STALL, STALL_BEGINNING};
+    outcome out;
+    char name[32];
+    snprintf(name, sizeof name, "failed on rank %d (", victim);
+    wrong = 0;
+    comm->timeout = 1;
+    for (int i = 0; i < DL_COUNT(hows); i++)
+        for (long n = 1; n <= (hows[i] == STALL_BEGINNING ? 1 : 2 * RUNS) && wrong == 0; n += 3) {
+            uint64_t here = dl_alloc_held();
+            double begun = dl_seconds();
+            if (comm->rank == victim)
+                go_wrong(hows[i], n);
+            dl_status status = whole(comm, true, &out);
+            go_wrong(WELL, 0);
+            char message[DL_MESSAGE_MAX];
+            snprintf(message, sizeof message, "%s", status == DL_OK ? "" : dl_message());
+            expect(comm, n, status == (hows[i] == ERROR ? DL_UNAVAILABLE : DL_FAILED), "a status");
+            expect(comm, n,
+                   hows[i] == ERROR ? strstr(message, name) != NULL
+                                    : strstr(message, "waited 1 s") || strstr(message, "gave up"),
+                   "who is to blame, or who waited");
+            expect(comm, n, dl_seconds() - begun < 20, "an end soon");
+            expect(comm, n, dl_alloc_held() == here && held() == 0, "nothing is kept");
+        }
+    comm->timeout = 60;
+    expect(comm, 0, whole(comm, true, &out) == DL_OK, "it runs again");
+    return wrong;
+}
+
+static void run_forked(int (*test)(dl_comm *comm, int victim), int victim) {
     int fd = -1;
     dl_share_name name;
     pid_t child[2];
@@ -271,7 +308,7 @@ static void run_forked(int victim) {
         alarm(120);
         if (dl_shm_join(fd, rank, 2, &comm) != DL_OK)
             _exit(99);
-        int code = fail_each(comm, victim) ? 1 : 0;
+        int code = test(comm, victim) ? 1 : 0;
         dl_comm_close(comm);
         fflush(NULL);
         _exit(code);
@@ -286,14 +323,28 @@ static void run_forked(int victim) {
 
 static void test_two_ranks(void) {
     joins = false;
-    run_forked(0);
-    run_forked(1);
+    run_forked(fail_each, 0);
+    run_forked(fail_each, 1);
 }
 
 static void test_joined(void) {
     joins = true;
-    run_forked(0);
-    run_forked(1);
+    run_forked(fail_each, 0);
+    run_forked(fail_each, 1);
+    joins = false;
+}
+
+static void test_any_ranks(void) {
+    joins = along_tree = true;
+    run_forked(fail_each, 0);
+    run_forked(fail_each, 1);
+    joins = along_tree = false;
+}
+
+static void test_nccl(void) {
+    joins = true;
+    run_forked(nccl_goes_wrong, 0);
+    run_forked(nccl_goes_wrong, 1);
     joins = false;
 }
 
@@ -307,4 +358,6 @@ void suite_cuda_faults(void) {
     CU_add_test(suite, "every call of CUDA fails once", test_one_rank);
     CU_add_test(suite, "and on one rank of two", test_two_ranks);
     CU_add_test(suite, "and of NCCL, where devices sum", test_joined);
+    CU_add_test(suite, "and along the tree", test_any_ranks);
+    CU_add_test(suite, "NCCL goes wrong on a rank", test_nccl);
 }
