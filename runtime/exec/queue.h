@@ -89,7 +89,7 @@ struct dl_queue {
     float **leaf; /* [collectives * local leaves], in `sums`; a sum comes into its leaf 0 */
     float *room;  /* in `sums`, too */
     void *sums;
-    void *memory[3];                /* arenas, shared, workspaces */
+    void *memory[3]; /* arenas, shared, workspaces */
     void *packed[MAX_VARIANTS];
     bool staged;
     batch_run batch[MAX_BATCHES];
