@@ -8,6 +8,7 @@ static const struct dl_kernel *kernel_of(const char *op) {
         const char *op;
         const dl_kernel *kernel;
     } rows[] = {{"pointwise", &dl_cuda_pointwise},
+                {"pointwise_parts", &dl_cuda_pointwise_parts},
 #define X(row) {#row, &dl_cuda_##row},
                 DL_OP_LIST(X)
 #undef X

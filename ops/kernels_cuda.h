@@ -8,7 +8,7 @@
 #include "runtime/device/device_cuda.h"
 #include "runtime/graph/op.h"
 
-extern const dl_kernel dl_cuda_pointwise;
+extern const dl_kernel dl_cuda_pointwise, dl_cuda_pointwise_parts;
 #define X(row) extern const dl_kernel dl_cuda_##row;
 DL_OP_LIST(X)
 #undef X

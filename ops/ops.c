@@ -2,8 +2,10 @@
 #include "ops/ops.h"
 
 #include "ops/fusions.h"
+#include "runtime/graph/parts.h"
 
 static const dl_op *const rows[] = {&dl_op_view, &dl_op_sum_leaves, &dl_op_pointwise,
+                                    &dl_op_pointwise_parts,
 #define X(row) &dl_op_##row,
                                     DL_OP_LIST(X)
 #undef X

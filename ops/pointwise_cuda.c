@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "runtime/base/memory.h"
-#include "runtime/graph/graph.h"
+#include "runtime/graph/parts.h"
 
 typedef struct pointwise_state {
     const dl_cuda *cuda;
@@ -60,3 +60,78 @@ static dl_status run_pointwise(const void *prepared, const dl_run *run) {
 }
 
 const dl_kernel dl_cuda_pointwise = {.prepare = prepare_pointwise, .run = run_pointwise};
+
+/* ---- many parts ---- */
+
+typedef struct parts_state {
+    const dl_cuda *cuda;
+    dl_cuda_entry *entry;
+    int parts, inputs, outputs, at_once; /* of a launch */
+    int64_t count[];
+} parts_state;
+
+static dl_status make_parts_entry(const dl_prepare *what, parts_state *state) {
+    const dl_parts_attributes *attributes = what->attributes;
+    const dl_pointwise_attributes *each = &attributes->each;
+    dl_dtype input[DL_EXPR_MAX_INPUTS], output[DL_POINTWISE_MAX];
+    int64_t most = 0;
+    for (int i = 0; i < each->inputs; i++)
+        input[i] = what->input[i]->dtype;
+    for (int i = 0; i < each->outputs; i++)
+        output[i] = what->output[i]->dtype;
+    for (int p = 0; p < state->parts; p++) {
+        state->count[p] = dl_type_count(what->output[p * each->outputs]);
+        most = state->count[p] > most ? state->count[p] : most;
+    }
+    dl_expr_program *program = NULL;
+    DL_TRY(dl_expr_compile(each->output, each->outputs, each->inputs, &program));
+    dl_status status = dl_expr_store(program, input, output);
+    if (status != DL_OK) {
+        dl_expr_program_free(program);
+        return status;
+    }
+    return dl_cuda_entry_want_parts(dl_cuda_of(what->device), program, each->inputs,
+                                    attributes->single, most, &state->entry);
+}
+
+static dl_status prepare_parts(const dl_prepare *what, dl_prepared *out) {
+    const dl_parts_attributes *attributes = what->attributes;
+    size_t bytes = sizeof(parts_state) + sizeof(int64_t) * (size_t)attributes->parts;
+    parts_state *state = dl_alloc(bytes);
+    if (!state)
+        return dl_fail_memory(bytes);
+    state->cuda = dl_cuda_of(what->device);
+    state->parts = attributes->parts;
+    state->inputs = attributes->each.inputs;
+    state->outputs = attributes->each.outputs;
+    state->at_once = DL_KERNEL_WORDS / (2 + state->inputs + state->outputs);
+    dl_status status = make_parts_entry(what, state);
+    if (status != DL_OK) {
+        dl_free(state);
+        return status;
+    }
+    out->state = state;
+    return DL_OK;
+}
+
+static dl_status run_parts(const void *prepared, const dl_run *run) {
+    const parts_state *state = prepared;
+    dl_kernel_parts call;
+    for (int p = 0; p < state->parts;) {
+        uint64_t *word = call.word;
+        call.chunks = 0;
+        for (int n = 0; n < state->at_once && p < state->parts; n++, p++) {
+            call.chunks += (uint64_t)((state->count[p] + DL_KERNEL_CHUNK - 1) / DL_KERNEL_CHUNK);
+            *word++ = call.chunks;
+            *word++ = (uint64_t)state->count[p];
+            for (int i = 0; i < state->inputs; i++)
+                *word++ = (uint64_t)(uintptr_t)run->in[p * state->inputs + i];
+            for (int o = 0; o < state->outputs; o++)
+                *word++ = (uint64_t)(uintptr_t)run->out[p * state->outputs + o];
+        }
+        DL_TRY(dl_cuda_entry_launch_parts(state->cuda, state->entry, &call));
+    }
+    return DL_OK;
+}
+
+const dl_kernel dl_cuda_pointwise_parts = {.prepare = prepare_parts, .run = run_parts};

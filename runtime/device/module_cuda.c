@@ -50,15 +50,8 @@ void dl_cuda_module_close(dl_cuda_module *module) {
     dl_free(module);
 }
 
-dl_status dl_cuda_entry_want(dl_cuda *cuda, dl_expr_program *program, const dl_expr_access *access,
-                             int64_t count, int64_t sample_elements, dl_cuda_entry **out) {
-    dl_cuda_module *module = cuda->module;
-    char name[DL_EXPR_ENTRY];
-    dl_status status = module->source ? DL_OK : dl_expr_source_open(&module->source);
-    if (status == DL_OK)
-        status = dl_expr_source_add(module->source, program, access, count, sample_elements, name);
-    dl_expr_program_free(program);
-    DL_TRY(status);
+/* The entry of that name, made if there is none. */
+static dl_status keep(dl_cuda_module *module, const char name[DL_EXPR_ENTRY], dl_cuda_entry **out) {
     for (dl_cuda_entry *entry = module->entries; entry; entry = entry->next)
         if (strcmp(entry->name, name) == 0) {
             *out = entry;
@@ -67,11 +60,33 @@ dl_status dl_cuda_entry_want(dl_cuda *cuda, dl_expr_program *program, const dl_e
     dl_cuda_entry *entry = dl_alloc(sizeof *entry);
     if (!entry)
         return dl_fail_memory(sizeof *entry);
-    memcpy(entry->name, name, sizeof name);
+    memcpy(entry->name, name, DL_EXPR_ENTRY);
     entry->next = module->entries;
     module->entries = entry;
     *out = entry;
     return DL_OK;
+}
+
+dl_status dl_cuda_entry_want(dl_cuda *cuda, dl_expr_program *program, const dl_expr_access *access,
+                             int64_t count, int64_t sample_elements, dl_cuda_entry **out) {
+    dl_cuda_module *module = cuda->module;
+    char name[DL_EXPR_ENTRY];
+    dl_status status = module->source ? DL_OK : dl_expr_source_open(&module->source);
+    if (status == DL_OK)
+        status = dl_expr_source_add(module->source, program, access, count, sample_elements, name);
+    dl_expr_program_free(program);
+    return status == DL_OK ? keep(module, name, out) : status;
+}
+
+dl_status dl_cuda_entry_want_parts(dl_cuda *cuda, dl_expr_program *program, int inputs,
+                                   uint32_t single, int64_t count, dl_cuda_entry **out) {
+    dl_cuda_module *module = cuda->module;
+    char name[DL_EXPR_ENTRY];
+    dl_status status = module->source ? DL_OK : dl_expr_source_open(&module->source);
+    if (status == DL_OK)
+        status = dl_expr_source_add_parts(module->source, program, inputs, single, count, name);
+    dl_expr_program_free(program);
+    return status == DL_OK ? keep(module, name, out) : status;
 }
 
 static dl_status load(dl_cuda_module *module, const dl_nvrtc_code *code) {
@@ -127,17 +142,26 @@ dl_status dl_cuda_module_build(dl_cuda *cuda) {
     return DL_OK;
 }
 
-dl_status dl_cuda_entry_launch(const dl_cuda *cuda, const dl_cuda_entry *entry,
-                               const dl_kernel_call *call) {
-    enum { THREADS = 256 };
-    int64_t blocks = (call->count + THREADS - 1) / THREADS, most = 32 * (int64_t)cuda->processors;
-    void *arguments[] = {(void *)(uintptr_t)call};
-    if (call->count == 0)
-        return DL_OK;
+enum { THREADS = 256 };
+
+static dl_status launch(const dl_cuda *cuda, const dl_cuda_entry *entry, int64_t blocks,
+                        const void *argument) {
+    int64_t most = 32 * (int64_t)cuda->processors;
+    void *arguments[] = {(void *)(uintptr_t)argument};
     if (!entry->kernel)
         return dl_fail(DL_INTERNAL, "entry %s was not built", entry->name);
     DL_CUDA_TRY(cudaLaunchKernel, (const void *)entry->kernel,
                 (struct dim3){(unsigned)(blocks < most ? blocks : most), 1, 1},
                 (struct dim3){THREADS, 1, 1}, arguments, 0, cuda->stream);
     return DL_OK;
+}
+
+dl_status dl_cuda_entry_launch(const dl_cuda *cuda, const dl_cuda_entry *entry,
+                               const dl_kernel_call *call) {
+    return call->count ? launch(cuda, entry, (call->count + THREADS - 1) / THREADS, call) : DL_OK;
+}
+
+dl_status dl_cuda_entry_launch_parts(const dl_cuda *cuda, const dl_cuda_entry *entry,
+                                     const dl_kernel_parts *parts) {
+    return parts->chunks ? launch(cuda, entry, (int64_t)parts->chunks, parts) : DL_OK;
 }

@@ -9,6 +9,7 @@
 #include "runtime/exec/internal.h"
 #include "runtime/graph/fuse.h"
 #include "runtime/graph/half_copy.h"
+#include "runtime/graph/parts.h"
 
 static int order_class(const dl_graph_node *node) {
     if (node->op == &dl_op_sum_leaves)
@@ -227,6 +228,7 @@ dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out) {
     if (device_of(exec)) {
         DL_GOTO(failed, dl_graph_fuse(&v->graph, device_of(exec)));
         DL_GOTO(failed, dl_graph_assign_half(&v->graph));
+        DL_GOTO(failed, dl_graph_join_parts(&v->graph));
     }
     uint64_t hash = dl_graph_hash(&v->graph);
     if (first)

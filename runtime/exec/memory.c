@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/exec/internal.h"
+#include "runtime/graph/parts.h"
 
 enum { END = INT_MAX / 2 };
 
@@ -82,11 +83,6 @@ static bool overlap(const dl_value_info *a, const dl_value_info *b) {
            b->offset < a->offset + dl_type_count(&a->type);
 }
 
-static bool full_access(const dl_graph_node *node, int input, int64_t count) {
-    const dl_pointwise_attributes *attributes = node->attributes;
-    return attributes->access[input].div == 1 && attributes->access[input].mod == count;
-}
-
 /* May the producer of an assigned value write straight into the variable? Only if the variable's
  * entry value is not read afterwards, and by the producer itself only element by element. */
 static bool writes_in_place(const placer *p, const dl_assignment *assignment) {
@@ -97,7 +93,7 @@ static bool writes_in_place(const placer *p, const dl_assignment *assignment) {
         p->graph->value[value].role != DL_ROLE_TEMP)
         return false;
     const dl_graph_node *producer = p->v->units[at].node;
-    if (producer->op != &dl_op_pointwise)
+    if (producer->op != &dl_op_pointwise && producer->op != &dl_op_pointwise_parts)
         return false;
     for (int i = 0; i < p->graph->assignments; i++)
         if (p->graph->assignment[i].value == value && &p->graph->assignment[i] != assignment)
@@ -108,7 +104,7 @@ static bool writes_in_place(const placer *p, const dl_assignment *assignment) {
         if (p->graph->value[root].slab == variable->slab &&
             overlap(&p->graph->value[root], variable) &&
             (root != assignment->variable || p->into[producer->input[i]] != 0 ||
-             !full_access(producer, i, count)))
+             !dl_runs_along(producer, i, value - producer->output, count)))
             return false;
     }
     for (int u = at + 1; u < p->v->count; u++)
@@ -218,7 +214,7 @@ static int take_over(const placer *p, const unit *made, int o) {
         dl_value input = node->input[i], root = p->root[input];
         int store = p->store[root];
         if (store < 0 ||
-            (pointwise ? !full_access(node, i, count) : !(node->op->in_place >> i & 1)))
+            (pointwise ? !dl_runs_along(node, i, o, count) : !(node->op->in_place >> i & 1)))
             continue;
         const storage *s = &p->storage[store];
         if (s->last != made->position || s->shared != node->shared || p->into[input] != 0 ||
@@ -227,7 +223,7 @@ static int take_over(const placer *p, const unit *made, int o) {
         bool alone = true;
         for (int k = 0; k < node->inputs; k++)
             if (k != i && p->store[p->root[node->input[k]]] == store)
-                alone = alone && pointwise && full_access(node, k, count);
+                alone = alone && pointwise && dl_runs_along(node, k, o, count);
         if (alone)
             return store;
     }

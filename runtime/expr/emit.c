@@ -84,6 +84,8 @@ typedef struct writer {
     const dl_expr_program *p;
     const dl_expr_access *access;
     int64_t count, sample_elements;
+    bool parts; /* memory is in words w[2 ...], inputs first, else in call */
+    int parts_inputs;
     const char *index;                 /* type of element numbers */
     char name[DL_PROGRAM_SLOTS][16];   /* the variable that a slot's value is in now */
     bool same[DL_PROGRAM_SLOTS];       /* that variable is the same for every element */
@@ -123,8 +125,10 @@ static void put_load(writer *w, int slot, const char *indent) {
     int input = w->p->input[slot];
     dl_expr_access access = w->access[input];
     dl_dtype from = w->p->from[input];
-    put(w->t, "%sconst float x%d = %s(((const %s *)call.in[%d])[", indent, input, memory[from].load,
-        memory[from].type, input);
+    char place[32];
+    snprintf(place, sizeof place, w->parts ? "w[%d]" : "call.in[%d]", input + 2 * w->parts);
+    put(w->t, "%sconst float x%d = %s(((const %s *)%s)[", indent, input, memory[from].load,
+        memory[from].type, place);
     if (w->same[slot])
         put(w->t, "0");
     else
@@ -159,41 +163,75 @@ static bool survey(writer *w) {
     return random;
 }
 
+/* The steps of an element, within the loop. */
+static void put_element(writer *w, const char *indent) {
+    const dl_expr_program *p = w->p;
+    for (int s = 0; s < p->inputs; s++)
+        if (!w->same[s])
+            put_load(w, s, indent);
+    for (int i = 0; i < p->steps; i++)
+        if (w->before[i])
+            snprintf(w->name[p->step[i].dst], sizeof w->name[0], "v%d", i);
+        else
+            put_step(w, i, indent);
+    for (int o = 0; o < p->outputs; o++) {
+        char place[32];
+        snprintf(place, sizeof place, w->parts ? "w[%d]" : "call.out[%d]",
+                 o + (w->parts ? 2 + w->parts_inputs : 0));
+        put(w->t, "%s((%s *)%s)[e] = %s(%s);\n", indent, memory[p->to[o]].type, place,
+            memory[p->to[o]].store, w->name[p->output[o].slot]);
+    }
+}
+
+/* Which part a chunk is of, and what of its elements. */
+static void put_chunk(writer *w) {
+    put(w->t,
+        "    DL_KERNEL_CHUNKS(chunk, parts.chunks) {\n"
+        "        const uint64_t *w = parts.word;\n"
+        "        uint64_t before = 0;\n"
+        "        while (w[0] <= chunk) {\n"
+        "            before = w[0];\n"
+        "            w += %d;\n"
+        "        }\n",
+        2 + w->parts_inputs + w->p->outputs);
+    put(w->t,
+        "        const %s first = (%s)((chunk - before) * DL_KERNEL_CHUNK);\n"
+        "        const %s last = (%s)w[1], end = last - first < DL_KERNEL_CHUNK ? last : first + "
+        "DL_KERNEL_CHUNK;\n",
+        w->index, w->index, w->index, w->index);
+}
+
 /* Steps that are the same for every element come before the loop. A slot serves several values in
  * turn; names therefore follow the program a second time, inside. */
 static void put_body(writer *w) {
     const dl_expr_program *p = w->p;
+    const char *indent = w->parts ? "        " : "    ";
     bool random = survey(w);
     for (int k = 0; k < p->constants; k++)
         put(w->t, "    const float c%d = DL_FLOAT(0x%08" PRIx32 "u); /* %.9g */\n", k,
             DL_BITS(p->constant[k]), (double)p->constant[k]);
+    if (w->parts)
+        put_chunk(w);
     for (int s = 0; s < p->inputs; s++)
         if (w->same[s])
-            put_load(w, s, "    ");
+            put_load(w, s, indent);
     char first[DL_PROGRAM_SLOTS][16];
     memcpy(first, w->name, sizeof first);
     for (int i = 0; i < p->steps; i++)
         if (w->before[i])
-            put_step(w, i, "    ");
+            put_step(w, i, indent);
     memcpy(w->name, first, sizeof first);
-    put(w->t, "    DL_KERNEL_EACH(%s, e, call.count) {\n", w->index);
+    if (w->parts)
+        put(w->t, "        DL_KERNEL_CHUNK_EACH(%s, e, first, end) {\n", w->index);
+    else
+        put(w->t, "    DL_KERNEL_EACH(%s, e, call.count) {\n", w->index);
     if (random)
         put(w->t,
             "        const uint32_t sample = (uint32_t)(e / %" PRId64 "u);\n"
             "        const %s place = e %% %" PRId64 "u;\n",
             w->sample_elements, w->index, w->sample_elements);
-    for (int s = 0; s < p->inputs; s++)
-        if (!w->same[s])
-            put_load(w, s, "        ");
-    for (int i = 0; i < p->steps; i++)
-        if (w->before[i])
-            snprintf(w->name[p->step[i].dst], sizeof w->name[0], "v%d", i);
-        else
-            put_step(w, i, "        ");
-    for (int o = 0; o < p->outputs; o++)
-        put(w->t, "        ((%s *)call.out[%d])[e] = %s(%s);\n", memory[p->to[o]].type, o,
-            memory[p->to[o]].store, w->name[p->output[o].slot]);
-    put(w->t, "    }\n}\n");
+    put_element(w, w->parts ? "            " : "        ");
+    put(w->t, w->parts ? "        }\n    }\n}\n" : "    }\n}\n");
 }
 
 dl_status dl_expr_source_open(dl_expr_source **out) {
@@ -235,21 +273,16 @@ static bool known(dl_expr_source *source, uint64_t hash, bool *failed) {
     return false;
 }
 
-dl_status dl_expr_source_add(dl_expr_source *source, const dl_expr_program *program,
-                             const dl_expr_access *access, int64_t count, int64_t sample_elements,
-                             char name[DL_EXPR_ENTRY]) {
+static dl_status add_entry(dl_expr_source *source, const writer *how, char name[DL_EXPR_ENTRY]) {
     text body = {NULL, 0, 0, false};
     writer *w = dl_alloc(sizeof *w);
     dl_status status = DL_OK;
     size_t before = source->all.length;
     bool failed = !w;
     if (w) {
-        *w = (writer){.t = &body,
-                      .p = program,
-                      .access = access,
-                      .count = count,
-                      .sample_elements = sample_elements,
-                      .index = count <= INT32_MAX ? "uint32_t" : "uint64_t"};
+        *w = *how;
+        w->t = &body;
+        w->index = w->count <= INT32_MAX ? "uint32_t" : "uint64_t";
         put_body(w);
         failed = body.failed;
     }
@@ -257,7 +290,9 @@ dl_status dl_expr_source_add(dl_expr_source *source, const dl_expr_program *prog
         uint64_t hash = dl_hash(body.at, body.length, 0);
         snprintf(name, DL_EXPR_ENTRY, "dl_k_%016" PRIx64, hash);
         if (!known(source, hash, &failed) && !failed) {
-            put(&source->all, "\nDL_KERNEL %s(dl_kernel_call call) {\n", name);
+            put(&source->all, "\nDL_KERNEL %s(%s) {\n", name,
+                how->parts ? "const DL_KERNEL_IN_PLACE dl_kernel_parts parts"
+                           : "dl_kernel_call call");
             if (reserve(&source->all, body.length)) {
                 memcpy(source->all.at + source->all.length, body.at, body.length + 1);
                 source->all.length += body.length;
@@ -275,6 +310,29 @@ dl_status dl_expr_source_add(dl_expr_source *source, const dl_expr_program *prog
     dl_free(w);
     dl_free(body.at);
     return status;
+}
+
+dl_status dl_expr_source_add(dl_expr_source *source, const dl_expr_program *program,
+                             const dl_expr_access *access, int64_t count, int64_t sample_elements,
+                             char name[DL_EXPR_ENTRY]) {
+    const writer how = {
+        .p = program, .access = access, .count = count, .sample_elements = sample_elements};
+    return add_entry(source, &how, name);
+}
+
+dl_status dl_expr_source_add_parts(dl_expr_source *source, const dl_expr_program *program,
+                                   int inputs, uint32_t single, int64_t count,
+                                   char name[DL_EXPR_ENTRY]) {
+    dl_expr_access access[DL_EXPR_MAX_INPUTS];
+    for (int i = 0; i < DL_EXPR_MAX_INPUTS; i++)
+        access[i] = (dl_expr_access){1, single >> i & 1 ? 1 : INT64_MAX};
+    const writer how = {.p = program,
+                        .access = access,
+                        .count = count,
+                        .sample_elements = 1,
+                        .parts = true,
+                        .parts_inputs = inputs};
+    return add_entry(source, &how, name);
 }
 
 const char *dl_expr_source_text(const dl_expr_source *source) {

@@ -24,6 +24,13 @@ dl_status dl_expr_source_add(dl_expr_source *source, const dl_expr_program *prog
                              const dl_expr_access *access, int64_t count, int64_t sample_elements,
                              char name[DL_EXPR_ENTRY]);
 
+/* The same over parts: void NAME(dl_kernel_parts). Input i of `inputs` is one number where bit i of
+ * `single` is on, else it runs along the elements, of which no part has more than `count`; nothing
+ * random is in it. */
+dl_status dl_expr_source_add_parts(dl_expr_source *source, const dl_expr_program *program,
+                                   int inputs, uint32_t single, int64_t count,
+                                   char name[DL_EXPR_ENTRY]);
+
 /* The whole text; valid until the next add. */
 const char *dl_expr_source_text(const dl_expr_source *source);
 int dl_expr_source_entries(const dl_expr_source *source);

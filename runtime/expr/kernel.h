@@ -23,16 +23,35 @@ typedef struct dl_kernel_call {
     const dl_kernel_random *random;
 } dl_kernel_call;
 
+/* The argument of an entry over several pieces of memory, its parts: all of one program, each with
+ * its own elements, cut into chunks. A launch takes as many as fit in the 4096 bytes of an
+ * argument.
+ */
+enum { DL_KERNEL_CHUNK = 4096, DL_KERNEL_WORDS = 508 };
+typedef struct dl_kernel_parts {
+    uint64_t chunks;                /* of all */
+    uint64_t word[DL_KERNEL_WORDS]; /* of each part: chunks up to its end, elements, where its
+                                       inputs are, where its outputs are */
+} dl_kernel_parts;
+
 /* DL_KERNEL_EACH(type, e, count): for all elements e that are this thread's; on a device any grid
  * of one dimension serves. */
 #ifdef __CUDACC__
-#define DL_KERNEL extern "C" __global__ void
+#define DL_KERNEL          extern "C" __global__ void
+#define DL_KERNEL_IN_PLACE __grid_constant__ /* no thread makes a copy of the argument */
+#define DL_KERNEL_CHUNKS(chunk, chunks) \
+    for (uint64_t chunk = blockIdx.x; chunk < (chunks); chunk += gridDim.x)
+#define DL_KERNEL_CHUNK_EACH(type, e, first, end) \
+    for (type e = (first) + threadIdx.x; e < (end); e += blockDim.x)
 #define DL_KERNEL_EACH(type, e, count)                                            \
     for (type e = (type)blockIdx.x * blockDim.x + threadIdx.x; e < (type)(count); \
          e += (type)gridDim.x * blockDim.x)
 #else
-#define DL_KERNEL                      void
-#define DL_KERNEL_EACH(type, e, count) for (type e = 0; e < (type)(count); e++)
+#define DL_KERNEL void
+#define DL_KERNEL_IN_PLACE
+#define DL_KERNEL_CHUNKS(chunk, chunks)           for (uint64_t chunk = 0; chunk < (chunks); chunk++)
+#define DL_KERNEL_CHUNK_EACH(type, e, first, end) for (type e = (first); e < (end); e++)
+#define DL_KERNEL_EACH(type, e, count)            for (type e = 0; e < (type)(count); e++)
 #endif
 
 /* For elements 4 quad .. 4 quad + 3 of a sample. */

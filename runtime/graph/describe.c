@@ -4,6 +4,15 @@
 
 #include "runtime/base/hash.h"
 #include "runtime/graph/graph.h"
+#include "runtime/graph/parts.h"
+
+/* NULL: the node has none. */
+static const dl_pointwise_attributes *expressions_of(const dl_graph_node *node) {
+    return node->op == &dl_op_pointwise ? node->attributes
+           : node->op == &dl_op_pointwise_parts
+               ? &((const dl_parts_attributes *)node->attributes)->each
+               : NULL;
+}
 
 static uint64_t hash_expressions(const dl_pointwise_attributes *attributes, uint64_t hash) {
     dl_arena arena = {0};
@@ -22,8 +31,8 @@ uint64_t dl_graph_hash(const dl_graph *graph) {
         hash = dl_hash_text(node->op->name, hash);
         hash = dl_hash_text(node->name, hash);
         hash = dl_hash(node->input, sizeof *node->input * (size_t)node->inputs, hash);
-        if (node->op == &dl_op_pointwise)
-            hash = hash_expressions(node->attributes, hash);
+        if (expressions_of(node))
+            hash = hash_expressions(expressions_of(node), hash);
         for (int o = 0; o < node->outputs; o++)
             hash = dl_hash(&graph->value[node->output + o].type.dtype, sizeof(dl_dtype), hash);
         for (int o = 0; o < node->outputs && node->shared; o++)
@@ -63,8 +72,8 @@ void dl_graph_print(const dl_graph *graph, FILE *file) {
                 node->op->name);
         for (int i = 0; i < node->inputs; i++)
             print_value(graph, node->input[i], file);
-        if (node->op == &dl_op_pointwise) {
-            const dl_pointwise_attributes *attributes = node->attributes;
+        if (expressions_of(node)) {
+            const dl_pointwise_attributes *attributes = expressions_of(node);
             dl_arena arena = {0};
             for (int o = 0; o < attributes->outputs; o++)
                 fprintf(file, " \"%s\"", dl_expr_text(&arena, attributes->output[o]));

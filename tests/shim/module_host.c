@@ -2,11 +2,13 @@
  * (tests/unit/test_emit.c). Stands in for runtime/device/module_cuda.c. */
 #include "runtime/base/memory.h"
 #include "runtime/device/device_cuda.h"
+#include "runtime/expr/program.h"
 
 struct dl_cuda_entry {
     dl_expr_program *program;
     dl_expr_access access[DL_EXPR_MAX_INPUTS];
     int64_t sample_elements;
+    int inputs; /* of a part */
     bool built;
     dl_cuda_entry *next;
 };
@@ -48,6 +50,16 @@ dl_status dl_cuda_entry_want(dl_cuda *cuda, dl_expr_program *program, const dl_e
     return DL_OK;
 }
 
+dl_status dl_cuda_entry_want_parts(dl_cuda *cuda, dl_expr_program *program, int inputs,
+                                   uint32_t single, int64_t count, dl_cuda_entry **out) {
+    dl_expr_access access[DL_EXPR_MAX_INPUTS];
+    for (int i = 0; i < DL_EXPR_MAX_INPUTS; i++)
+        access[i] = (dl_expr_access){1, single >> i & 1 ? 1 : INT64_MAX};
+    DL_TRY(dl_cuda_entry_want(cuda, program, access, count, 1, out));
+    (*out)->inputs = inputs;
+    return DL_OK;
+}
+
 dl_status dl_cuda_module_build(dl_cuda *cuda) {
     for (dl_cuda_entry *entry = cuda->module->entries; entry; entry = entry->next)
         entry->built = true;
@@ -77,4 +89,39 @@ dl_status dl_cuda_entry_launch(const dl_cuda *cuda, const dl_cuda_entry *entry,
     if (!entry->built)
         return dl_fail(DL_INTERNAL, "an entry was not built");
     return dl_cuda_check(shim_submit(cuda->stream, run, &l, sizeof l), "cudaLaunchKernel");
+}
+
+typedef struct parts_launch {
+    const dl_cuda_entry *entry;
+    dl_kernel_parts parts;
+} parts_launch;
+
+static void run_parts(const void *argument) {
+    const parts_launch *l = argument;
+    const dl_cuda_entry *entry = l->entry;
+    uint64_t chunks = 0;
+    for (const uint64_t *w = l->parts.word; chunks < l->parts.chunks;) {
+        const float *in[DL_EXPR_MAX_INPUTS];
+        float *out[DL_EXPR_MAX_OUTPUTS];
+        dl_expr_access access[DL_EXPR_MAX_INPUTS];
+        int64_t count = (int64_t)w[1];
+        int outputs = entry->program->outputs;
+        for (int i = 0; i < entry->inputs; i++) {
+            in[i] = (const float *)w[2 + i];
+            access[i] = (dl_expr_access){1, entry->access[i].mod == 1 ? 1 : count};
+        }
+        for (int o = 0; o < outputs; o++)
+            out[o] = (float *)w[2 + entry->inputs + o];
+        dl_expr_run(entry->program, in, access, out, count, 0, count, NULL, 1);
+        chunks = w[0];
+        w += 2 + entry->inputs + outputs;
+    }
+}
+
+dl_status dl_cuda_entry_launch_parts(const dl_cuda *cuda, const dl_cuda_entry *entry,
+                                     const dl_kernel_parts *parts) {
+    parts_launch l = {entry, *parts};
+    if (!entry->built)
+        return dl_fail(DL_INTERNAL, "an entry was not built");
+    return dl_cuda_check(shim_submit(cuda->stream, run_parts, &l, sizeof l), "cudaLaunchKernel");
 }
