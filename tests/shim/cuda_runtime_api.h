@@ -86,6 +86,7 @@ void shim_fail_call(long n);
 bool shim_fails(void); /* counts a call */
 long shim_calls(void);
 long shim_held(void);
+long shim_launches(void); /* kernels and library calls so far, those in recordings once */
 /* Of work that runs: how long it takes by the shim's clock, which timed events read. */
 void shim_spend(double seconds);
 void shim_keep(int more); /* adds to what is held */

@@ -7,11 +7,15 @@
 
 #include "tests/shim/fake_cuda.h"
 
-static long calls, fail_at, held;
+static long launches, calls, fail_at, held;
 static cudaError_t last_error = cudaSuccess, broken = cudaSuccess;
 
 void shim_fail_call(long n) {
     fail_at = n ? calls + n : 0;
+}
+
+long shim_launches(void) {
+    return launches;
 }
 
 long shim_calls(void) {
@@ -46,6 +50,7 @@ static std::map<const char *, size_t> device_and_locked; /* what copies need not
 cudaError_t shim_submit(cudaStream_t stream, void (*work)(const void *), const void *argument,
                         size_t bytes) {
     CALL(cudaErrorLaunchFailure);
+    launches++;
     std::vector<char> copy((const char *)argument, (const char *)argument + bytes);
     shim_enqueue(stream, [work, copy] { work(copy.data()); });
     return cudaSuccess;
@@ -192,5 +197,6 @@ void shim_launch(cudaStream_t stream, dim3 grid, dim3 block, size_t shared, bool
         last_error = cudaErrorLaunchFailure;
         return;
     }
+    launches++;
     shim_enqueue(stream, [=] { shim_run_grid(grid, block, shared, as_team, thread); });
 }
