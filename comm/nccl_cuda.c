@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "runtime/base/clock.h"
@@ -71,6 +72,13 @@ dl_status dl_nccl_await(dl_cuda *cuda, cudaEvent_t event) {
     }
 }
 
+/* Ends kernels that still run at once, but returns only when no recording has any left. */
+static void *abort_group(void *group) {
+    ncclCommAbort(((dl_nccl *)group)->aborted);
+    return NULL;
+}
+
+/* The caller goes on to where recordings are closed; leave waits for the rest. */
 void dl_nccl_give_up(dl_device *device) {
     dl_nccl *g = dl_nccl_of(device);
     if (!g)
@@ -78,9 +86,13 @@ void dl_nccl_give_up(dl_device *device) {
     int none = 0;
     if (g->given_up)
         atomic_compare_exchange_strong(g->given_up, &none, g->rank + 1);
-    if (g->comm)
-        ncclCommAbort(g->comm); /* ends its kernels that still run */
+    if (!g->comm)
+        return;
+    g->aborted = g->comm;
     g->comm = NULL;
+    g->aborting = pthread_create(&g->aborter, NULL, abort_group, g) == 0;
+    if (!g->aborting)
+        abort_group(g);
 }
 
 /* ---- memory ---- */
@@ -124,8 +136,10 @@ void dl_nccl_release(dl_device *device, void *memory) {
         dl_nccl_buffer *buffer = *at;
         if (buffer->memory != memory)
             continue;
+        if (!g->comm)
+            return; /* NCCL has not let go of it yet: leave frees it */
         *at = buffer->next;
-        if (g->comm && buffer->handle)
+        if (buffer->handle)
             ncclCommDeregister(g->comm, buffer->handle);
         ncclMemFree(memory);
         dl_free(buffer);
@@ -136,6 +150,17 @@ void dl_nccl_release(dl_device *device, void *memory) {
 
 /* ---- joining and leaving ---- */
 
+/* After an abort that does not end, a peer may be dead, the process ends with it under way. */
+static bool is_through(dl_nccl *g) {
+    enum { PATIENCE = 30 /* seconds */ };
+    struct timespec until;
+    if (!g->aborting)
+        return true;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += PATIENCE;
+    return pthread_timedjoin_np(g->aborter, NULL, &until) == 0;
+}
+
 static void leave(void *state) {
     dl_nccl *g = state;
     if (g->comm && dl_nccl_check(g, ncclCommFinalize(g->comm), "ncclCommFinalize") == DL_OK &&
@@ -143,6 +168,14 @@ static void leave(void *state) {
         ncclCommDestroy(g->comm);
     else if (g->comm)
         ncclCommAbort(g->comm);
+    if (!is_through(g))
+        return;
+    while (g->buffers) {
+        dl_nccl_buffer *buffer = g->buffers;
+        g->buffers = buffer->next;
+        ncclMemFree(buffer->memory);
+        dl_free(buffer);
+    }
     dl_comm_unshare(g->given_up, sizeof *g->given_up);
     dl_free(g);
 }

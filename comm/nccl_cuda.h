@@ -4,6 +4,7 @@
 #define DL_COMM_NCCL_CUDA_H
 
 #include <nccl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "runtime/device/device_cuda.h"
@@ -20,6 +21,9 @@ typedef struct dl_nccl {
     int rank, size;
     char here[128]; /* "rank 1 (host, cuda:0)" */
     dl_nccl_buffer *buffers;
+    ncclComm_t aborted; /* by a thread of its own */
+    pthread_t aborter;
+    bool aborting;
 } dl_nccl;
 
 /* DL_UNAVAILABLE, naming the call and this rank. DL_FAILED where NCCL says that it is another's. */

@@ -105,9 +105,9 @@ void shim_leave_out_wait(long n);
 cudaError_t shim_submit(cudaStream_t stream, void (*work)(const void *argument),
                         const void *argument, size_t bytes);
 /* The same, called until it returns that it is done; then its copy of `state` must be as it was, as
- * a graph is played again. */
+ * a graph is played again. *graphs: how many graphs have such work. */
 cudaError_t shim_submit_tries(cudaStream_t stream, bool (*work)(void *state), const void *state,
-                              size_t bytes);
+                              size_t bytes, int *graphs);
 
 #ifdef __cplusplus
 }

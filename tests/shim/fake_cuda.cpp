@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <vector>
 
 #include "tests/shim/fake_cuda.h"
@@ -56,11 +57,21 @@ cudaError_t shim_submit(cudaStream_t stream, void (*work)(const void *), const v
     return cudaSuccess;
 }
 
+/* What lives as long as a piece of captured work does, in all its copies. */
+static std::shared_ptr<int> count_graph(cudaStream_t stream, int *graphs) {
+    if (!shim_captures(stream))
+        return nullptr;
+    __atomic_add_fetch(graphs, 1, __ATOMIC_SEQ_CST);
+    return std::shared_ptr<int>(graphs, [](int *g) { __atomic_sub_fetch(g, 1, __ATOMIC_SEQ_CST); });
+}
+
 cudaError_t shim_submit_tries(cudaStream_t stream, bool (*work)(void *), const void *state,
-                              size_t bytes) {
+                              size_t bytes, int *graphs) {
     CALL(cudaErrorLaunchFailure);
     std::vector<char> copy((const char *)state, (const char *)state + bytes);
-    shim_enqueue_work(stream, [work, copy]() mutable { return work(copy.data()); });
+    shim_enqueue_work(stream, [work, copy, graph = count_graph(stream, graphs)]() mutable {
+        return work(copy.data());
+    });
     return cudaSuccess;
 }
 

@@ -27,7 +27,7 @@ typedef struct meeting {
 struct shim_nccl {
     meeting *meeting;
     int rank, ranks;
-    long collectives;
+    int graphs; /* that have its work: as long as there are some it does not go */
     ncclResult_t error;
 };
 
@@ -96,7 +96,13 @@ ncclResult_t ncclCommFinalize(ncclComm_t comm) {
     return ncclSuccess;
 }
 
+static void wait_for_graphs(ncclComm_t comm) {
+    while (__atomic_load_n(&comm->graphs, __ATOMIC_SEQ_CST) > 0)
+        sched_yield();
+}
+
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
+    wait_for_graphs(comm);
     dl_share_unmap(comm->meeting, sizeof(meeting));
     free(comm);
     return ncclSuccess;
@@ -104,6 +110,7 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
 
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
     comm->meeting->aborted = 1; /* stays mapped: work that is under way still looks at it */
+    wait_for_graphs(comm);
     return ncclSuccess;
 }
 
@@ -204,8 +211,8 @@ static bool run_collective(void *state) {
 static ncclResult_t submit(const collective *w, cudaStream_t stream) {
     if (w->c->meeting->joined < w->c->ranks)
         return ncclInvalidUsage; /* before the communicator has begun */
-    return shim_submit_tries(stream, run_collective, w, sizeof *w) == cudaSuccess ? ncclSuccess
-                                                                                  : ncclSystemError;
+    cudaError_t error = shim_submit_tries(stream, run_collective, w, sizeof *w, &w->c->graphs);
+    return error == cudaSuccess ? ncclSuccess : ncclSystemError;
 }
 
 ncclResult_t ncclAllReduce(const void *from, void *to, size_t count, ncclDataType_t type,
@@ -283,10 +290,11 @@ ncclResult_t ncclGroupStart(void) {
 }
 
 ncclResult_t ncclGroupEnd(void) {
-    return collected.count == 0 || shim_submit_tries(collected_on, run_group, &collected,
-                                                     sizeof collected) == cudaSuccess
-               ? ncclSuccess
-               : ncclSystemError;
+    if (collected.count == 0)
+        return ncclSuccess;
+    cudaError_t error = shim_submit_tries(collected_on, run_group, &collected, sizeof collected,
+                                          &collected.c->graphs);
+    return error == cudaSuccess ? ncclSuccess : ncclSystemError;
 }
 
 static ncclResult_t collect(float *data, size_t count, int peer, bool sends, ncclComm_t comm,
