@@ -283,14 +283,16 @@ static dl_status choose(dl_lt *lt, const dl_lt_product *p, bool *chosen) {
     say_product(p, key);
     DL_TRY(dl_choices_find(choices, library, key, &answer));
     *chosen = answer && recall(lt, answer);
-    if (*chosen)
+    if (*chosen || (answer && strcmp(answer, DL_CHOICE_NONE) == 0))
         return DL_OK;
     if (answer)
         DL_TRY(dl_choices_refuse(choices, key));
     DL_TRY(ask(lt, p, found, choices->timed ? CANDIDATES : 1, &count));
     *chosen = count > 0;
     if (count == 0)
-        return DL_OK;
+        return dl_choices_add(
+            choices,
+            &(dl_choice){.library = library, .key = key, .answer = DL_CHOICE_NONE, .unkept = true});
     take(lt, &found[0]);
     if (choices->timed)
         time_algorithms(lt, p, found, count, &seconds);
