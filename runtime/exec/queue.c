@@ -158,14 +158,12 @@ static bool delivers(const dl_exec *exec) {
     return false;
 }
 
-/* A segment ends behind the first staged sum, or with the program. */
 static dl_status run_segments(dl_exec *exec, const turn *t, int leaves) {
     dl_queue *s = exec->queue;
     int segment = 0, first, last;
     for (int phase = 0, end = 0; phase < exec->phases; phase = end) {
-        do
-            units_of(exec->variant[0], end++, CLASS_COLLECTIVE, &first, &last);
-        while (end < exec->phases && (!s->staged || first == last));
+        end = dl_queue_segment_end(exec, s->staged, phase);
+        units_of(exec->variant[0], end - 1, CLASS_COLLECTIVE, &first, &last);
         if (s->failure == DL_OK)
             dl_queue_keep(s, dl_queue_phases(exec, t->as, segment++, phase, end));
         if (s->staged && first < last)

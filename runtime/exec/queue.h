@@ -107,7 +107,10 @@ static inline const dl_fault *fault_in(const char *tail) {
 /* Keeps the first failure; nothing more is enqueued for a run after it. */
 void dl_queue_keep(dl_queue *queue, dl_status status);
 
-/* queue_list.c: room for the most that can be listed; phases [first, end) of the leaves that are
+/* queue_list.c: where the segment ends that begins with phase `first`: behind the first phase whose
+ * sums are staged, or with the program. */
+int dl_queue_segment_end(const dl_exec *exec, bool staged, int first);
+/* Room for the most that can be listed; phases [first, end) of the leaves that are
  * set, with what waits for what. */
 dl_status dl_queue_list_open(dl_exec *exec);
 void dl_queue_list_close(dl_queue *queue);

@@ -151,6 +151,14 @@ static void list_end(const dl_exec *exec) {
     }
 }
 
+int dl_queue_segment_end(const dl_exec *exec, bool staged, int first) {
+    int sums, ends;
+    do
+        units_of(exec->variant[0], first++, CLASS_COLLECTIVE, &sums, &ends);
+    while (first < exec->phases && (!staged || sums == ends));
+    return first;
+}
+
 void dl_queue_list(dl_exec *exec, int first, int end) {
     work_list *list = &exec->queue->list;
     list->count = list->accesses = 0;
