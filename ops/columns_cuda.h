@@ -1,6 +1,6 @@
 /* Sums over the rows of [rows, columns] for own kernels: what batch and layer normalisation need.
- * A block takes 32 columns of a chunk of rows, eight rows at a time; the chunks' sums are then
- * added in order, in double. Chunks depend on the sizes alone. */
+ * A block takes 32 columns of a chunk of rows, eight rows at a time, or lines of them; the chunks'
+ * sums are then added in a fixed order, in double. Chunks depend on the sizes alone. */
 #ifndef DL_OPS_COLUMNS_CUDA_H
 #define DL_OPS_COLUMNS_CUDA_H
 
@@ -49,23 +49,30 @@ template <class Term> __global__ void dl_sum_chunks(Term term, dl_columns c, flo
     }
 }
 
-/* Of sum `s` and column `c`: its chunks' total. */
-static __device__ __forceinline__ float dl_join_chunks(const float *partial, dl_columns c, int sums,
-                                                       int s, int64_t column) {
-    double total = 0;
-    for (int64_t chunk = 0; chunk < c.chunks; chunk++)
-        total += (double)partial[(chunk * sums + s) * c.columns + column];
-    return (float)total;
-}
-
-/* out [SUMS][columns] */
+/* out [SUMS][columns]: eight threads a sum, each every eighth chunk, then the eight in order. */
 template <class Term>
 __global__ void dl_finish_columns(Term term, dl_columns c, const float *partial, float *out) {
-    for (int64_t i = DL_FIRST_THREAD; i < Term::SUMS * c.columns; i += DL_ALL_THREADS) {
-        int s = (int)(i / c.columns);
-        out[i] =
-            term.finish(dl_join_chunks(partial, c, Term::SUMS, s, i % c.columns), s, i % c.columns);
-    }
+    __shared__ double part[DL_COLUMN_ROWS][DL_WARP];
+    int64_t i = (int64_t)blockIdx.x * DL_WARP + threadIdx.x;
+    int s = (int)(i / c.columns);
+    double total = 0;
+    for (int64_t chunk = threadIdx.y; chunk < c.chunks && s < Term::SUMS; chunk += DL_COLUMN_ROWS)
+        total += (double)partial[chunk * Term::SUMS * c.columns + i];
+    part[threadIdx.y][threadIdx.x] = total;
+    __syncthreads();
+    if (threadIdx.y != 0 || s >= Term::SUMS)
+        return;
+    for (int y = 1; y < DL_COLUMN_ROWS; y++)
+        total += part[y][threadIdx.x];
+    out[i] = term.finish((float)total, s, i % c.columns);
+}
+
+template <class Term>
+static dl_status dl_finish_sums(const dl_cuda *cuda, Term term, dl_columns c, const float *partial,
+                                float *out) {
+    unsigned blocks = (unsigned)((Term::SUMS * c.columns + DL_WARP - 1) / DL_WARP);
+    return DL_LAUNCH_TEAM(dl_finish_columns<Term>, dim3(blocks), dim3(DL_WARP, DL_COLUMN_ROWS), 0,
+                          cuda->stream, term, c, partial, out);
 }
 
 /* Term also has float finish(float sum, int s, int64_t column) const. */
@@ -78,8 +85,59 @@ static dl_status dl_sum_columns(const dl_cuda *cuda, Term term, dl_columns c, vo
         return DL_OK;
     DL_TRY(DL_LAUNCH_TEAM(dl_sum_chunks<Term>, dim3(tiles, (unsigned)c.chunks),
                           dim3(DL_WARP, DL_COLUMN_ROWS), 0, cuda->stream, term, c, partial));
-    return DL_LAUNCH(dl_finish_columns<Term>, dl_cuda_blocks(cuda, Term::SUMS * c.columns),
-                     DL_BLOCK, 0, cuda->stream, term, c, (const float *)partial, out);
+    return dl_finish_sums(cuda, term, c, (const float *)partial, out);
+}
+
+/* Rows of whole lines of 16 bytes: a block takes up to 256 lines of a row, and as many rows at a
+ * time as fill it. */
+template <class Term>
+__global__ void dl_sum_lines(Term term, dl_columns c, int across, float *partial) {
+    constexpr int WIDE = dl_line<Term::HALF>::WIDE, PARTS = (int)Term::SUMS * WIDE;
+    __shared__ float part[DL_BLOCK][PARTS + 1];
+    int line = (int)threadIdx.x % across, slot = (int)threadIdx.x / across;
+    int slots = DL_BLOCK / across;
+    int64_t column = ((int64_t)blockIdx.x * across + line) * WIDE;
+    int64_t first = (int64_t)blockIdx.y * c.chunk;
+    int64_t last = first + c.chunk < c.rows ? first + c.chunk : c.rows;
+    float sum[PARTS];
+    for (int p = 0; p < PARTS; p++)
+        sum[p] = 0;
+    if (slot < slots && column < c.columns) {
+        typename Term::held held;
+        term.hold(column, &held);
+        for (int64_t row = first + slot; row < last; row += slots)
+            term.add_line(held, row * c.columns + column, sum);
+    }
+    for (int p = 0; p < PARTS; p++)
+        part[threadIdx.x][p] = sum[p];
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < across * PARTS; i += DL_BLOCK) {
+        int from = i / PARTS, p = i % PARTS;
+        int64_t at = ((int64_t)blockIdx.x * across + from) * WIDE + p % WIDE;
+        float total = part[from][p];
+        for (int y = 1; y < slots; y++)
+            total = total + part[y * across + from][p];
+        if (at < c.columns)
+            partial[((int64_t)blockIdx.y * Term::SUMS + p / WIDE) * c.columns + at] = total;
+    }
+}
+
+/* The same sums, by lines where rows are whole ones. Term also has enum { HALF }; struct held, what
+ * a thread keeps of its columns; void hold(int64_t column, held *) const; void add_line(const held
+ * &, int64_t element, float sum[SUMS * WIDE]) const. */
+template <class Term>
+static dl_status dl_sum_column_lines(const dl_cuda *cuda, Term term, dl_columns c, void *workspace,
+                                     float *out) {
+    enum { WIDE = dl_line<Term::HALF>::WIDE };
+    int64_t lines = c.columns / WIDE;
+    float *partial = (float *)workspace;
+    if (c.columns == 0 || c.columns % WIDE)
+        return dl_sum_columns(cuda, term, c, workspace, out);
+    int across = lines < DL_BLOCK ? (int)lines : (int)DL_BLOCK;
+    DL_TRY(DL_LAUNCH_TEAM(dl_sum_lines<Term>,
+                          dim3((unsigned)((lines + across - 1) / across), (unsigned)c.chunks),
+                          dim3(DL_BLOCK), 0, cuda->stream, term, c, across, partial));
+    return dl_finish_sums(cuda, term, c, (const float *)partial, out);
 }
 
 #endif

@@ -13,9 +13,19 @@ struct state {
 };
 
 template <int half> struct moments {
-    enum { SUMS = 2 };
+    enum { SUMS = 2, HALF = half, WIDE = dl_line<half>::WIDE };
     const void *x;
     int64_t columns;
+    struct held {};
+    __device__ void hold(int64_t, held *) const {}
+    __device__ void add_line(const held &, int64_t element, float *sum) const {
+        dl_line<half> line = ((const dl_line<half> *)x)[element / WIDE];
+        for (int k = 0; k < WIDE; k++) {
+            float value = line.get(k);
+            sum[k] = sum[k] + value;
+            sum[WIDE + k] = sum[WIDE + k] + value * value;
+        }
+    }
     __device__ void add(int64_t row, int64_t column, float *sum) const {
         float value = dl_load<half>(x, row * columns + column);
         sum[0] = sum[0] + value;
@@ -43,7 +53,7 @@ dl_status run_moments(const void *made, const dl_run *run) {
     int64_t c = s->columns.columns;
     float *out = (float *)run->out[0];
 #define SUM(half) \
-    dl_sum_columns(s->cuda, moments<half>{run->in[0], c}, s->columns, run->workspace, out)
+    dl_sum_column_lines(s->cuda, moments<half>{run->in[0], c}, s->columns, run->workspace, out)
     return DL_BY_HALF(s->half, SUM);
 #undef SUM
 }

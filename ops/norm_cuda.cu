@@ -63,43 +63,60 @@ struct pass {
     int64_t columns;
 };
 
-template <ending end> __device__ float apply(const pass &p, float x, float other, int64_t c) {
+/* What a pass needs of a channel; that of a line's stay in registers. */
+struct channel {
+    float mean, scale, beta, slope, shift;
+};
+
+__device__ channel channel_of(const pass &p, int64_t c) {
     const float *v = p.vector + c;
-    float z = (x - v[MEAN * p.columns]) * v[SCALE * p.columns] + v[BETA * p.columns];
+    return {v[MEAN * p.columns], v[SCALE * p.columns], v[BETA * p.columns], v[SLOPE * p.columns],
+            v[SHIFT * p.columns]};
+}
+
+template <ending end> __device__ float apply(const channel &c, float x, float other) {
+    float z = (x - c.mean) * c.scale + c.beta;
     z = end == ADD ? z + other : z;
     return end == PLAIN || !(z <= 0.0f) ? z : 0.0f;
 }
 
 /* dx = scale * dy - slope * (x - mean) - shift */
-template <ending end> __device__ float gradient(const pass &p, float x, float dy, int64_t c) {
-    const float *v = p.vector + c;
-    float around = x - v[MEAN * p.columns], scale = v[SCALE * p.columns];
-    float d = end == PLAIN || around * scale + v[BETA * p.columns] > 0.0f ? dy : 0.0f;
-    return scale * d - v[SLOPE * p.columns] * around - v[SHIFT * p.columns];
+template <ending end> __device__ float gradient(const channel &c, float x, float dy) {
+    float around = x - c.mean;
+    float d = end == PLAIN || around * c.scale + c.beta > 0.0f ? dy : 0.0f;
+    return c.scale * d - c.slope * around - c.shift;
+}
+
+template <ending end, bool backward>
+__device__ float pass_one(const channel &c, float x, float other) {
+    return backward ? gradient<end>(c, x, other) : apply<end>(c, x, other);
 }
 
 template <int half, ending end, bool backward>
 __global__ void pass_elements(pass p, int64_t count) {
     for (int64_t i = DL_FIRST_THREAD; i < count; i += DL_ALL_THREADS) {
-        int64_t c = i % p.columns;
         float x = dl_load<half>(p.x, i);
         float other = backward || end == ADD ? dl_load<half>(p.other, i) : 0.0f;
-        dl_store<half>(p.y, i,
-                       backward ? gradient<end>(p, x, other, c) : apply<end>(p, x, other, c));
+        dl_store<half>(p.y, i, pass_one<end, backward>(channel_of(p, i % p.columns), x, other));
     }
 }
 
-/* The same for rows of whole lines. */
-template <int half, ending end, bool backward> __global__ void pass_lines(pass p, int64_t lines) {
+/* The same for rows of whole lines. A thread steps by whole rows, so that its channels stay. */
+template <int half, ending end, bool backward>
+__global__ void pass_lines(pass p, int64_t lines, int64_t step) {
     enum { WIDE = dl_line<half>::WIDE };
-    for (int64_t l = DL_FIRST_THREAD; l < lines; l += DL_ALL_THREADS) {
-        int64_t c = l * WIDE % p.columns;
+    int64_t first = DL_FIRST_THREAD;
+    channel of[WIDE];
+    if (first >= step)
+        return;
+    for (int k = 0; k < WIDE; k++)
+        of[k] = channel_of(p, first * WIDE % p.columns + k);
+    for (int64_t l = first; l < lines; l += step) {
         dl_line<half> x = ((const dl_line<half> *)p.x)[l], other = x;
         if (backward || end == ADD)
             other = ((const dl_line<half> *)p.other)[l];
         for (int k = 0; k < WIDE; k++)
-            x.put(k, backward ? gradient<end>(p, x.get(k), other.get(k), c + k)
-                              : apply<end>(p, x.get(k), other.get(k), c + k));
+            x.put(k, pass_one<end, backward>(of[k], x.get(k), other.get(k)));
         ((dl_line<half> *)p.y)[l] = x;
     }
 }
@@ -110,11 +127,13 @@ dl_status launch_pass(const state *s, const pass &p) {
     int64_t count = s->columns.rows * s->columns.columns;
     if (count == 0)
         return DL_OK;
-    if (p.columns % WIDE != 0)
+    unsigned blocks = dl_cuda_blocks(s->cuda, count / WIDE);
+    int64_t row = p.columns / WIDE, step = row ? (int64_t)blocks * DL_BLOCK / row * row : 0;
+    if (p.columns % WIDE != 0 || step == 0)
         return DL_LAUNCH((pass_elements<half, end, backward>), dl_cuda_blocks(s->cuda, count),
                          DL_BLOCK, 0, s->cuda->stream, p, count);
-    return DL_LAUNCH((pass_lines<half, end, backward>), dl_cuda_blocks(s->cuda, count / WIDE),
-                     DL_BLOCK, 0, s->cuda->stream, p, count / WIDE);
+    return DL_LAUNCH((pass_lines<half, end, backward>), blocks, DL_BLOCK, 0, s->cuda->stream, p,
+                     count / WIDE, step);
 }
 
 template <bool backward> dl_status launch_ending(const state *s, const pass &p, ending end) {
@@ -166,10 +185,31 @@ dl_status run_input_gradient(const void *made, const dl_run *run) {
 /* [sum dy, sum dy * (x - mean) / sqrt(variance + epsilon)]; with relu dy counts where the output
  * was above 0. */
 template <int half, bool gated> struct norm_sums {
-    enum { SUMS = 2 };
+    enum { SUMS = 2, HALF = half, WIDE = dl_line<half>::WIDE };
     const void *dy, *x;
     factors f;
     int64_t columns;
+    struct held {
+        float mean[WIDE], scale[WIDE], beta[WIDE];
+    };
+    __device__ void hold(int64_t column, held *h) const {
+        for (int k = 0; k < WIDE; k++) {
+            h->mean[k] = f.mean[column + k];
+            h->scale[k] = gated ? scale_of(f, column + k) : 0.0f;
+            h->beta[k] = gated && f.beta ? f.beta[column + k] : 0.0f;
+        }
+    }
+    __device__ void add_line(const held &h, int64_t element, float *sum) const {
+        dl_line<half> d = ((const dl_line<half> *)dy)[element / WIDE];
+        dl_line<half> v = ((const dl_line<half> *)x)[element / WIDE];
+        for (int k = 0; k < WIDE; k++) {
+            float around = v.get(k) - h.mean[k], one = d.get(k);
+            if (gated && !(around * h.scale[k] + h.beta[k] > 0.0f))
+                one = 0.0f;
+            sum[k] = sum[k] + one;
+            sum[WIDE + k] = sum[WIDE + k] + one * around;
+        }
+    }
     __device__ void add(int64_t row, int64_t c, float *sum) const {
         float d = dl_load<half>(dy, row * columns + c);
         float around = dl_load<half>(x, row * columns + c) - f.mean[c];
@@ -192,7 +232,7 @@ dl_status prepare_sums(const dl_prepare *what, dl_prepared *out) {
 template <int half, bool gated>
 dl_status launch_sums(const state *s, const dl_run *run, const factors &f) {
     norm_sums<half, gated> term = {run->in[0], run->in[1], f, s->columns.columns};
-    return dl_sum_columns(s->cuda, term, s->columns, run->workspace, (float *)run->out[0]);
+    return dl_sum_column_lines(s->cuda, term, s->columns, run->workspace, (float *)run->out[0]);
 }
 
 dl_status run_sums(const void *made, const dl_run *run) {

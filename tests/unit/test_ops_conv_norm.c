@@ -195,6 +195,8 @@ static const op_sample samples[] = {
      .reference = moments_reference},
     MOMENTS("rows of 3", F32(2, 37, 3)),
     MOMENTS("many rows", F32(5, 31, 7, 32)),
+    MOMENTS("lines that fill no block", F32(700, 24)),
+    MOMENTS("more lines than a block has", F32(3, 2056)),
     {.name = "by hand",
      .op = &dl_op_moment_squares,
      .attributes = &(const dl_moment_squares_attributes){3},
