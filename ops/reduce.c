@@ -23,10 +23,15 @@ static dl_status infer_reduce(const dl_infer *infer) {
 }
 
 /* Over samples it is a node even where there is but one: programs for different numbers of samples
- * have the same nodes. */
-static dl_value spread(dl_graph *graph, dl_value dy, dl_type type, uint32_t axes) {
-    if (graph->status != DL_OK || dy < 0 || !(axes & 1))
+ * have the same nodes. It is a shard's, as x is, even where dy is shared: that of a scaled loss. */
+static dl_value spread(dl_graph *graph, dl_value dy, dl_value x, uint32_t axes) {
+    if (graph->status != DL_OK || dy < 0)
+        return -1;
+    dl_type type = *dl_type_of(graph, x);
+    if (!(axes & 1))
         return dl_broadcast(graph, dy, type);
+    if (graph->value[dy].shared && !graph->value[x].shared)
+        return dl_map(graph, "x1", (dl_value[]){x, dy}, 2);
     dl_broadcast_attributes attributes;
     memset(&attributes, 0, sizeof attributes);
     attributes.type = type;
@@ -58,9 +63,9 @@ static void grad_reduce(dl_grad *grad) {
             kept.dim[axis] = 1;
     dl_value dy = dl_reshape(graph, grad->dy[0], kept), value = grad->input[0];
     if (attributes->kind == DL_REDUCE_SUM) {
-        grad->dx[0] = spread(graph, dy, x, axes);
+        grad->dx[0] = spread(graph, dy, value, axes);
     } else if (attributes->kind == DL_REDUCE_MEAN) {
-        grad->dx[0] = spread(graph, mean_share(graph, dy, value, axes, kept), x, axes);
+        grad->dx[0] = spread(graph, mean_share(graph, dy, value, axes, kept), value, axes);
     } else if (attributes->kind == DL_REDUCE_SUM_SQUARES) {
         grad->dx[0] = dl_map(graph, "2 * x0 * x1", (dl_value[]){value, dy}, 2);
     } else if (attributes->kind == DL_REDUCE_SUM_ABS) {
