@@ -179,9 +179,31 @@ static dl_status copy_slots(const dl_queue *s, char *to, const char *from, int s
     return s->device->table->copy(s->device, to, from, bytes * (size_t)slots);
 }
 
+static dl_status fill_landing(const dl_queue *s, const landing *l, const char *from, int slots) {
+    DL_TRY(s->device->table->follow(s->device, l->emptied));
+    DL_TRY(copy_slots(s, l->block, from, slots, s->block_bytes));
+    return s->device->table->mark(s->device, l->filled);
+}
+
+/* What runs read, to where they read it. */
+static dl_status bring(dl_queue *s, const char *from, int slots) {
+    dl_device *device = s->device;
+    s->landed = (s->landed + 1) % LANDINGS;
+    const landing *l = &s->landing[s->landed];
+    if (!l->block)
+        return copy_slots(s, s->block, from, slots, s->block_bytes);
+    device->table->turn_to(device, DL_STREAM_COPIES);
+    dl_status status = fill_landing(s, l, from, slots);
+    device->table->turn_to(device, DL_STREAM_COMPUTE);
+    DL_TRY(status);
+    DL_TRY(device->table->follow(device, l->filled));
+    DL_TRY(copy_slots(s, s->block, l->block, slots, s->block_bytes));
+    return device->table->mark(device, l->emptied);
+}
+
 static dl_status run_together(dl_exec *exec, const turn *t) {
-    const dl_queue *s = exec->queue;
-    DL_TRY(copy_slots(s, s->block, t->block, t->runs, s->block_bytes));
+    dl_queue *s = exec->queue;
+    DL_TRY(bring(s, t->block, t->runs));
     DL_TRY(dl_queue_together(exec, t->as));
     return copy_slots(s, t->tail, s->tail, t->runs, s->tail_bytes);
 }
@@ -190,8 +212,7 @@ static dl_status run_together(dl_exec *exec, const turn *t) {
 static dl_status run_alone(dl_exec *exec, const turn *t, int slot, int leaves) {
     dl_queue *s = exec->queue;
     if (s->failure == DL_OK)
-        dl_queue_keep(s, copy_slots(s, s->block, t->block + s->block_bytes * (size_t)slot, 1,
-                                    s->block_bytes));
+        dl_queue_keep(s, bring(s, t->block + s->block_bytes * (size_t)slot, 1));
     DL_TRY(run_segments(exec, t, leaves));
     if (s->failure == DL_OK)
         dl_queue_keep(

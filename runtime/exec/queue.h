@@ -21,7 +21,7 @@ const float *dl_queue_result(const dl_exec *exec, int output);
 
 /* ---- what the files share ---- */
 
-enum { MAX_BATCHES = 4, MAX_SEGMENTS = 64, MOST_UNDER_WAY = 4 /* turns */ };
+enum { MAX_BATCHES = 4, MAX_SEGMENTS = 64, MOST_UNDER_WAY = 4 /* turns */, LANDINGS = 2 };
 
 typedef struct batch_run { /* of one batch size */
     int64_t batch;
@@ -44,6 +44,12 @@ typedef struct turn {
     int runs, collected;
     float noticed[MOST_TOGETHER];
 } turn;
+
+/* Where what a launch reads waits on the device, if it goes there ahead. */
+typedef struct landing {
+    char *block;
+    dl_mark *filled, *emptied;
+} landing;
 
 /* The pieces of work of some phases, in the order in which they are enqueued. */
 typedef enum piece_kind {
@@ -86,6 +92,8 @@ struct dl_queue {
     size_t rows_place;              /* in a slot of block: their numbers */
     size_t *output_place;           /* [graph outputs] of shared ones, in a slot of tail */
     int slot;                       /* of the run that is enqueued */
+    landing landing[LANDINGS];      /* of large blocks: the launch that computes, the next */
+    int landed;                     /* the landing that was filled last */
     float **leaf; /* [collectives * local leaves], in `sums`; a sum comes into its leaf 0 */
     float *room;  /* in `sums`, too */
     void *sums;

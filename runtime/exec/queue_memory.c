@@ -14,6 +14,11 @@ void dl_queue_close(dl_exec *exec) {
     dl_queue_list_close(s);
     for (int b = 0; b < s->batches; b++)
         dl_queue_forget(s, &s->batch[b]);
+    for (int i = 0; i < LANDINGS; i++) {
+        device->table->mark_close(device, s->landing[i].filled);
+        device->table->mark_close(device, s->landing[i].emptied);
+        device->table->release(device, s->landing[i].block);
+    }
     for (int i = 0; i < MOST_UNDER_WAY; i++) {
         device->table->mark_close(device, s->turns[i].mark);
         device->table->release_host(device, s->turns[i].block);
@@ -171,6 +176,20 @@ static dl_status make_turns(dl_queue *s) {
     return DL_OK;
 }
 
+static dl_status make_landings(dl_queue *s) {
+    dl_device *device = s->device;
+    size_t bytes = s->block_bytes * (size_t)s->slots;
+    void *memory;
+    for (int i = 0; i < LANDINGS && dl_goes_ahead(bytes); i++) {
+        landing *l = &s->landing[i];
+        DL_TRY(device->table->mark_open(device, &l->filled));
+        DL_TRY(device->table->mark_open(device, &l->emptied));
+        DL_TRY(device->table->allocate(device, bytes, &memory));
+        l->block = memory;
+    }
+    return DL_OK;
+}
+
 static dl_status make_memory(dl_exec *exec, dl_queue *s) {
     dl_device *device = s->device;
     size_t bytes[] = {exec->arena_bytes * (size_t)exec->arena_count, exec->shared_bytes,
@@ -214,6 +233,7 @@ dl_status dl_queue_open(dl_exec *exec, int runs) {
     DL_TRY(make_sums(exec, s));
     DL_TRY(make_outputs(exec, s));
     DL_TRY(make_turns(s));
+    DL_TRY(make_landings(s));
     DL_TRY(make_memory(exec, s));
     DL_TRY(dl_queue_list_open(exec));
     for (int l = 0; l < exec->local_leaves; l++)

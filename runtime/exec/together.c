@@ -16,3 +16,7 @@ int dl_runs_together(double seconds, size_t block) {
             return runs;
     return 1;
 }
+
+bool dl_goes_ahead(size_t bytes) {
+    return bytes >= (size_t)1 << 20;
+}

@@ -5,6 +5,7 @@
 #ifndef DL_EXEC_TOGETHER_H
 #define DL_EXEC_TOGETHER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,5 +20,9 @@ typedef struct dl_run_work {
 double dl_run_seconds(const dl_run_work *work);
 /* 1, 4, 8 or 16: as many as last no longer than 2 ms, `block` bytes being what a run reads. */
 int dl_runs_together(double seconds, size_t block);
+/* Whether what a launch reads is so much that it goes to the device ahead, while the launch before
+ * computes, into memory of its own there: two events and a copy on the device cost less than the
+ * way from the host, 20 us and more. */
+bool dl_goes_ahead(size_t bytes);
 
 #endif

@@ -1,6 +1,7 @@
 /* See shim.h. */
 #include "tests/unit/shim.h"
 
+#include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,4 +33,18 @@ dl_device *shim_open(const char *test) {
     CHECK_OK(dl_device_open_cuda(0, &device));
     unsetenv("DLTRAIN_CUDA_LIBRARY");
     return device;
+}
+
+bool shim_streams_of(const dl_device *device, shim_streams *out) {
+    Dl_info from; /* the library is open already */
+    void *library = dladdr((const void *)device->table, &from)
+                        ? dlopen(from.dli_fname, RTLD_NOW | RTLD_NOLOAD)
+                        : NULL;
+    void *symbol[] = {library ? dlsym(library, "shim_order") : NULL,
+                      library ? dlsym(library, "shim_waits") : NULL,
+                      library ? dlsym(library, "shim_leave_out_wait") : NULL};
+    memcpy(&out->order, &symbol[0], sizeof out->order);
+    memcpy(&out->waits, &symbol[1], sizeof out->waits);
+    memcpy(&out->leave_out_wait, &symbol[2], sizeof out->leave_out_wait);
+    return out->order && out->waits && out->leave_out_wait;
 }

@@ -13,4 +13,14 @@ dl_device *shim_open(const char *test);
  */
 bool shim_is_given(void);
 
+/* What the shim lets a test choose (tests/shim/cuda_runtime_api.h): the order in which streams get
+ * on, and to leave out the n-th wait from now on. False: this library is no shim. */
+enum { SHIM_LATE, SHIM_EARLY, SHIM_ANY };
+typedef struct shim_streams {
+    void (*order)(int kind, unsigned seed);
+    long (*waits)(void);
+    void (*leave_out_wait)(long n);
+} shim_streams;
+bool shim_streams_of(const dl_device *device, shim_streams *out);
+
 #endif

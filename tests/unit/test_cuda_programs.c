@@ -3,7 +3,6 @@
  * bits of steps that are enqueued one by one; the memory plan changes no bit, nor does the order in
  * which streams get on, unless a wait between them is left out. */
 #include <CUnit/Basic.h>
-#include <dlfcn.h>
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -203,25 +202,7 @@ static void test_training(void) {
 
 /* ---- streams ---- */
 
-/* tests/shim/cuda_runtime_api.h */
-enum { LATE, EARLY, ANY };
-static void (*set_order)(int kind, unsigned seed);
-static long (*waits)(void);
-static void (*leave_out_wait)(long n);
-
-static bool find_orders(const dl_device *device) {
-    Dl_info from; /* the library is open already */
-    void *library = dladdr((const void *)device->table, &from)
-                        ? dlopen(from.dli_fname, RTLD_NOW | RTLD_NOLOAD)
-                        : NULL;
-    void *symbol[] = {library ? dlsym(library, "shim_order") : NULL,
-                      library ? dlsym(library, "shim_waits") : NULL,
-                      library ? dlsym(library, "shim_leave_out_wait") : NULL};
-    memcpy(&set_order, &symbol[0], sizeof set_order);
-    memcpy(&waits, &symbol[1], sizeof waits);
-    memcpy(&leave_out_wait, &symbol[2], sizeof leave_out_wait);
-    return set_order && waits && leave_out_wait;
-}
+static shim_streams streams;
 
 /* Whether training without that wait (0: with all) is seen to go wrong in some order of streams. */
 static bool goes_wrong(const setting *how, long wait, const outcome *want) {
@@ -229,15 +210,15 @@ static bool goes_wrong(const setting *how, long wait, const outcome *want) {
     const struct {
         int kind;
         unsigned seed;
-    } orders[] = {{LATE, 0}, {EARLY, 0}, {ANY, 1}, {ANY, 2}, {ANY, 3}};
+    } orders[] = {{SHIM_LATE, 0}, {SHIM_EARLY, 0}, {SHIM_ANY, 1}, {SHIM_ANY, 2}, {SHIM_ANY, 3}};
     bool wrong = false;
     for (int i = 0; i < DL_COUNT(orders) && !wrong; i++) {
-        set_order(orders[i].kind, orders[i].seed);
-        leave_out_wait(wait);
+        streams.order(orders[i].kind, orders[i].seed);
+        streams.leave_out_wait(wait);
         wrong = !train(how, &got) || memcmp(&got, want, sizeof got) != 0;
-        leave_out_wait(0);
+        streams.leave_out_wait(0);
     }
-    set_order(LATE, 0);
+    streams.order(SHIM_LATE, 0);
     return wrong;
 }
 
@@ -247,16 +228,16 @@ static void test_streams(void) {
     dl_comm *comm = NULL;
     dl_device *shim = shim_open("cuda_programs, streams");
     const int leaves[] = {2, 5}; /* of one, the sum would be that leaf */
-    for (int i = 0; i < DL_COUNT(leaves) && shim && find_orders(shim); i++) {
+    for (int i = 0; i < DL_COUNT(leaves) && shim && shim_streams_of(shim, &streams); i++) {
         const setting how = {shim, DL_MEMORY_PLANNED, leaves[i], false, "fp32", job};
         shim->joined = false;
         CU_ASSERT_FATAL(train(&how, &alone));
         if (!comm && CHECK_OK(dl_single_open(&comm)))
             CHECK_OK(shim->table->join(shim, comm));
         shim->joined = true;
-        long before = waits();
+        long before = streams.waits();
         CU_ASSERT_FATAL(train(&how, &device));
-        long all = waits() - before;
+        long all = streams.waits() - before;
         compare_bits(&device, &alone);
         CU_ASSERT(all >=
                   2 * 2 * 2); /* two buckets at least, there and back, enqueued and recorded */

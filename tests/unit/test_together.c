@@ -11,7 +11,17 @@
 #include "tests/unit/model.h"
 #include "tests/unit/shim.h"
 
-enum { BATCH = 6, LAST = 4, SIDE = 4, CLASSES = 3, STEPS = 23, EPOCH = 9, TABLE = 40, MOST = 1024 };
+enum {
+    BATCH = 6,
+    LAST = 4,
+    SIDE = 4,
+    CLASSES = 3,
+    STEPS = 23,
+    EPOCH = 9,
+    TABLE = 40,
+    MOST = 1024,
+    LARGE = 50000
+};
 
 static const char job[] = "model:\n"
                           "  - flatten\n"
@@ -23,7 +33,21 @@ static const char job[] = "model:\n"
                           "optimizer: {adam: {learning_rate: 0.01}}\n"
                           "metrics: [accuracy]\n";
 
+/* Beside x a large input, of which the network sees the mean. */
+static const char large_job[] = "model:\n"
+                                "  - {flatten, inputs: x}\n"
+                                "  - {dense: {units: 7, activation: tanh}, name: small}\n"
+                                "  - {global_average_pooling1d, inputs: z, name: mean}\n"
+                                "  - {concatenate, inputs: [small, mean]}\n"
+                                "  - dense: {units: 3, activation: softmax}\n"
+                                "loss: sparse_categorical_crossentropy\n"
+                                "optimizer: {adam: {learning_rate: 0.01}}\n"
+                                "metrics: [accuracy]\n";
+
 static void test_numbers(void) {
+    CU_ASSERT(!dl_goes_ahead(((size_t)1 << 20) - 1));
+    CU_ASSERT(dl_goes_ahead((size_t)1 << 20));
+    CU_ASSERT(BATCH * LARGE * sizeof(float) > (size_t)1 << 20);
     CU_ASSERT_EQUAL(dl_runs_together(1e-9, 100), 16);
     CU_ASSERT_EQUAL(dl_runs_together(1.25e-4, 100), 16);
     CU_ASSERT_EQUAL(dl_runs_together(1.26e-4, 100), 8);
@@ -42,12 +66,14 @@ static void test_numbers(void) {
 typedef struct plan {
     dl_device *device;
     int together;
-    int bad;   /* step with a label out of range; 0: none */
-    int pause; /* after this step all runs are collected */
-    bool rows; /* x lies on the device, and so does y */
+    int bad;    /* step with a label out of range; 0: none */
+    int pause;  /* after this step all runs are collected */
+    bool rows;  /* x lies on the device, and so does y */
+    bool large; /* z, too, which goes ahead of its step */
 } plan;
 
 static float table_x[TABLE * SIDE * SIDE];
+static float table_z[TABLE * LARGE];
 static int32_t table_y[TABLE];
 
 typedef struct outcome {
@@ -61,7 +87,7 @@ typedef struct trainer {
     model m;
     dl_resident *resident;
     dl_exec *exec;
-    void *x, *y; /* on the device */
+    void *x, *y, *z; /* on the device */
 } trainer;
 
 static dl_status lend(trainer *t, const char *name, const void *table, size_t bytes, void **out) {
@@ -74,9 +100,10 @@ static dl_status lend(trainer *t, const char *name, const void *table, size_t by
 
 static bool open(trainer *t, const plan *how) {
     const dl_field fields[] = {FLOATS("x", SIDE, SIDE),
-                               {.name = "y", .type = {.dtype = DL_I32}, .classes = CLASSES}};
+                               {.name = "y", .type = {.dtype = DL_I32}, .classes = CLASSES},
+                               FLOATS("z", LARGE, 1)};
     memset(t, 0, sizeof *t);
-    if (!model_open(&t->m, job, fields, 2) ||
+    if (!model_open(&t->m, how->large ? large_job : job, fields, how->large ? 3 : 2) ||
         !CHECK_OK(dl_resident_open(&t->resident, how->device, dl_network_variables(t->m.network))))
         return false;
     dl_exec_options options = {.name = "step",
@@ -92,8 +119,10 @@ static bool open(trainer *t, const plan *how) {
                                .argument = t->m.network};
     return CHECK_OK(dl_exec_open(&t->exec, &options)) &&
            CHECK_OK(dl_exec_prepare(t->exec, BATCH)) && CHECK_OK(dl_exec_prepare(t->exec, LAST)) &&
-           (!how->rows || (CHECK_OK(lend(t, "x", table_x, sizeof table_x, &t->x)) &&
-                           CHECK_OK(lend(t, "y", table_y, sizeof table_y, &t->y)))) &&
+           (!how->rows ||
+            (CHECK_OK(lend(t, "x", table_x, sizeof table_x, &t->x)) &&
+             CHECK_OK(lend(t, "y", table_y, sizeof table_y, &t->y)) &&
+             (!how->large || CHECK_OK(lend(t, "z", table_z, sizeof table_z, &t->z))))) &&
            CHECK_OK(dl_exec_connect(t->exec));
 }
 
@@ -102,6 +131,7 @@ static void shut(trainer *t) {
     if (t->resident) {
         t->resident->device->table->release(t->resident->device, t->x);
         t->resident->device->table->release(t->resident->device, t->y);
+        t->resident->device->table->release(t->resident->device, t->z);
     }
     dl_resident_close(t->resident);
     model_close(&t->m);
@@ -127,6 +157,7 @@ static dl_status begin(trainer *t, const plan *how, int step) {
     static float x[BATCH * SIDE * SIDE], samples, rate, number;
     static int32_t y[BATCH];
     static uint32_t rows[BATCH];
+    static float z[BATCH * LARGE];
     bool last = step % EPOCH == 0;
     samples = last ? LAST : BATCH;
     rate = 0.02f / (float)step;
@@ -138,6 +169,9 @@ static dl_status begin(trainer *t, const plan *how, int step) {
     }
     model_bind(t->exec, "x", how->rows ? NULL : x);
     model_bind(t->exec, "y", how->rows ? NULL : y);
+    for (int i = 0; i < BATCH && how->large; i++)
+        memcpy(z + i * LARGE, table_z + rows[i] * LARGE, sizeof *z * LARGE);
+    model_bind(t->exec, "z", how->rows ? NULL : z);
     dl_exec_bind_rows(t->exec, rows);
     model_bind(t->exec, "samples", &samples);
     model_bind(t->exec, "learning_rate", &rate);
@@ -151,7 +185,7 @@ static dl_status steps(trainer *t, const plan *how, outcome *out) {
     for (int step = 1; step <= STEPS; step++) {
         DL_TRY(begin(t, how, step));
         if (step == 2) /* the first went alone, as nothing was recorded */
-            CU_ASSERT_EQUAL(t->resident->held, how->together == 1 || how->pause == 1 ? 0 : 1);
+            CU_ASSERT_EQUAL(t->resident->held, how->together == 1 ? 0 : 1);
         DL_TRY(collect(t, step == how->pause || step % EPOCH == 0 || step == STEPS, out));
         CU_ASSERT_EQUAL(dl_exec_under_way(t->exec), step - out->collected);
     }
@@ -192,6 +226,47 @@ static void test_bits(void) {
             CHECK_BITS(&got.sums[0][0], &alone.sums[0][0], STEPS * 8);
             CHECK_BITS(got.weights, alone.weights, got.count);
         }
+    dl_device_close(shim);
+}
+
+/* In some order of streams. */
+static bool goes_wrong(const shim_streams *streams, const plan *how, long wait,
+                       const outcome *want) {
+    static outcome got;
+    bool wrong = false;
+    for (int i = 0; i < 5 && !wrong; i++) {
+        streams->order(i < 2 ? i : SHIM_ANY, (unsigned)i);
+        streams->leave_out_wait(wait);
+        train(how, &got);
+        wrong = got.status != DL_OK || memcmp(got.sums, want->sums, sizeof got.sums) != 0;
+        streams->leave_out_wait(0);
+    }
+    streams->order(SHIM_LATE, 0);
+    return wrong;
+}
+
+/* What goes ahead comes to its step and no other: as if it lay on the device. Each launch waits
+ * twice, from the third on for what the one before the last has read. */
+static void test_ahead(void) {
+    static outcome there, got;
+    shim_streams streams;
+    dl_device *shim = shim_open("together, ahead");
+    if (!shim)
+        return;
+    train(&(plan){shim, 1, .large = true, .rows = true}, &there);
+    CU_ASSERT_EQUAL(there.status, DL_OK);
+    for (int together = 1; together <= 3; together++) {
+        train(&(plan){shim, together, .large = true}, &got);
+        CU_ASSERT_EQUAL(got.status, DL_OK);
+        CHECK_BITS(&got.sums[0][0], &there.sums[0][0], STEPS * 8);
+        CHECK_BITS(got.weights, there.weights, got.count);
+    }
+    const plan ahead = {shim, 1, .large = true};
+    if (shim_streams_of(shim, &streams)) {
+        CU_ASSERT(!goes_wrong(&streams, &ahead, 0, &there));
+        for (long wait = 5; wait <= 8; wait++)
+            CU_ASSERT(goes_wrong(&streams, &ahead, wait, &there));
+    }
     dl_device_close(shim);
 }
 
@@ -237,11 +312,14 @@ void suite_together(void);
 void suite_together(void) {
     for (uint32_t i = 0; i < DL_COUNT(table_x); i++)
         table_x[i] = dl_unit_float(dl_random_word(7, 0, 0, 0, i));
+    for (int i = 0; i < TABLE * LARGE; i++)
+        table_z[i] = (float)(i / LARGE) / TABLE;
     for (int i = 0; i < TABLE; i++)
         table_y[i] = i % CLASSES;
     CU_pSuite suite = CU_add_suite("together", NULL, NULL);
     CU_add_test(suite, "how many runs make a launch", test_numbers);
     CU_add_test(suite, "launches of several steps have the bits of single steps", test_bits);
+    CU_add_test(suite, "large inputs go ahead", test_ahead);
     CU_add_test(suite, "a fault is the fault of its step", test_fault);
     CU_add_test(suite, "runs that are held", test_held);
 }
