@@ -37,19 +37,20 @@ IMAGE_SHAPES = {"mlp": (784,), "convnet": (1, 28, 28), "cifar": (3, 32, 32)}
 MODES = {"torch_max_autotune": "max-autotune", "torch_reduce_overhead": "reduce-overhead"}
 BYTES = {jobs.RESNET: [[123.68, 116.78, 103.94], [58.39, 57.12, 57.38]], jobs.VGG: [[123.68, 116.78, 103.94], [1, 1, 1]]}
 MOST_STEPS = 20000
+TIMED = ["kernels=timed"]  # as PyTorch's: cudnn.benchmark, max-autotune
 
 
 def imagenet(name, file, model, precision, batch, decay):
-    sets = [f"data.train.synthetic.samples={2 * batch}"]
+    sets = [f"data.train.synthetic.samples={2 * batch}"] + TIMED
     return jobs.Job(name, file, sets, model, precision, batch, 2 * batch, jobs.momentum(decay), 0.1, True)
 
 
 def small(like, batch, precision="fp32"):
     job = jobs.BY_NAME[like]
     if precision == "fp32":
-        return job._replace(batch=batch)
+        return job._replace(batch=batch, sets=job.sets + TIMED)
     return job._replace(name=f"{like}-{precision}", batch=batch, precision=precision,
-                        sets=job.sets + [f"precision={precision}"])
+                        sets=job.sets + TIMED + [f"precision={precision}"])
 
 
 JOBS = [

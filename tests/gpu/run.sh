@@ -180,6 +180,19 @@ resume() { # FIRST SECOND
     grep -q 'Epoch 2/2' out && ! grep -q 'Epoch 1/2' out && near "$got" "$want" 0.001
 }
 
+# Kernels that were timed: what goes on after the first epoch, with nothing in the cache, has the bits of the whole run.
+timed() { # PRECISION
+    on_gpu 1 timed --set "precision=$1" --set kernels=timed || return
+    whole=$(status_of timed weights)
+    count=$(awk -F'\t' 'NF == 4 && $3 + 0 > 0' runs/timed/kernels.txt | wc -l)
+    rm -rf "runs/timed/checkpoints/$(ls runs/timed/checkpoints | grep '^step-' | sort | tail -n 1)" \
+        runs/timed/status.json runs/timed/model.h5 none
+    DLTRAIN_CACHE=$PWD/none train 1 "$here/digits.yaml" --set device=cuda --set name=timed --set "precision=$1" \
+        --set kernels=timed || return
+    echo "$count kernels timed; $whole, resumed $(status_of timed weights)"
+    [ "$count" -gt 0 ] && [ "$whole" = "$(status_of timed weights)" ]
+}
+
 # A card each: ranks sum through NCCL.
 cards() {
     count=$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU ')
@@ -274,6 +287,7 @@ for precision in fp32 bf16 fp16; do
     check "digits, $precision" trajectory $precision $within --set precision=$precision
     check "twice, the same bits, $precision" twice $precision
     check "1, 2, 4 ranks of one card, $precision" shared_card $precision
+    check "kernels timed, and resumed, $precision" timed $precision
 done
 check "digits, tf32" trajectory tf32 0.01 --set tf32=true
 check "2 ranks, a card each" cards
