@@ -59,7 +59,9 @@ static dl_status grow(dl_choices *choices) {
 }
 
 dl_status dl_choices_put(dl_choices *choices, const dl_choice *choice) {
+    static const double most_seconds = 1e6; /* what is printed has room for */
     dl_choice made = *choice;
+    made.seconds = choice->seconds >= 0 && choice->seconds < most_seconds ? choice->seconds : 0;
     made.library = copy_of(choice->library);
     made.key = copy_of(choice->key);
     made.answer = copy_of(choice->answer);

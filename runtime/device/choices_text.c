@@ -61,7 +61,7 @@ static bool read_choice(char *line, dl_choice *out) {
         return false;
     double microseconds = strtod(time, &unit);
     out->seconds = microseconds / 1e6;
-    return unit != time && strcmp(unit, " us") == 0 && microseconds >= 0;
+    return unit != time && strcmp(unit, " us") == 0 && microseconds >= 0 && microseconds < 1e12;
 }
 
 /* Takes the last line off and holds the rest against it; the number of choices, or -1. */

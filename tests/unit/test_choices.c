@@ -103,6 +103,7 @@ static char *sample_text(void) {
     add(choices, "conv 1", "way 0 eng1_k2=5", 1.25e-5);
     add(choices, "conv 2", "way 1 eng2", 0);
     add(choices, "product 3", "algo1_tile2: 1 2 3", 3e-3);
+    add(choices, "product 4", "algo1", 1e300); /* no time */
     CHECK_OK(dl_choices_write(choices, &text));
     dl_choices_close(choices);
     return text;
@@ -116,7 +117,7 @@ static void test_file(void) {
     add(choices, "conv 2", "way 0 eng9", 0); /* what is there stays */
     CHECK_OK(dl_choices_read(choices, text, "the file", &foreign));
     CU_ASSERT_FALSE(foreign);
-    CU_ASSERT_EQUAL(choices->count, 3);
+    CU_ASSERT_EQUAL(choices->count, 4);
     CU_ASSERT_STRING_EQUAL(answer_of(choices, library, "conv 1"), "way 0 eng1_k2=5");
     CU_ASSERT_STRING_EQUAL(answer_of(choices, library, "conv 2"), "way 0 eng9");
     CU_ASSERT_STRING_EQUAL(answer_of(choices, library, "product 3"), "algo1_tile2: 1 2 3");
@@ -171,6 +172,8 @@ static void test_forged(void) {
                {"cuDNN\tway 0\t1 ms\tconv\n", 1},
                {"cuDNN\tway 0\t-1 us\tconv\n", 1},
                {"cuDNN\tway 0\tnan us\tconv\n", 1},
+               {"cuDNN\tway 0\tinf us\tconv\n", 1},
+               {"cuDNN\tway 0\t1e300 us\tconv\n", 1},
                {"cuDNN\t\t1 us\tconv\n", 1},
                {"\tway 0\t1 us\tconv\n", 1},
                {"cuDNN\tway 0\t1 us\tconv\tmore\n", 1},
