@@ -72,6 +72,21 @@ DL_CLONES void dl_narrow_softmax(const float *x, float *y, int64_t columns, floa
     back(v, columns, y);
 }
 
+DL_CLONES void dl_narrow_softmax_gradient(const float *y, const float *dy, float *dx,
+                                          int64_t columns) {
+    column p[DL_NARROW_MOST], g[DL_NARROW_MOST], along[DL_NARROW_MOST], sum;
+    across(y, columns, p);
+    across(dy, columns, g);
+    for (int64_t c = 0; c < columns; c++)
+        for (int r = 0; r < ROWS; r++)
+            along[c][r] = g[c][r] * p[c][r];
+    sum_of(along, columns, false, sum);
+    for (int64_t c = 0; c < columns; c++)
+        for (int r = 0; r < ROWS; r++)
+            g[c][r] = p[c][r] * (g[c][r] - sum[r]);
+    back(g, columns, dx);
+}
+
 PART normalise(column *restrict v, int64_t columns, float epsilon, float *restrict inverse) {
     column mean, variance;
     sum_of(v, columns, false, mean);

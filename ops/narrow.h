@@ -12,6 +12,9 @@ enum { DL_NARROW_ROWS = 16, DL_NARROW_MOST = 64 /* columns */ };
 void dl_narrow_softmax(const float *x, float *y, int64_t columns, float greatest[DL_NARROW_ROWS],
                        float log_sum[DL_NARROW_ROWS]);
 
+/* dx = y * (dy - sum(dy * y)) of each row [16][columns]. */
+void dl_narrow_softmax_gradient(const float *y, const float *dy, float *dx, int64_t columns);
+
 /* y = (x - mean) / sqrt(variance + epsilon) of each row of x [16][columns]. */
 void dl_narrow_normalise(const float *x, float *y, int64_t columns, float epsilon);
 

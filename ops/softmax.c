@@ -128,6 +128,11 @@ static void softmax_gradient_rows(void *argument, int64_t first, int64_t last) {
         const float *y = (const float *)call->run->in[0] + r * width;
         const float *dy = (const float *)call->run->in[1] + r * width;
         float *dx = (float *)call->run->out[0] + r * width;
+        if (width <= DL_NARROW_MOST && last - r >= DL_NARROW_ROWS) {
+            dl_narrow_softmax_gradient(y, dy, dx, width);
+            r += DL_NARROW_ROWS - 1;
+            continue;
+        }
         for (int64_t i = 0; i < width; i++)
             dx[i] = dy[i] * y[i];
         float sum = row_sum(dx, width);

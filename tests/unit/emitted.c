@@ -10,13 +10,15 @@
 
 #include "runtime/expr/program.h"
 
-enum { CAPACITY = 8192, ELEMENTS = 3000, MOST = 1 << 14 };
+enum { CAPACITY = 8192, ELEMENTS = 3000, MOST = 1 << 14, WITH_PARTS = 150 };
 
 typedef struct taken {
     dl_expr_program *program;
     dl_expr_access access[DL_EXPR_MAX_INPUTS];
     int64_t count, sample_elements;
     char name[DL_EXPR_ENTRY];
+    char parts[DL_EXPR_ENTRY]; /* the entry over parts, or "" */
+    uint32_t single;           /* of that */
     bool own; /* the text is new: else the program is only known by its address while it lives */
 } taken;
 
@@ -25,7 +27,7 @@ static struct {
     bool watching;
     dl_expr_source *source;
     taken *list;
-    int count, distinct;
+    int count, distinct, with_parts;
 } all = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void __real_dl_expr_run(const dl_expr_program *program, const float *const *in,
@@ -46,6 +48,29 @@ static taken *find(const dl_expr_program *program) {
     return NULL;
 }
 
+/* Whether each input runs along the elements or is one number, and nothing is random. */
+static bool takes_parts(taken *t) {
+    bool along = false;
+    for (int s = 0; s < t->program->inputs; s++) {
+        int input = t->program->input[s];
+        bool single = t->access[input].mod == 1;
+        if (!single && (t->access[input].div != 1 || t->access[input].mod < t->count))
+            return false;
+        t->single |= (uint32_t)single << input;
+        along = along || !single;
+    }
+    for (int i = 0; i < t->program->steps; i++)
+        if (!t->program->step[i].lane)
+            return false;
+    return along;
+}
+
+static void add_parts(taken *t) {
+    CHECK_OK(dl_expr_source_add_parts(all.source, t->program, DL_EXPR_MAX_INPUTS, t->single,
+                                      1 << 20, t->parts));
+    all.with_parts++;
+}
+
 static void note(dl_expr_program *program, const dl_expr_access *access, int64_t count,
                  int64_t sample_elements) {
     int before = dl_expr_source_entries(all.source);
@@ -57,6 +82,8 @@ static void note(dl_expr_program *program, const dl_expr_access *access, int64_t
     CHECK_OK(dl_expr_source_add(all.source, program, t->access, count, sample_elements, t->name));
     t->own = dl_expr_source_entries(all.source) > before;
     all.distinct += t->own;
+    if (t->own && all.with_parts < WITH_PARTS && takes_parts(t))
+        add_parts(t);
 }
 
 void __wrap_dl_expr_run(const dl_expr_program *program, const float *const *in,
@@ -126,7 +153,7 @@ void emitted_close(void) {
     dl_expr_source_close(all.source);
     all.list = NULL;
     all.source = NULL;
-    all.count = all.distinct = 0;
+    all.count = all.distinct = all.with_parts = 0;
 }
 
 /* ---- compiling ---- */
@@ -241,6 +268,47 @@ static bool compare_once(trial *r, uint32_t round) {
     return true;
 }
 
+/* Three parts, of which the middle one has several chunks. */
+static void compare_parts(const taken *t, void *library) {
+    static const int64_t count[] = {7, 2 * DL_KERNEL_CHUNK + 1234, 1};
+    enum { ALL = 2 * DL_KERNEL_CHUNK + 1234 + 8 };
+    const dl_expr_program *p = t->program;
+    void (*entry)(dl_kernel_parts parts), *symbol = dlsym(library, t->parts);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(symbol);
+    memcpy(&entry, &symbol, sizeof entry);
+    float *memory = calloc(DL_EXPR_MAX_INPUTS + 2 * DL_EXPR_MAX_OUTPUTS, ALL * sizeof *memory);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(memory);
+    float *want = memory + DL_EXPR_MAX_INPUTS * ALL, *got = want + DL_EXPR_MAX_OUTPUTS * ALL;
+    fill(memory, DL_EXPR_MAX_INPUTS * ALL);
+    dl_kernel_parts call = {0};
+    uint64_t *word = call.word;
+    for (int64_t part = 0, from = 0; part < DL_COUNT(count); from += count[part++]) {
+        const float *in[DL_EXPR_MAX_INPUTS];
+        float *out[DL_EXPR_MAX_OUTPUTS];
+        dl_expr_access access[DL_EXPR_MAX_INPUTS];
+        call.chunks += (uint64_t)((count[part] + DL_KERNEL_CHUNK - 1) / DL_KERNEL_CHUNK);
+        *word++ = call.chunks;
+        *word++ = (uint64_t)count[part];
+        for (int i = 0; i < DL_EXPR_MAX_INPUTS; i++) {
+            access[i] = (dl_expr_access){1, t->single >> i & 1 ? 1 : count[part]};
+            in[i] = memory + i * ALL + from;
+            *word++ = (uint64_t)(uintptr_t)in[i];
+        }
+        for (int o = 0; o < p->outputs; o++) {
+            out[o] = want + o * ALL + from;
+            *word++ = (uint64_t)(uintptr_t)(got + o * ALL + from);
+        }
+        __real_dl_expr_run(p, in, access, out, count[part], 0, count[part], NULL, 1);
+    }
+    entry(call);
+    char text[CHECK_TEXT];
+    if (!check_bits(got, want, DL_EXPR_MAX_OUTPUTS * ALL, text)) {
+        printf("\n    %s over parts: %s", t->parts, text);
+        CU_FAIL("bits of the emitted text");
+    }
+    free(memory);
+}
+
 /* A program with few elements runs often. */
 static void compare(const taken *t, void *library) {
     trial r = {.t = t, .elements = t->count < MOST ? t->count : MOST};
@@ -275,8 +343,11 @@ bool emitted_check(void) {
         return false;
     }
     for (int i = 0; i < all.count; i++)
-        if (all.list[i].own)
+        if (all.list[i].own) {
             compare(&all.list[i], library);
+            if (all.list[i].parts[0])
+                compare_parts(&all.list[i], library);
+        }
     dlclose(library);
     return true;
 }

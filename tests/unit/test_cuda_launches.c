@@ -94,6 +94,9 @@ static const struct {
      "precision: bf16\n" DEEP
      "optimizer: {adamw: {weight_decay: 0.01, exclude_from_weight_decay: [bias]}}\n",
      31},
+    {"five layers, an optimizer of the job's own",
+     DEEP "optimizer: {expr: {state: {v: \"0.9 * v - learning_rate * g\"}, update: \"w + v\"}}\n",
+     18},
 };
 
 static void test_steps(void) {

@@ -254,6 +254,8 @@ static const op_sample samples[] = {
      .given = {GIVEN(.25f, .75f), GIVEN(1, 3)},
      .expected = {GIVEN(-.375f, .375f)},
      .reference = softmax_gradient_reference},
+    SOFTMAX_GRADIENT("ten classes, many rows", 1003, 10),
+    SOFTMAX_GRADIENT("64 classes", 37, 64),
     SOFTMAX_GRADIENT("16 classes", 5, 16),
     SOFTMAX_GRADIENT("255 classes", 40, 255),
     SOFTMAX_GRADIENT("4097 classes", 2, 4097),
