@@ -45,7 +45,7 @@ typedef struct dl_device_sum {
     int held;           /* how many of them the run has */
     int leaves;         /* over all ranks */
     int64_t count;      /* floats; there is memory for dl_device_sum_stride of them */
-    float *room;        /* of sum_room bytes */
+    float *room;        /* of sum_room bytes; along the tree only */
     bool along_tree;    /* the bits of comm.h's tree on any ranks; else those of these ranks */
 } dl_device_sum;
 
@@ -89,7 +89,8 @@ typedef struct dl_device_table {
      * after a failure on any rank, ends what waits for others. */
     dl_status (*join)(dl_device *device, dl_comm *comm);
     void (*give_up)(dl_device *device);
-    /* Zeroed memory that is good to sum in; what else sums over at most so many leaves need. */
+    /* Zeroed memory that is good to sum in; what else sums over at most so many leaves need of it
+     * along the tree. */
     dl_status (*sum_allocate)(dl_device *device, size_t bytes, void **out);
     void (*sum_release)(dl_device *device, void *memory); /* NULL is allowed */
     size_t (*sum_room)(const dl_device *device, int64_t count, int leaves);

@@ -159,6 +159,8 @@ dl_status dl_exec_connect(dl_exec *exec) {
                  ? DL_OK
                  : dl_fail_memory(sums * sizeof *exec->sum + ranks * sizeof *exec->notices);
     DL_TRY(dl_comm_agree(exec->options.comm, status));
+    const dl_resident *resident = exec->options.resident;
+    bool sums_here = !resident || (ranks > 1 && !resident->device->joined);
     const variant *v = exec->variant[0];
     for (int u = 0; u < v->count; u++) {
         const unit *made = &v->units[u];
@@ -167,8 +169,9 @@ dl_status dl_exec_connect(dl_exec *exec) {
         /* One more line at the end of each buffer carries "a leaf failed" to all ranks. */
         int64_t floats = dl_type_count(&v->graph.value[made->node->output].type);
         exec->sum_floats[made->sum] = floats;
-        DL_TRY(dl_sum_open(exec->options.comm, floats + DL_SLAB_ALIGN, exec->local_leaves,
-                           &exec->sum[made->sum]));
+        if (sums_here)
+            DL_TRY(dl_sum_open(exec->options.comm, floats + DL_SLAB_ALIGN, exec->local_leaves,
+                               &exec->sum[made->sum]));
     }
     if (exec->options.resident) {
         int runs = 1;

@@ -125,7 +125,9 @@ static dl_status make_sums(dl_exec *exec, dl_queue *s) {
         return dl_fail_memory(sizeof *s->leaf * sums * leaves);
     for (size_t c = 0; c < sums; c++) {
         int64_t count = exec->sum_floats[c];
-        size_t own = device->table->sum_room(device, count, exec->options.leaves);
+        size_t own = !exec->options.any_ranks
+                         ? 0
+                         : device->table->sum_room(device, count, exec->options.leaves);
         room = own > room ? own : room;
         floats += leaves * (size_t)dl_device_sum_stride(count, exec->options.comm->size);
     }
