@@ -84,7 +84,7 @@ static dl_status describe(dl_lt *lt, const dl_lt_product *p) {
     lt->bias = p->bias;
     lt->mask = p->epilogue >= DL_LT_RELU_MASK && p->epilogue <= DL_LT_MASKED_SUMS;
     lt->sums = p->epilogue >= DL_LT_MASKED_SUMS;
-    cudaDataType_t vector = lt->sums ? CUDA_R_32F : type_of(p->y);
+    cudaDataType_t vector = type_of(p->y);
     int64_t row_bits = mask_bits(p);
     cublasComputeType_t compute =
         p->tf32 && p->a == DL_F32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;

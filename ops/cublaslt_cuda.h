@@ -21,12 +21,12 @@ typedef enum dl_lt_epilogue {
 } dl_lt_epilogue;
 
 /* y [m, n] = epilogue(op(a) · op(b) + bias), `batch` of them one after another in memory; op(a)
- * [m, k], op(b) [k, n]. a and b have one type; sums are float32. */
+ * [m, k], op(b) [k, n]. a and b have one type; it adds up in float32. */
 typedef struct dl_lt_product {
     int64_t m, n, k, batch;
     bool transpose_a, transpose_b, bias, tf32;
     dl_lt_epilogue epilogue;
-    dl_dtype a, y; /* of a and b; of y. The bias has y's type; sums are float32 */
+    dl_dtype a, y; /* of a and b; of y, bias and sums */
 } dl_lt_product;
 
 typedef struct dl_lt_memory {

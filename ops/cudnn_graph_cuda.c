@@ -180,7 +180,8 @@ void dl_cudnn_conv(dl_cudnn *call, dl_dnnl_direction direction, const dl_dnnl_wi
             (long long)window->dilation[i], (long long)window->before[i],
             (long long)window->after[i]);
     say(call, "\n");
-    call->exact = call->exact || (call->dtype[x] == DL_F32 && !tf32);
+    int factor = direction == DL_DNNL_BACKWARD_DATA ? y : x; /* the other may be an inner one */
+    call->exact = call->exact || (call->dtype[factor] == DL_F32 && !tf32);
     cudnnBackendDescriptor_t desc = describe_conv(call, window);
     cudnnBackendDescriptor_t made = add_operation(call, kinds[direction].type);
     put_descriptor(call, made, kinds[direction].window, desc);

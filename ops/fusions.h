@@ -10,6 +10,8 @@
     X(softmax_loss)              \
     X(matmul_relu_gradient)      \
     X(matmul_sums)               \
+    X(conv_relu_gradient)        \
+    X(relu_gradient)             \
     X(channel_moments)           \
     X(moment_squares)            \
     X(conv_statistics)           \
@@ -20,8 +22,11 @@
 DL_FUSION_LIST(X)
 #undef X
 
-/* matmul_sums.c: the value that is the sum of x [rows, columns] over its rows, float32 [columns];
- * -1: none. */
-dl_value dl_fuse_column_sum(const dl_fuse *fuse, dl_value x);
+/* fusions.c: whether the node is where(y > 0, dx, 0) as dl_epilogue_gradient writes it, all of one
+ * type; the value that is the sum of x [..., c] over all but its last axis, float32 [c], -1: none.
+ */
+bool dl_fuse_is_relu_gradient(const dl_fuse *fuse, const dl_graph_node *node, dl_value *y,
+                              dl_value *dx);
+dl_value dl_fuse_row_sum(const dl_fuse *fuse, dl_value x);
 
 #endif

@@ -22,14 +22,15 @@ dl_status dl_cuda_from_half(const dl_cuda *cuda, dl_dtype half, const void *from
 dl_status dl_cuda_epilogue(const dl_cuda *cuda, void *y, dl_dtype dtype, int64_t count,
                            const float *bias, int64_t width, dl_epilogue epilogue);
 
-/* relu_mask_cuda.cu: the mask of y [rows, columns], as ops.h has it (matmul_relu); x, of y's type,
- * 0 where y is not above 0; out [columns] the sum of x over its rows, which first becomes 0 where y
- * (NULL: nowhere) is not above 0. */
+/* relu_cuda.cu: the mask of y [rows, columns], as ops.h has it (matmul_relu); z is x, 0 where y
+ * (NULL: nowhere) is not above 0, all of one type, z may be x; out [c] the sum of z [..., c] over
+ * all but its last axis. */
 dl_status dl_cuda_relu_mask(const dl_cuda *cuda, const void *y, const dl_type *type, void *mask);
-dl_status dl_cuda_relu_stop(const dl_cuda *cuda, void *x, const void *y, const dl_type *type);
-size_t dl_cuda_row_sum_workspace(int64_t rows, int64_t columns);
-dl_status dl_cuda_row_sum(const dl_cuda *cuda, void *x, const void *y, const dl_type *type,
-                          void *workspace, float *out);
+dl_status dl_cuda_relu_stop(const dl_cuda *cuda, const void *x, const void *y, const dl_type *type,
+                            void *z);
+size_t dl_cuda_row_sum_workspace(const dl_type *type);
+dl_status dl_cuda_row_sum(const dl_cuda *cuda, const void *x, const void *y, const dl_type *type,
+                          void *z, void *workspace, float *out);
 /* norm_cuda.cu: of a normalisation over channels, for others that apply it: gamma, beta may be
  * NULL. to_scale: y = x * scale + bias, out [scale, bias] as `half`; to_parts: out [1 /
  * sqrt(variance + epsilon), gamma, beta] in float32. */

@@ -27,7 +27,7 @@ typedef struct state {
 
 typedef struct asked {
     dl_lt_product product;
-    dl_lt_epilogue way[WAYS]; /* from what the row wants down to what cuBLASLt surely has */
+    dl_lt_epilogue wanted, way[WAYS]; /* down to what cuBLASLt surely has */
     int ways, summed;
 } asked;
 
@@ -78,12 +78,12 @@ static dl_status open_product(const dl_prepare *what, const asked *ask, dl_prepa
         release(made);
         return status;
     }
-    made->wanted = ask->way[0];
+    made->wanted = ask->wanted;
     made->done = ask->way[which];
     made->summed = ask->summed;
     made->sum = ask->summed == OF_Y ? *what->output[0] : *what->input[ask->summed];
     if (made->done != made->wanted && made->wanted >= DL_LT_MASKED_SUMS) {
-        size_t sums = dl_cuda_row_sum_workspace(made->sum.dim[0], made->sum.dim[1]);
+        size_t sums = dl_cuda_row_sum_workspace(&made->sum);
         if (sums > made->product_workspace)
             made->product_workspace = sums;
     }
@@ -106,8 +106,10 @@ static dl_lt_product product_of(const dl_prepare *what, const dl_matmul_attribut
 
 static dl_status prepare_matmul(const dl_prepare *what, dl_prepared *out) {
     const dl_matmul_attributes *attributes = what->attributes;
+    dl_lt_epilogue wanted = attributes->epilogue == DL_EPILOGUE_RELU ? DL_LT_RELU : DL_LT_NONE;
     const asked ask = {.product = product_of(what, attributes),
-                       .way = {attributes->epilogue == DL_EPILOGUE_RELU ? DL_LT_RELU : DL_LT_NONE},
+                       .wanted = wanted,
+                       .way = {wanted},
                        .ways = 1,
                        .summed = OF_Y};
     return open_product(what, &ask, out);
@@ -115,30 +117,33 @@ static dl_status prepare_matmul(const dl_prepare *what, dl_prepared *out) {
 
 static dl_status prepare_relu(const dl_prepare *what, dl_prepared *out) {
     const asked ask = {.product = product_of(what, what->attributes),
+                       .wanted = DL_LT_RELU_MASK,
                        .way = {DL_LT_RELU_MASK, DL_LT_RELU},
                        .ways = 2,
                        .summed = OF_Y};
     return open_product(what, &ask, out);
 }
 
+/* Sums beside a half gradient would be half, too. */
 static dl_status prepare_relu_gradient(const dl_prepare *what, dl_prepared *out) {
     const dl_matmul_relu_gradient_attributes *attributes = what->attributes;
-    const dl_lt_product product = product_of(what, &attributes->product);
-    const asked alone = {.product = product,
-                         .way = {DL_LT_MASKED, DL_LT_NONE},
-                         .ways = 2,
-                         .summed = OF_Y},
-                summed = {.product = product,
-                          .way = {DL_LT_MASKED_SUMS, DL_LT_MASKED, DL_LT_NONE},
-                          .ways = 3,
-                          .summed = OF_Y};
-    return open_product(what, attributes->outputs == 2 ? &summed : &alone, out);
+    bool sums = attributes->outputs == 2;
+    asked ask = {.product = product_of(what, &attributes->product),
+                 .wanted = sums ? DL_LT_MASKED_SUMS : DL_LT_MASKED,
+                 .summed = OF_Y};
+    if (sums && ask.product.y == DL_F32)
+        ask.way[ask.ways++] = DL_LT_MASKED_SUMS;
+    ask.way[ask.ways++] = DL_LT_MASKED;
+    ask.way[ask.ways++] = DL_LT_NONE;
+    return open_product(what, &ask, out);
 }
 
 static dl_status prepare_sums(const dl_prepare *what, dl_prepared *out) {
     const dl_matmul_sums_attributes *attributes = what->attributes;
+    dl_lt_epilogue wanted = attributes->of_b ? DL_LT_SUMS_OF_B : DL_LT_SUMS_OF_A;
     const asked ask = {.product = product_of(what, &attributes->product),
-                       .way = {attributes->of_b ? DL_LT_SUMS_OF_B : DL_LT_SUMS_OF_A, DL_LT_NONE},
+                       .wanted = wanted,
+                       .way = {wanted, DL_LT_NONE},
                        .ways = 2,
                        .summed = attributes->of_b ? 1 : 0};
     return open_product(what, &ask, out);
@@ -192,11 +197,6 @@ static dl_status run(const void *prepared, const dl_run *run) {
     return multiply(prepared, run, &(dl_lt_memory){0});
 }
 
-/* For what takes memory that it may, but here does not, write to. */
-static void *unwritten(const void *memory) {
-    return (void *)(uintptr_t)memory;
-}
-
 static dl_status run_relu(const void *prepared, const dl_run *run) {
     const state *made = prepared;
     DL_TRY(multiply(made, run, &(dl_lt_memory){.mask = run->out[1]}));
@@ -209,13 +209,15 @@ static dl_status run_relu_gradient(const void *prepared, const dl_run *run) {
     const state *made = prepared;
     bool sums = made->wanted == DL_LT_MASKED_SUMS;
     const void *y = made->done == DL_LT_NONE ? run->in[2] : NULL; /* where it is still to stop */
-    dl_lt_memory memory = {.mask = unwritten(run->in[3]), .sums = sums ? run->out[1] : NULL};
+    dl_lt_memory memory = {.mask = (void *)(uintptr_t)run->in[3],
+                           .sums = sums ? run->out[1] : NULL};
     DL_TRY(multiply(made, run, &memory));
     if (made->done == made->wanted)
         return DL_OK;
     if (!sums)
-        return dl_cuda_relu_stop(made->cuda, run->out[0], y, &made->sum);
-    return dl_cuda_row_sum(made->cuda, run->out[0], y, &made->sum, run->workspace, run->out[1]);
+        return dl_cuda_relu_stop(made->cuda, run->out[0], y, &made->sum, run->out[0]);
+    return dl_cuda_row_sum(made->cuda, run->out[0], y, &made->sum, run->out[0], run->workspace,
+                           run->out[1]);
 }
 
 static dl_status run_sums(const void *prepared, const dl_run *run) {
@@ -223,7 +225,7 @@ static dl_status run_sums(const void *prepared, const dl_run *run) {
     DL_TRY(multiply(made, run, &(dl_lt_memory){.sums = run->out[1]}));
     if (made->done == made->wanted)
         return DL_OK;
-    return dl_cuda_row_sum(made->cuda, unwritten(run->in[made->summed]), NULL, &made->sum,
+    return dl_cuda_row_sum(made->cuda, run->in[made->summed], NULL, &made->sum, NULL,
                            run->workspace, run->out[1]);
 }
 

@@ -153,23 +153,6 @@ const dl_op dl_op_matmul_relu_gradient = {
     .flop = flop_of_gradient,
     .cpu = {.prepare = prepare_gradient, .pack = pack, .run = run_gradient, .release = release}};
 
-/* The node is where(y > 0, dx, 0), as dl_epilogue_gradient writes it: y's place among its inputs,
- * or -1. */
-static int relu_of(dl_graph *graph, const dl_graph_node *node) {
-    const dl_pointwise_attributes *attributes = node->attributes;
-    if (node->op != &dl_op_pointwise || node->inputs != 2 || attributes->outputs != 1)
-        return -1;
-    for (int y = 0; y < 2; y++) {
-        const dl_expr *zero = dl_expr_const(graph->exprs, 0);
-        const dl_expr *above =
-            dl_expr_make(graph->exprs, DL_EXPR_LESS, zero, dl_expr_input(graph->exprs, y), NULL);
-        if (attributes->output[0] == dl_expr_make(graph->exprs, DL_EXPR_WHERE, above,
-                                                  dl_expr_input(graph->exprs, 1 - y), zero))
-            return y;
-    }
-    return -1;
-}
-
 static bool plain_product(const dl_graph *graph, dl_value value) {
     const dl_graph_node *node = dl_producer(graph, value);
     const dl_matmul_attributes *attributes = node ? node->attributes : NULL;
@@ -200,18 +183,14 @@ static dl_value with_mask(dl_fuse *fuse, dl_value y) {
 
 void dl_fuse_matmul_relu_gradient(dl_fuse *fuse, const dl_graph_node *node) {
     dl_graph *graph = fuse->graph;
-    int of_y = relu_of(graph, node);
-    if (of_y < 0)
-        return;
-    dl_value y = node->input[of_y], dx = node->input[1 - of_y];
-    if (fuse->readers[dx] != 1 || !plain_product(graph, dx) ||
-        !dl_same_type(dl_type_of(graph, y), dl_type_of(graph, node->output)) ||
-        !dl_same_type(dl_type_of(graph, y), dl_type_of(graph, dx)))
+    dl_value y, dx;
+    if (!dl_fuse_is_relu_gradient(fuse, node, &y, &dx) || fuse->readers[dx] != 1 ||
+        !plain_product(graph, dx))
         return;
     const dl_graph_node product = *dl_producer(graph, dx);
     if (dl_type_of(graph, product.input[0])->dtype != dl_type_of(graph, y)->dtype)
         return;
-    dl_value sum = dl_fuse_column_sum(fuse, node->output);
+    dl_value sum = dl_fuse_row_sum(fuse, node->output);
     dl_value made = with_mask(fuse, y);
     if (made < 0)
         return;

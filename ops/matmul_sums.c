@@ -88,29 +88,13 @@ const dl_op dl_op_matmul_sums = {
     .flop = flop,
     .cpu = {.prepare = prepare, .pack = pack, .run = run, .release = release}};
 
-/* The value that is the sum of x [rows, columns] over its rows, float32 [columns]; -1: none. */
-dl_value dl_fuse_column_sum(const dl_fuse *fuse, dl_value x) {
-    const dl_graph *graph = fuse->graph;
-    if (dl_type_of(graph, x)->rank != 2)
-        return -1;
-    for (int n = 0; n < graph->nodes; n++) {
-        const dl_graph_node *node = &graph->node[n];
-        const dl_reduce_attributes *attributes = node->attributes;
-        if (node->op == &dl_op_reduce && node->input[0] == x && attributes->axes == 1 &&
-            attributes->kind == DL_REDUCE_SUM && !attributes->keep)
-            return node->output;
-    }
-    return -1;
-}
-
 void dl_fuse_matmul_sums(dl_fuse *fuse, const dl_graph_node *node) {
     const dl_matmul_attributes *product = node->attributes;
     if (node->op != &dl_op_matmul || node->inputs != 2 || !product->transpose_a ||
         product->epilogue != DL_EPILOGUE_NONE)
         return;
     for (int of_b = 0; of_b < 2; of_b++) {
-        dl_value sum =
-            of_b && product->transpose_b ? -1 : dl_fuse_column_sum(fuse, node->input[of_b]);
+        dl_value sum = of_b && product->transpose_b ? -1 : dl_fuse_row_sum(fuse, node->input[of_b]);
         if (sum < 0)
             continue;
         dl_matmul_sums_attributes attributes;

@@ -12,6 +12,8 @@
     X(conv)                           \
     X(conv_input_gradient)            \
     X(conv_weight_gradient)           \
+    X(conv_relu_gradient)             \
+    X(relu_gradient)                  \
     X(max_pool)                       \
     X(average_pool)                   \
     X(max_pool_gradient)              \

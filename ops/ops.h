@@ -90,6 +90,17 @@ int64_t dl_conv_size(int64_t size, int64_t kernel, int64_t stride, int64_t dilat
 void dl_same_padding(int64_t size, int64_t kernel, int64_t stride, int64_t dilation,
                      int64_t *before, int64_t *after);
 
+/* ---- relu_gradient.c: what fusions make of gradients that stop at a relu ---- */
+
+/* relu_gradient: inputs dx and y of one type; outputs dx, 0 where y is not above 0, and its sum
+ * over all but the last axis [c].
+ * conv_relu_gradient: inputs dy, w of a conv_input_gradient, and y of its output's type; outputs
+ * relu_gradient of that, with the sum if `outputs` is 2. */
+typedef struct dl_conv_relu_gradient_attributes {
+    int outputs;
+    dl_conv_input_attributes conv;
+} dl_conv_relu_gradient_attributes;
+
 /* ---- pool.c: the average on oneDNN, the maximum own ---- */
 
 typedef struct dl_pool_attributes {

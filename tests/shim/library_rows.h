@@ -11,6 +11,7 @@
     X(sample_matmul)             \
     X(conv)                      \
     X(conv_input_gradient)       \
+    X(conv_relu_gradient)        \
     X(conv_weight_gradient)      \
     X(conv_statistics)           \
     X(conv_norm_weight_gradient) \

@@ -1,4 +1,5 @@
-/* Rows that fusions make of dense layers' products: samples, their masks, what does not fit. */
+/* Rows that fusions make of products and of gradients that stop at a relu: samples, masks, what
+ * does not fit. */
 #include <CUnit/Basic.h>
 #include <float.h>
 #include <math.h>
@@ -20,6 +21,17 @@ static const dl_matmul_relu_gradient_attributes alone = {1, PLAIN(false, false)}
 static const dl_matmul_sums_attributes of_a = {PLAIN(true, false), false},
                                        of_b = {PLAIN(true, false), true},
                                        tb_of_a = {PLAIN(true, true), false};
+
+#define CONV(outputs_, pad, ...)                                                          \
+    {                                                                                     \
+        outputs_, {                                                                       \
+            {2, {1, 1}, {1, 1}, {pad, pad}, {pad, pad}, 1, DL_EPILOGUE_NONE}, __VA_ARGS__ \
+        }                                                                                 \
+    }
+static const dl_conv_relu_gradient_attributes hand_conv = CONV(2, 0, F32(1, 2, 2, 1)),
+                                              conv_alone = CONV(1, 1, F32(2, 5, 6, 16)),
+                                              conv_summed = CONV(2, 1, F32(2, 5, 6, 16)),
+                                              conv_odd = CONV(2, 0, F32(3, 4, 4, 5));
 
 static void product_reference(const op_sample *sample, const dl_matmul_attributes *product,
                               const dl_type *type, const double *const *in, double *const *out,
@@ -43,24 +55,49 @@ static void sum_reference(const double *x, int64_t rows, int64_t columns, const 
         }
 }
 
+/* out[0] stops where y is not above 0; out[1], if there is one, is its sum. */
+static void stop_reference(const dl_type *type, const double *y, bool sums, double *const *out,
+                           double *const *bound) {
+    int64_t columns = type->dim[type->rank - 1], rows = dl_type_count(type) / columns;
+    for (int64_t e = 0; e < rows * columns; e++) {
+        bool passes = y[e] > 0;
+        out[0][e] = passes ? out[0][e] : 0;
+        if (bound)
+            bound[0][e] = passes ? bound[0][e] : 0;
+    }
+    if (!sums)
+        return;
+    sum_reference(out[0], rows, columns, bound ? bound[0] : NULL, out[1], bound ? bound[1] : NULL);
+    for (int64_t e = 0; bound && e < rows * columns && type->dtype == DL_BF16; e++)
+        bound[1][e % columns] += fabs(out[0][e]) * 0x1p-8 / (double)FLT_EPSILON;
+}
+
 static void gradient_reference(const op_sample *sample, const dl_type *type,
                                const double *const *in, double *const *out, double *const *bound,
                                bool *const *kink) {
     const dl_matmul_relu_gradient_attributes *attributes = sample->attributes;
     (void)kink;
     product_reference(sample, &attributes->product, type, in, out, bound);
-    for (int64_t e = 0; e < dl_type_count(type); e++) {
-        bool passes = in[2][e] > 0;
-        out[0][e] = passes ? out[0][e] : 0;
-        if (bound)
-            bound[0][e] = passes ? bound[0][e] : 0;
-    }
-    if (attributes->outputs == 1)
-        return;
-    int64_t rows = type->dim[0], columns = type->dim[1];
-    sum_reference(out[0], rows, columns, bound ? bound[0] : NULL, out[1], bound ? bound[1] : NULL);
-    for (int64_t e = 0; bound && e < rows * columns && type->dtype == DL_BF16; e++)
-        bound[1][e % columns] += fabs(out[0][e]) * 0x1p-8 / (double)FLT_EPSILON;
+    stop_reference(type, in[2], attributes->outputs == 2, out, bound);
+}
+
+static void relu_reference(const op_sample *sample, const dl_type *type, const double *const *in,
+                           double *const *out, double *const *bound, bool *const *kink) {
+    (void)sample;
+    (void)kink;
+    for (int64_t e = 0; e < dl_type_count(type); e++)
+        out[0][e] = in[0][e];
+    stop_reference(type, in[1], true, out, bound);
+}
+
+static void conv_reference(const op_sample *sample, const dl_type *type, const double *const *in,
+                           double *const *out, double *const *bound, bool *const *kink) {
+    const dl_conv_relu_gradient_attributes *attributes = sample->attributes;
+    op_sample plain = *sample;
+    plain.attributes = &attributes->conv;
+    plain.inputs = 2;
+    op_conv_input_reference(&plain, type, in, out, bound, kink);
+    stop_reference(type, in[2], attributes->outputs == 2, out, bound);
 }
 
 static void sums_reference(const op_sample *sample, const dl_type *type, const double *const *in,
@@ -104,6 +141,17 @@ static int fill(void) {
     {                                                                                      \
         .name = text, .op = &dl_op_matmul_sums, .attributes = &(attributes_), .inputs = 2, \
         .input = {__VA_ARGS__}, .reference = sums_reference                                \
+    }
+
+#define STOPPED(text, ...)                                               \
+    {                                                                    \
+        .name = text, .op = &dl_op_relu_gradient, .inputs = 2,           \
+        .input = {__VA_ARGS__, __VA_ARGS__}, .reference = relu_reference \
+    }
+#define CONVOLVED(text, attributes_, ...)                                                         \
+    {                                                                                             \
+        .name = text, .op = &dl_op_conv_relu_gradient, .attributes = &(attributes_), .inputs = 3, \
+        .input = {__VA_ARGS__}, .reference = conv_reference                                       \
     }
 
 static const op_sample samples[] = {
@@ -154,6 +202,29 @@ static const op_sample samples[] = {
     SUMS("of b", of_b, F32(40, 33), F32(40, 10)),
     SUMS("of a, b transposed", tb_of_a, F32(17, 10), F32(64, 17)),
     SUMS("many rows", of_a, F32(700, 8), F32(700, 16)),
+
+    {.name = "by hand",
+     .op = &dl_op_relu_gradient,
+     .inputs = 2,
+     .input = {F32(2, 3), F32(2, 3)},
+     .given = {GIVEN(1, 2, 3, 4, 5, 6), GIVEN(0, 1, 2, 3, 0, -1)},
+     .expected = {GIVEN(0, 2, 3, 4, 0, 0), GIVEN(4, 2, 3)},
+     .reference = relu_reference},
+    STOPPED("images", F32(3, 7, 5, 40)),
+    STOPPED("odd channels", F32(9, 11, 7)),
+    STOPPED("many rows", F32(700, 16)),
+
+    {.name = "by hand",
+     .op = &dl_op_conv_relu_gradient,
+     .attributes = &hand_conv,
+     .inputs = 3,
+     .input = {F32(1, 2, 2, 1), F32(1, 1, 1, 1), F32(1, 2, 2, 1)},
+     .given = {GIVEN(1, 2, 3, 4), GIVEN(2), GIVEN(1, 0, 1, 1)},
+     .expected = {GIVEN(2, 0, 6, 8), GIVEN(16)},
+     .reference = conv_reference},
+    CONVOLVED("3x3", conv_alone, F32(2, 5, 6, 24), F32(24, 3, 3, 16), F32(2, 5, 6, 16)),
+    CONVOLVED("3x3, summed", conv_summed, F32(2, 5, 6, 24), F32(24, 3, 3, 16), F32(2, 5, 6, 16)),
+    CONVOLVED("2x2, odd channels", conv_odd, F32(3, 3, 3, 7), F32(7, 2, 2, 5), F32(3, 4, 4, 5)),
 };
 
 const op_sample_table op_samples_dense = {samples, DL_COUNT(samples), fill};
@@ -218,6 +289,9 @@ static void test_messages(void) {
     infer.input = (const dl_type *const[]){&square, &square, &square, &few};
     CHECK_FAILS(dl_op_matmul_relu_gradient.infer(&infer), DL_INTERNAL, "not of its shape");
     infer.inputs = 2;
+    infer.input = (const dl_type *const[]){&square, &other};
+    CHECK_FAILS(dl_op_relu_gradient.infer(&infer), DL_INTERNAL, "not of its shape");
+    infer.input = (const dl_type *const[]){&square, &square};
     infer.attributes = &of_a.product;
     CHECK_FAILS(dl_op_matmul_relu.infer(&infer), DL_INTERNAL, "a relu of rows");
     infer.attributes = &not_summed;
