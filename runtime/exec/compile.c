@@ -121,8 +121,9 @@ static dl_device *device_of(const dl_exec *exec) {
 static bool take_half_copy(const dl_exec *exec, unit *made, int input) {
     place from = made->in[input];
     size_t offset = from.offset / sizeof(float) * sizeof(uint16_t);
-    if (!device_of(exec) || !(made->prepared.packed_half >> input & 1) ||
-        from.base != BASE_SLAB + DL_SLAB_PARAMETER || offset % 16 != 0)
+    if (!device_of(exec) || !dl_is_half(exec->options.variables->half) ||
+        !(made->prepared.packed_half >> input & 1) || from.base != BASE_SLAB + DL_SLAB_PARAMETER ||
+        offset % 16 != 0)
         return false;
     made->prepared.packed_bytes[input] = 0;
     made->in[input] = (place){BASE_SLAB + DL_SLAB_HALF, offset};
