@@ -232,6 +232,7 @@ static void test_streams(void) {
         const setting how = {shim, DL_MEMORY_PLANNED, leaves[i], false, "fp32", job};
         shim->joined = false;
         CU_ASSERT_FATAL(train(&how, &alone));
+        CU_ASSERT(!goes_wrong(&how, 0, &alone));
         if (!comm && CHECK_OK(dl_single_open(&comm)))
             CHECK_OK(shim->table->join(shim, comm));
         shim->joined = true;
