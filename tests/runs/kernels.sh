@@ -8,10 +8,6 @@ if [ ! -r "$library" ]; then
     skip "kernel choices" "libdl_cuda_shim.so is not built"
     exit 0
 fi
-if [ -e "$root/tests/shim/library_rows.c" ]; then
-    skip "kernel choices" "the shim's rows of libraries are the CPU's kernels: none is chosen"
-    exit 0
-fi
 export DLTRAIN_THREADS=1 DLTRAIN_CUDA_LIBRARY=$library
 
 cat >job.yaml <<'Y'

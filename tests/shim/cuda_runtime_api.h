@@ -81,9 +81,11 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t begin, cudaEve
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 
 /* What the shim's own files use. The n-th call from now on (1: the next) fails, as a CUDA call
- * does; 0: none. Calls made so far; memory, streams, events and graphs that are not freed. */
+ * does; 0: none. Calls made so far; memory, streams, events, graphs, and the libraries' handles and
+ * descriptors that are not freed. */
 void shim_fail_call(long n);
-bool shim_fails(void); /* counts a call */
+bool shim_fails_in(const char *call); /* counts a call */
+const char *shim_failed(void);        /* the call that failed last; NULL: none did */
 long shim_calls(void);
 long shim_held(void);
 long shim_launches(void); /* kernels and library calls so far, those in recordings once */

@@ -9,6 +9,7 @@
 #include "tests/shim/fake_cuda.h"
 
 static long launches, calls, fail_at, held;
+static const char *failed;
 static cudaError_t last_error = cudaSuccess, broken = cudaSuccess;
 
 void shim_fail_call(long n) {
@@ -42,8 +43,20 @@ void shim_keep(int more) {
     held += more;
 }
 
-bool shim_fails(void) {
-    return ++calls == fail_at;
+bool shim_fails_in(const char *call) {
+    if (++calls != fail_at)
+        return false;
+    failed = call;
+    return true;
+}
+
+const char *shim_failed(void) {
+    return failed;
+}
+
+void shim_enqueue_launch(cudaStream_t stream, std::function<void()> work) {
+    launches++;
+    shim_enqueue(stream, std::move(work));
 }
 
 static std::map<const char *, size_t> device_and_locked; /* what copies need not wait for */
@@ -51,9 +64,8 @@ static std::map<const char *, size_t> device_and_locked; /* what copies need not
 cudaError_t shim_submit(cudaStream_t stream, void (*work)(const void *), const void *argument,
                         size_t bytes) {
     CALL(cudaErrorLaunchFailure);
-    launches++;
     std::vector<char> copy((const char *)argument, (const char *)argument + bytes);
-    shim_enqueue(stream, [work, copy] { work(copy.data()); });
+    shim_enqueue_launch(stream, [work, copy] { work(copy.data()); });
     return cudaSuccess;
 }
 
@@ -204,7 +216,8 @@ cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t strea
 
 void shim_launch(cudaStream_t stream, dim3 grid, dim3 block, size_t shared, bool as_team,
                  std::function<void()> thread) {
-    if (shim_fails() || block.x * block.y > SHIM_MOST_THREADS || grid.x == 0 || grid.y > 65535) {
+    if (shim_fails_in("cudaLaunchKernel") || block.x * block.y > SHIM_MOST_THREADS || grid.x == 0 ||
+        grid.y > 65535) {
         last_error = cudaErrorLaunchFailure;
         return;
     }

@@ -56,7 +56,7 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId *id) {
     dl_share_name name;
     dl_share_shut(made);
     made = -1;
-    if (shim_fails() || dl_share_make(sizeof(meeting), &made, &name) != DL_OK)
+    if (shim_fails_in(__func__) || dl_share_make(sizeof(meeting), &made, &name) != DL_OK)
         return ncclSystemError;
     memcpy(id, &name, sizeof name);
     return ncclSuccess;
@@ -70,7 +70,7 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int ranks, ncclUniqueId id
     void *memory;
     memcpy(&name, &id, sizeof name);
     *comm = NULL;
-    if (shim_fails() || ranks > MOST_RANKS || dl_share_find(&name, &fd) != DL_OK)
+    if (shim_fails_in(__func__) || ranks > MOST_RANKS || dl_share_find(&name, &fd) != DL_OK)
         return ncclSystemError;
     dl_status status = dl_share_map(fd, sizeof(meeting), &memory);
     dl_share_shut(fd);
@@ -126,7 +126,7 @@ ncclResult_t ncclMemFree(void *memory) {
 ncclResult_t ncclCommRegister(ncclComm_t comm, void *memory, size_t bytes, void **handle) {
     (void)comm, (void)bytes;
     *handle = NULL;
-    if (shim_fails())
+    if (shim_fails_in(__func__))
         return ncclSystemError;
     *handle = memory;
     shim_keep(1);
@@ -286,7 +286,7 @@ static bool run_group(void *state) {
 
 ncclResult_t ncclGroupStart(void) {
     collected = (group){.count = 0};
-    return shim_fails() ? ncclSystemError : ncclSuccess;
+    return shim_fails_in(__func__) ? ncclSystemError : ncclSuccess;
 }
 
 ncclResult_t ncclGroupEnd(void) {
@@ -299,7 +299,7 @@ ncclResult_t ncclGroupEnd(void) {
 
 static ncclResult_t collect(float *data, size_t count, int peer, bool sends, ncclComm_t comm,
                             cudaStream_t stream) {
-    if (shim_fails())
+    if (shim_fails_in(__func__))
         return ncclSystemError;
     if (collected.count == MOST_MESSAGES || peer == comm->rank)
         return ncclInvalidUsage;

@@ -1,5 +1,5 @@
 /* The CUDA device that libdl_cuda_shim.so plays on the host (tests/shim): own kernels run as they
- * are, rows of CUDA's libraries with their CPU kernels. */
+ * are, and what CUDA's libraries compute is computed plainly, as it was described to them. */
 #ifndef DL_TESTS_SHIM_H
 #define DL_TESTS_SHIM_H
 

@@ -40,7 +40,7 @@ static const char dense[] = "model:\n"
                             "  - dense: {units: 13, activation: relu}\n"
                             "  - dense: {units: 3, activation: softmax}\n"
                             "loss: sparse_categorical_crossentropy\n"
-                            "optimizer: rmsprop\n"
+                            "optimizer: {sgd: {momentum: 0.9}}\n"
                             "metrics: [accuracy]\n";
 
 typedef struct outcome {

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/shim/library_rows.h"
 #include "tests/unit/check.h"
 #include "tests/unit/device_rows.h"
 #include "tests/unit/shim.h"
@@ -104,18 +103,6 @@ static bool has_kernel(const dl_device *device, const dl_op *op) {
     return kernel && kernel->run;
 }
 
-/* In the shim there is nothing of its own to see: test_cuda_programs.c runs them. */
-static bool of_library(const dl_op *op) {
-    if (shim_is_given())
-        return false;
-#define X(row)              \
-    if (op == &dl_op_##row) \
-        return true;
-    SHIM_LIBRARY_ROWS(X)
-#undef X
-    return false;
-}
-
 static void test_samples(void) {
     dl_device *device = shim_open("cuda_rows");
     for (int t = 0; device && t < SAMPLE_TABLES; t++) {
@@ -123,7 +110,7 @@ static void test_samples(void) {
         if (table->fill)
             table->fill();
         for (int i = 0; i < table->count; i++)
-            if (has_kernel(device, table->sample[i].op) && !of_library(table->sample[i].op))
+            if (has_kernel(device, table->sample[i].op))
                 device_row_check(device, &table->sample[i]);
     }
     dl_device_close(device);

@@ -68,8 +68,9 @@ static void stop_reference(const dl_type *type, const double *y, bool sums, doub
     if (!sums)
         return;
     sum_reference(out[0], rows, columns, bound ? bound[0] : NULL, out[1], bound ? bound[1] : NULL);
-    for (int64_t e = 0; bound && e < rows * columns && type->dtype == DL_BF16; e++)
-        bound[1][e % columns] += fabs(out[0][e]) * 0x1p-8 / (double)FLT_EPSILON;
+    double half = type->dtype == DL_BF16 ? 0x1p-8 : type->dtype == DL_F16 ? 0x1p-11 : 0;
+    for (int64_t e = 0; bound && e < rows * columns; e++)
+        bound[1][e % columns] += fabs(out[0][e]) * half / (double)FLT_EPSILON;
 }
 
 static void gradient_reference(const op_sample *sample, const dl_type *type,
