@@ -95,6 +95,21 @@ const dl_op dl_op_softmax_loss = {.name = "softmax_loss",
                                   .deterministic = true,
                                   .cpu = {.prepare = prepare, .run = run, .release = release}};
 
+/* The one number that has been given to all samples, or the value itself. */
+static dl_value before_spread(const dl_graph *graph, dl_value value) {
+    const dl_graph_node *node = dl_producer(graph, value);
+    dl_value from = value;
+    if (node && node->op == &dl_op_broadcast)
+        from = node->input[0];
+    if (node && node->op == &dl_op_pointwise) {
+        const dl_pointwise_attributes *pointwise = node->attributes;
+        if (pointwise->outputs == 1 && pointwise->output[0]->kind == DL_EXPR_INPUT)
+            from = node->input[pointwise->output[0]->input];
+    }
+    bool one = dl_type_count(dl_type_of(graph, from)) == 1 && !graph->value[from].sampled;
+    return one ? from : value;
+}
+
 /* From the gradient back to the loss; probabilities that anybody else reads must be kept. The sum
  * over samples gives each the same gradient, which need not be spread out. */
 void dl_fuse_softmax_loss(dl_fuse *fuse, const dl_graph_node *node) {
@@ -110,10 +125,7 @@ void dl_fuse_softmax_loss(dl_fuse *fuse, const dl_graph_node *node) {
         memcmp(loss->attributes, node->attributes, node->op->attribute_bytes) != 0 ||
         fuse->readers[probability] != (hit ? 2 : 1))
         return;
-    const dl_graph_node *spread = dl_producer(graph, dloss);
-    if (spread && spread->op == &dl_op_broadcast &&
-        dl_type_count(dl_type_of(graph, spread->input[0])) == 1)
-        dloss = spread->input[0];
+    dloss = before_spread(graph, dloss);
     dl_softmax_loss_attributes attributes = {
         .cross_entropy = *(const dl_cross_entropy_attributes *)node->attributes,
         .top = {hit ? ((const dl_in_top_k_attributes *)hit->attributes)->k : 0}};
