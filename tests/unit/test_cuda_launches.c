@@ -88,12 +88,12 @@ static const struct {
     long most;
 } steps[] = {
     {"MLP", MLP "optimizer: rmsprop\n", 12},
-    {"MLP, fp16", "precision: fp16\n" MLP "optimizer: rmsprop\n", 19},
+    {"MLP, fp16", "precision: fp16\n" MLP "optimizer: rmsprop\n", 21},
     {"five layers", DEEP "optimizer: adam\n", 19},
     {"five layers, of which weights decay, bf16",
      "precision: bf16\n" DEEP
      "optimizer: {adamw: {weight_decay: 0.01, exclude_from_weight_decay: [bias]}}\n",
-     31},
+     30},
     {"five layers, an optimizer of the job's own",
      DEEP "optimizer: {expr: {state: {v: \"0.9 * v - learning_rate * g\"}, update: \"w + v\"}}\n",
      18},
