@@ -75,10 +75,11 @@ done:
     return status;
 }
 
-static int64_t number_of(cudnnBackendDescriptor_t from, cudnnBackendAttributeName_t name) {
-    int64_t value = 0, got = 0;
-    cudnnStatus_t status = cudnnBackendGetAttribute(from, name, CUDNN_TYPE_INT64, 1, &got, &value);
-    return status == CUDNN_STATUS_SUCCESS && got == 1 && value > 0 ? value : 0;
+static cudnnStatus_t read_number(cudnnBackendDescriptor_t from, cudnnBackendAttributeName_t name,
+                                 int64_t *out) {
+    int64_t got = 0;
+    *out = 0;
+    return cudnnBackendGetAttribute(from, name, CUDNN_TYPE_INT64, 1, &got, out);
 }
 
 static void refuse(search *s, cudnnStatus_t status) {
@@ -113,10 +114,10 @@ static bool try_plan(const dl_cudnn *call, cudnnBackendDescriptor_t config, int6
     cudnnStatus_t status = make_plan(call, config, &plan);
     bool unloaded = status == CUDNN_STATUS_EXECUTION_FAILED_CUDA_DRIVER && call->guest->imagined;
     int64_t workspace = 0;
-    if (status == CUDNN_STATUS_SUCCESS)
-        workspace = number_of(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
-    else if (unloaded)
-        workspace = number_of(config, CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE);
+    if (status == CUDNN_STATUS_SUCCESS) /* an unknown size is none that will do */
+        status = read_number(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, &workspace);
+    else if (unloaded) /* only planned for */
+        (void)read_number(config, CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE, &workspace);
     if ((status == CUDNN_STATUS_SUCCESS || unloaded) && workspace <= most_workspace) {
         *out = (dl_cudnn_plan){.config = config,
                                .plan = plan,
