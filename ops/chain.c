@@ -1,6 +1,7 @@
 /* See chain.h. */
 #include "ops/chain.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "runtime/base/memory.h"
@@ -79,6 +80,10 @@ dl_status dl_chain_prepare(dl_chain *chain, const dl_prepare *what, const dl_lin
         DL_TRY(prepare_link(chain, i, what, type, out));
     }
     out->workspace += chain->held;
+    if (out->text) {
+        snprintf(chain->text, sizeof chain->text, "%d kernels, %.100s", count, out->text);
+        out->text = chain->text;
+    }
     return DL_OK;
 }
 

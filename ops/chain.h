@@ -27,6 +27,7 @@ typedef struct dl_chain {
     size_t at[DL_CHAIN_VALUES]; /* in the workspace: of what lies between */
     size_t held;                /* bytes of that; the links' own workspace is behind */
     int packs[DL_MAX_PACKED];   /* of the row's inputs: 1 + the link that packs it, 0: none */
+    char text[128];
 } dl_chain;
 
 /* `what` is the row's. Fills workspace, text and what is packed of out; release also what failed.

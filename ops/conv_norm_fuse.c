@@ -10,6 +10,11 @@ static bool in_eights(const dl_type *x, const dl_conv_attributes *conv) {
     return conv->groups == 1 && x->dim[x->rank - 1] % 8 == 0;
 }
 
+/* Whose engines for this have code of their own: of Ampere and Hopper (conv_norm_cuda.c). */
+static bool has_engines(const struct dl_device *device) {
+    return device && device->architecture >= 80 && device->architecture < 100;
+}
+
 /* relu(batch_norm(x)) where all that read it can take x and do it themselves, so that nobody has to
  * write it: the normalisation, else NULL. bfloat16 has no engine for the gradient of weights. */
 static const dl_graph_node *unwritten(const dl_fuse *fuse, dl_value z) {
@@ -19,8 +24,7 @@ static const dl_graph_node *unwritten(const dl_fuse *fuse, dl_value z) {
     const dl_batch_norm_attributes *norm = node ? node->attributes : NULL;
     int readers = 0;
     if (!node || node->op != &dl_op_batch_norm || norm->epilogue != DL_EPILOGUE_RELU ||
-        type->dtype != DL_F16 || type->rank != 4 || !fuse->device ||
-        fuse->device->architecture < 80)
+        type->dtype != DL_F16 || type->rank != 4 || !has_engines(fuse->device))
         return NULL;
     for (int n = 0; n < graph->nodes; n++) {
         const dl_graph_node *reader = &graph->node[n];

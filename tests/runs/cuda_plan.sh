@@ -34,6 +34,12 @@ plan() {
     failed=$((failed + 1))
 }
 
+# one_kernel COUNT ROW: so many of the row in the plan that was made last are one kernel of cuDNN.
+one_kernel() {
+    found=$(grep -cE "^kernel %[0-9]+ $2: cuDNN engine" plan.out)
+    [ "$found" -eq "$1" ] && ok "$2, $1 times one kernel" || bad "$2, $1 times one kernel" "$found times"
+}
+
 # The plans of a job, a line for all.
 for job in "$root"/jobs/*.yaml; do
     name=${job##*/}
@@ -57,6 +63,12 @@ for job in "$root"/jobs/*.yaml; do
             --set data.train.synthetic.samples=$batch
     done
     [ $failed -gt 0 ] || ok "$((plans - first)) plans of $name, in the last $(grep -c '^kernel ' plan.out) kernels, $engines engines for $convolutions convolutions"
+    [ "$name" = resnet50-imagenet ] || continue
+    # All convolutions but that of the image's three channels; in each of 16 blocks two normalisations lie between
+    # convolutions.
+    one_kernel 52 conv_statistics
+    one_kernel 32 conv_norm_weight_gradient
+    one_kernel 32 conv_norm_input_gradient
 done
 [ $plans -gt 0 ] || bad "plans for CUDA" "no jobs"
 
