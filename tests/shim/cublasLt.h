@@ -151,6 +151,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t prod
                               cublasLtMatrixLayout_t ld, const cublasLtMatmulAlgo_t *algorithm,
                               void *workspace, size_t workspace_bytes, cudaStream_t stream);
 
+/* The heuristics know no algorithm for epilogues that have all of these bits (0: for all they do).
+ * Returns how often that was so since the last time. */
+long shim_cublaslt_lack(int epilogue);
+
 #ifdef __cplusplus
 }
 #endif

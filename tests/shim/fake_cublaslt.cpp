@@ -38,7 +38,6 @@ template <class T> static cublasStatus_t freed(T *object) {
 }
 
 static cublasStatus_t set(shim_lt_settings *to, int name, const void *value, size_t bytes) {
-    CALL(CUBLAS_STATUS_INTERNAL_ERROR);
     if (!to || !value || !to->size.count(name))
         REFUSE("no such attribute, or no value for it");
     if (to->size[name] != bytes)
@@ -82,6 +81,7 @@ cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t object) {
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t to,
                                               cublasLtMatmulDescAttributes_t name,
                                               const void *value, size_t bytes) {
+    CALL(CUBLAS_STATUS_INTERNAL_ERROR);
     return set(to, name, value, bytes);
 }
 
@@ -105,6 +105,7 @@ cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t object) {
 cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t to,
                                                 cublasLtMatrixLayoutAttribute_t name,
                                                 const void *value, size_t bytes) {
+    CALL(CUBLAS_STATUS_INTERNAL_ERROR);
     return set(to, name, value, bytes);
 }
 
@@ -127,6 +128,7 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t object
 cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t to,
                                                     cublasLtMatmulPreferenceAttributes_t name,
                                                     const void *value, size_t bytes) {
+    CALL(CUBLAS_STATUS_INTERNAL_ERROR);
     return set(to, name, value, bytes);
 }
 
@@ -138,6 +140,20 @@ enum { SUM, ALIGNMENTS, WORKSPACE, SCHEME, ID }; /* words of one */
 static uint64_t alignment_of(const void *pointer) {
     uintptr_t word = (uintptr_t)pointer | 256;
     return word & -word;
+}
+
+static int lacked;
+static long refused;
+
+long shim_cublaslt_lack(int epilogue) {
+    long count = refused;
+    lacked = epilogue;
+    refused = 0;
+    return count;
+}
+
+static bool lacks(const shim_lt_product &p) {
+    return lacked && (p.epilogue & (unsigned)lacked) == (unsigned)lacked && ++refused;
 }
 
 static const int heuristic_schemes[] = {CUBLASLT_REDUCTION_SCHEME_INPLACE,
@@ -156,7 +172,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
         REFUSE("heuristics without a handle, preferences or room for results");
     *found = 0;
     cublasStatus_t status = shim_lt_read(d, a, b, c, y, &p);
-    if (status != CUBLAS_STATUS_SUCCESS)
+    if (status != CUBLAS_STATUS_SUCCESS || lacks(p))
         return status;
     uint64_t alignments = 0;
     int shift = 0;

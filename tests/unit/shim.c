@@ -36,16 +36,27 @@ dl_device *shim_open(const char *test) {
     return device;
 }
 
-bool shim_streams_of(const dl_device *device, shim_streams *out) {
-    Dl_info from; /* the library is open already */
+/* The library is open already. */
+static void *find(const dl_device *device, const char *name) {
+    Dl_info from;
     void *library = dladdr((const void *)device->table, &from)
                         ? dlopen(from.dli_fname, RTLD_NOW | RTLD_NOLOAD)
                         : NULL;
-    void *symbol[] = {library ? dlsym(library, "shim_order") : NULL,
-                      library ? dlsym(library, "shim_waits") : NULL,
-                      library ? dlsym(library, "shim_leave_out_wait") : NULL};
+    return library ? dlsym(library, name) : NULL;
+}
+
+bool shim_streams_of(const dl_device *device, shim_streams *out) {
+    void *symbol[] = {find(device, "shim_order"), find(device, "shim_waits"),
+                      find(device, "shim_leave_out_wait")};
     memcpy(&out->order, &symbol[0], sizeof out->order);
     memcpy(&out->waits, &symbol[1], sizeof out->waits);
     memcpy(&out->leave_out_wait, &symbol[2], sizeof out->leave_out_wait);
     return out->order && out->waits && out->leave_out_wait;
+}
+
+shim_lack_fn shim_lack_of(const dl_device *device) {
+    void *symbol = find(device, "shim_cublaslt_lack");
+    shim_lack_fn lack;
+    memcpy(&lack, &symbol, sizeof lack);
+    return lack;
 }

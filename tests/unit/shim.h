@@ -23,4 +23,17 @@ typedef struct shim_streams {
 } shim_streams;
 bool shim_streams_of(const dl_device *device, shim_streams *out);
 
+/* Epilogues of cuBLASLt, as the bits of cublasLtEpilogue_t that those of a kind share, and what
+ * lets the heuristics offer nothing for them (tests/shim/cublasLt.h). NULL: this library is no
+ * shim. */
+enum {
+    SHIM_RELU_AND_MASK = 2 | 128,
+    SHIM_MASKED = 8,
+    SHIM_MASKED_AND_SUMMED = 8 | 16,
+    SHIM_SUMS_OF_B = 256,
+    SHIM_SUMS_OF_A = 512
+};
+typedef long (*shim_lack_fn)(int epilogue);
+shim_lack_fn shim_lack_of(const dl_device *device);
+
 #endif

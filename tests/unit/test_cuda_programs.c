@@ -200,6 +200,23 @@ static void test_training(void) {
     dl_device_close(shim);
 }
 
+/* A mask that is made from a result is that which the gradient's product wants, and without one the
+ * gradient stops at the same elements. */
+static void test_epilogues(void) {
+    static const int lacking[] = {SHIM_RELU_AND_MASK, SHIM_MASKED, SHIM_MASKED_AND_SUMMED,
+                                  SHIM_SUMS_OF_A};
+    for (int i = 0; i < DL_COUNT(lacking); i++) {
+        dl_device *shim = shim_open("cuda_programs, epilogues that are not there");
+        shim_lack_fn lack = shim ? shim_lack_of(shim) : NULL;
+        if (lack) {
+            lack(lacking[i]);
+            compare_all(dense, shim, 2);
+            CU_ASSERT(lack(0) > 0);
+        }
+        dl_device_close(shim);
+    }
+}
+
 /* ---- streams ---- */
 
 static shim_streams streams;
@@ -276,6 +293,7 @@ void suite_cuda_programs(void) {
     CU_pSuite suite = CU_add_suite("cuda_programs", NULL, NULL);
     CU_add_test(suite, "training is the CPU's; played, poisoned, planned: the same bits",
                 test_training);
+    CU_add_test(suite, "products whose epilogues cuBLASLt does not have", test_epilogues);
     CU_add_test(suite, "streams in any order: the same bits; with a wait less: not", test_streams);
     CU_add_test(suite, "half: the copies follow the parameters", test_half);
 }

@@ -103,17 +103,47 @@ static bool has_kernel(const dl_device *device, const dl_op *op) {
     return kernel && kernel->run;
 }
 
-static void test_samples(void) {
-    dl_device *device = shim_open("cuda_rows");
-    for (int t = 0; device && t < SAMPLE_TABLES; t++) {
+/* Of all rows where op is NULL. */
+static void check_samples(dl_device *device, const dl_op *op) {
+    for (int t = 0; t < SAMPLE_TABLES; t++) {
         const op_sample_table *table = op_sample_tables[t];
         if (table->fill)
             table->fill();
-        for (int i = 0; i < table->count; i++)
-            if (has_kernel(device, table->sample[i].op))
-                device_row_check(device, &table->sample[i]);
+        for (int i = 0; i < table->count; i++) {
+            const op_sample *sample = &table->sample[i];
+            if (has_kernel(device, sample->op) && (!op || sample->op == op))
+                device_row_check(device, sample);
+        }
     }
+}
+
+static void test_samples(void) {
+    dl_device *device = shim_open("cuda_rows");
+    if (device)
+        check_samples(device, NULL);
     dl_device_close(device);
+}
+
+/* What kernels of our own do where cuBLASLt has no algorithm with the epilogue that a row wants. */
+static void test_epilogues(void) {
+    const struct {
+        const dl_op *op;
+        int lacking;
+    } rows[] = {{&dl_op_matmul_relu, SHIM_RELU_AND_MASK},
+                {&dl_op_matmul_relu_gradient, SHIM_MASKED},
+                {&dl_op_matmul_relu_gradient, SHIM_MASKED_AND_SUMMED},
+                {&dl_op_matmul_sums, SHIM_SUMS_OF_A},
+                {&dl_op_matmul_sums, SHIM_SUMS_OF_B}};
+    for (int r = 0; r < DL_COUNT(rows); r++) {
+        dl_device *device = shim_open("cuda_rows, epilogues that are not there"); /* asks anew */
+        shim_lack_fn lack = device ? shim_lack_of(device) : NULL;
+        if (lack) {
+            lack(rows[r].lacking);
+            check_samples(device, rows[r].op);
+            CU_ASSERT(lack(0) > 0);
+        }
+        dl_device_close(device);
+    }
 }
 
 static void test_shapes(void) {
@@ -176,6 +206,7 @@ void suite_cuda_rows(void);
 void suite_cuda_rows(void) {
     CU_pSuite suite = CU_add_suite("cuda_rows", NULL, NULL);
     CU_add_test(suite, "samples against CPU kernels and references", test_samples);
+    CU_add_test(suite, "products whose epilogues cuBLASLt does not have", test_epilogues);
     CU_add_test(suite, "shapes of the device's own", test_shapes);
     CU_add_test(suite, "every row has a kernel", test_every_row);
     CU_add_test(suite, "bad data is told of", test_faults);
