@@ -87,6 +87,7 @@ void shim_fail_call(long n);
 bool shim_fails_in(const char *call); /* counts a call */
 const char *shim_failed(void);        /* the call that failed last; NULL: none did */
 long shim_calls(void);
+void shim_count_calls_of(const char *beginning); /* of their names, no others; NULL: all */
 long shim_held(void);
 long shim_launches(void); /* kernels and library calls so far, those in recordings once */
 /* Of work that runs: how long it takes by the shim's clock, which timed events read. */

@@ -9,11 +9,15 @@
 #include "tests/shim/fake_cuda.h"
 
 static long launches, calls, fail_at, held;
-static const char *failed;
+static const char *failed, *counted = "";
 static cudaError_t last_error = cudaSuccess, broken = cudaSuccess;
 
 void shim_fail_call(long n) {
     fail_at = n ? calls + n : 0;
+}
+
+void shim_count_calls_of(const char *beginning) {
+    counted = beginning ? beginning : "";
 }
 
 long shim_launches(void) {
@@ -44,7 +48,7 @@ void shim_keep(int more) {
 }
 
 bool shim_fails_in(const char *call) {
-    if (++calls != fail_at)
+    if (std::strncmp(call, counted, std::strlen(counted)) != 0 || ++calls != fail_at)
         return false;
     failed = call;
     return true;
