@@ -17,6 +17,7 @@
 #include "ops/ops.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/memory.h"
+#include "runtime/device/choices.h"
 #include "runtime/exec/exec.h"
 #include "tests/unit/check.h"
 
@@ -56,6 +57,7 @@ static bool open_shim(void) {
 
 static bool joins;      /* the ranks' devices sum among themselves */
 static bool along_tree; /* as any_ranks has it */
+static bool timed;      /* engines and algorithms are chosen by the clock */
 
 /* ---- the program: convolutions, a product, two sums, one of them inside the shards' work ---- */
 
@@ -229,6 +231,8 @@ static dl_status whole(dl_comm *comm, bool cuda, outcome *out) {
     dl_status status = cuda ? dl_device_open_cuda(0, &device) : DL_OK;
     if (cuda)
         status = dl_comm_agree(comm, status);
+    if (status == DL_OK && cuda)
+        device->choices->timed = timed;
     if (status == DL_OK && cuda && joins)
         status = device->table->join(device, comm);
     if (status == DL_OK)
@@ -259,9 +263,10 @@ static void expect(const dl_comm *comm, long n, bool good, const char *what) {
 }
 
 /* Calls that another way is found without: engines that are asked about themselves, descriptions
- * that are one of several, words that are kept. */
+ * that are one of several, words that are kept, and all that times them. */
 static bool can_do_without(const char *call) {
-    return strncmp(call, "cudnnBackend", 12) == 0 || strncmp(call, "cublasLtMatmulAlgo", 18) == 0;
+    return timed || strncmp(call, "cudnnBackend", 12) == 0 ||
+           strncmp(call, "cublasLtMatmulAlgo", 18) == 0;
 }
 
 /* What call n's failure has led to: a message, or the same numbers by another way. */
@@ -285,9 +290,10 @@ static void expect_told(const dl_comm *comm, long n, dl_status status, const out
 
 /* Calls by the beginnings of their names. cuDNN's are many, most of them to make the descriptors
  * that its answers come in: on several ranks, where it takes long, every STRIDE-th of them fails,
- * and in each test of several ranks it is others. */
+ * and in each test of several ranks it is others. Where kernels are timed every TIMED_STRIDE-th of
+ * all calls does: a trial that fails is one less, and nobody hears of it. */
 static const char *const families[] = {"cuda", "cublas", "nccl", "shim", "cudnn"};
-enum { CUDNN = DL_COUNT(families) - 1, STRIDE = 24 };
+enum { CUDNN = DL_COUNT(families) - 1, STRIDE = 23, TIMED_STRIDE = 131 };
 static int turn; /* of the tests of several ranks */
 
 /* Calls that the program makes on rank `victim`: until closing begins, and all of them. */
@@ -338,10 +344,9 @@ static int fail_each(dl_comm *comm, int victim) {
     expect(comm, 0, held() == 0, "nothing is kept on the device");
     for (int f = 0; f < DL_COUNT(families) && wrong == 0; f++) {
         numbers of = count_calls(comm, victim, families[f]);
-        bool some = f == CUDNN && comm->size > 1;
+        long step = timed ? TIMED_STRIDE : f == CUDNN && comm->size > 1 ? STRIDE : 1;
         expect(comm, 0, f != CUDNN || of.open > 1000, "there are cuDNN's calls to fail");
-        for (long n = some ? 1 + turn % STRIDE : 1; n <= of.all && wrong == 0;
-             n += some ? STRIDE : 1)
+        for (long n = 1 + turn % step; n <= of.all && wrong == 0; n += step)
             fail_one(comm, victim, n, n > of.open, &cpu);
         each += of.all;
     }
@@ -391,14 +396,9 @@ static int nccl_goes_wrong(dl_comm *comm, int victim) {
     return wrong;
 }
 
-static void run_forked(int (*test)(dl_comm *comm, int victim), int victim) {
-    turn += 2;
-    int fd = -1;
-    dl_share_name name;
-    pid_t child[2];
-    if (!CHECK_OK(dl_share_make(dl_shm_bytes(2), &fd, &name)))
-        return;
-    fflush(NULL);
+typedef int (*test_fn)(dl_comm *comm, int victim);
+
+static void fork_ranks(test_fn test, int victim, int fd, pid_t child[2]) {
     for (int rank = 0; rank < 2; rank++) {
         child[rank] = fork();
         if (child[rank] != 0)
@@ -412,38 +412,56 @@ static void run_forked(int (*test)(dl_comm *comm, int victim), int victim) {
         fflush(NULL);
         _exit(code);
     }
-    for (int rank = 0; rank < 2; rank++) {
-        int how = 0;
-        CU_ASSERT_EQUAL(waitpid(child[rank], &how, 0), child[rank]);
-        CU_ASSERT(WIFEXITED(how) && WEXITSTATUS(how) == 0);
+}
+
+/* Two ranks for each of the victims, side by side: they wait more than they work. */
+static void run_forked(test_fn test) {
+    int fd[2] = {-1, -1};
+    dl_share_name name;
+    pid_t child[2][2];
+    fflush(NULL);
+    for (int victim = 0; victim < 2; victim++) {
+        turn += 2;
+        if (!CHECK_OK(dl_share_make(dl_shm_bytes(2), &fd[victim], &name)))
+            CU_FAIL_FATAL("no memory to share");
+        fork_ranks(test, victim, fd[victim], child[victim]);
     }
-    dl_share_shut(fd);
+    for (int victim = 0; victim < 2; victim++) {
+        for (int rank = 0; rank < 2; rank++) {
+            int how = 0;
+            CU_ASSERT_EQUAL(waitpid(child[victim][rank], &how, 0), child[victim][rank]);
+            CU_ASSERT(WIFEXITED(how) && WEXITSTATUS(how) == 0);
+        }
+        dl_share_shut(fd[victim]);
+    }
+}
+
+static void test_timed(void) {
+    timed = true;
+    test_one_rank();
+    timed = false;
 }
 
 static void test_two_ranks(void) {
     joins = false;
-    run_forked(fail_each, 0);
-    run_forked(fail_each, 1);
+    run_forked(fail_each);
 }
 
 static void test_joined(void) {
     joins = true;
-    run_forked(fail_each, 0);
-    run_forked(fail_each, 1);
+    run_forked(fail_each);
     joins = false;
 }
 
 static void test_any_ranks(void) {
     joins = along_tree = true;
-    run_forked(fail_each, 0);
-    run_forked(fail_each, 1);
+    run_forked(fail_each);
     joins = along_tree = false;
 }
 
 static void test_nccl(void) {
     joins = true;
-    run_forked(nccl_goes_wrong, 0);
-    run_forked(nccl_goes_wrong, 1);
+    run_forked(nccl_goes_wrong);
     joins = false;
 }
 
@@ -456,6 +474,7 @@ void suite_cuda_faults(void) {
     }
     CU_pSuite suite = CU_add_suite("cuda_faults", NULL, NULL);
     CU_add_test(suite, "every call of CUDA fails once", test_one_rank);
+    CU_add_test(suite, "and where kernels are timed", test_timed);
     CU_add_test(suite, "and on one rank of two", test_two_ranks);
     CU_add_test(suite, "and of NCCL, where devices sum", test_joined);
     CU_add_test(suite, "and along the tree", test_any_ranks);
