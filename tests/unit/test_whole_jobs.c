@@ -161,8 +161,8 @@ static const char steady[] =
     "optimizer: {adam: {clipnorm: 1, schedule: {cosine_decay: 0.1}}}\n"
     "metrics: [accuracy]\n"
     "batch_size: 16\n" /* 14 samples in the last batch: two plans take turns */
-    "steps: 2000\n"
-    "steps_per_epoch: 2000\n";
+    "steps: 2100\n" /* the threads that read ahead are not at their end yet */
+    "steps_per_epoch: 2100\n";
 
 static void test_steady(void) {
     static const char *const any_ranks[] = {"reproducible=any_ranks", "shards=4"};
@@ -170,7 +170,7 @@ static void test_steady(void) {
         dl_run_result result;
         if (!CHECK_OK(run("steady.yaml", steady, any_ranks, sets, DL_MEMORY_PLANNED, &result)))
             return;
-        CU_ASSERT_EQUAL(watch.steps, LATE);
+        CU_ASSERT(watch.steps > LATE);
         CU_ASSERT_EQUAL(watch.middle.allocations, watch.early.allocations);
         CU_ASSERT_EQUAL(watch.late.allocations, watch.early.allocations);
         if (watch.late.heap != watch.early.heap)
