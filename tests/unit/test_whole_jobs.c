@@ -161,7 +161,7 @@ static const char steady[] =
     "optimizer: {adam: {clipnorm: 1, schedule: {cosine_decay: 0.1}}}\n"
     "metrics: [accuracy]\n"
     "batch_size: 16\n" /* 14 samples in the last batch: two plans take turns */
-    "steps: 2100\n" /* the threads that read ahead are not at their end yet */
+    "steps: 2100\n"    /* the threads that read ahead are not at their end yet */
     "steps_per_epoch: 2100\n";
 
 static void test_steady(void) {
