@@ -17,7 +17,7 @@ plan() {
     job=$3
     shift 3
     rm -rf cache
-    DLTRAIN_CACHE=$PWD/cache DLTRAIN_DATA=$DATA timeout 100 "$DLTRAIN" plan --device "$device" "$job" --graph "$@" \
+    DLTRAIN_CACHE=$PWD/cache DLTRAIN_DATA=$DATA timeout 200 "$DLTRAIN" plan --device "$device" "$job" --graph "$@" \
         >plan.out 2>plan.error
     status=$?
     plans=$((plans + 1))
@@ -40,37 +40,48 @@ one_kernel() {
     [ "$found" -eq "$1" ] && ok "$2, $1 times one kernel" || bad "$2, $1 times one kernel" "$found times"
 }
 
-# The plans of a job, a line for all.
-for job in "$root"/jobs/*.yaml; do
-    name=${job##*/}
-    name=${name%.yaml}
-    data_of "$job" "$name" || continue
-    first=$plans failed=0
-    for card in 80 90 100; do
-        plan "$name" cuda:sm_$card "$job"
-        case $name$card in *-imagenet* | *90) ;; *) continue ;; esac
-        for precision in bf16 fp16; do
-            plan "$name, $precision," cuda:sm_$card "$job" --set precision=$precision
+# The plans of every second job, a line for all of a job.
+half() { # 0 or 1
+    WORK=$PWD/half-$1 count=0
+    mkdir "$WORK" && cd "$WORK" || exit 1
+    for job in "$root"/jobs/*.yaml; do
+        count=$((count + 1))
+        [ $((count % 2)) = "$1" ] || continue
+        name=${job##*/}
+        name=${name%.yaml}
+        data_of "$job" "$name" || continue
+        first=$plans failed=0
+        for card in 80 90 100; do
+            plan "$name" cuda:sm_$card "$job"
+            case $name$card in *-imagenet* | *90) ;; *) continue ;; esac
+            for precision in bf16 fp16; do
+                plan "$name, $precision," cuda:sm_$card "$job" --set precision=$precision
+            done
         done
+        case $name in # as tests/bench/gpu.sh has them
+        resnet50-imagenet) batch=256 ;;
+        vgg16-imagenet) batch=128 ;;
+        *) batch= ;;
+        esac
+        for precision in ${batch:+bf16 fp16}; do
+            plan "$name, $precision, $batch samples," cuda:sm_90 "$job" --set precision=$precision \
+                --set batch_size=$batch --set data.train.synthetic.samples=$batch
+        done
+        [ $failed -gt 0 ] || ok "$((plans - first)) plans of $name, in the last $(grep -c '^kernel ' plan.out) kernels, $engines engines for $convolutions convolutions"
+        [ "$name" = resnet50-imagenet ] || continue
+        # All convolutions but that of the image's three channels; in each of 16 blocks two normalisations lie
+        # between convolutions.
+        one_kernel 52 conv_statistics
+        one_kernel 32 conv_norm_weight_gradient
+        one_kernel 32 conv_norm_input_gradient
     done
-    case $name in # as tests/bench/gpu.sh has them
-    resnet50-imagenet) batch=256 ;;
-    vgg16-imagenet) batch=128 ;;
-    *) batch= ;;
-    esac
-    for precision in ${batch:+bf16 fp16}; do
-        plan "$name, $precision, $batch samples," cuda:sm_90 "$job" --set precision=$precision --set batch_size=$batch \
-            --set data.train.synthetic.samples=$batch
-    done
-    [ $failed -gt 0 ] || ok "$((plans - first)) plans of $name, in the last $(grep -c '^kernel ' plan.out) kernels, $engines engines for $convolutions convolutions"
-    [ "$name" = resnet50-imagenet ] || continue
-    # All convolutions but that of the image's three channels; in each of 16 blocks two normalisations lie between
-    # convolutions.
-    one_kernel 52 conv_statistics
-    one_kernel 32 conv_norm_weight_gradient
-    one_kernel 32 conv_norm_input_gradient
-done
-[ $plans -gt 0 ] || bad "plans for CUDA" "no jobs"
+    [ $plans -gt 0 ] || bad "plans for CUDA" "no jobs"
+}
+
+half 0 >even &
+half 1 >odd &
+wait
+cat even odd
 
 for device in cuda:sm_70 cuda:sm_ cuda cuda:sm_90x; do
     "$DLTRAIN" plan --device $device "$root/jobs/quickstart.yaml" >plan.out 2>plan.error
