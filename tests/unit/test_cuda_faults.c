@@ -32,14 +32,14 @@ static void (*count_calls_of)(const char *beginning);
 static void (*go_wrong)(int how, long n); /* tests/shim/nccl.h */
 enum { WELL, ERROR, STALL, STALL_BEGINNING };
 
+static char path[PATH_MAX + 32];
+
 static bool open_shim(void) {
-    char path[PATH_MAX + 32];
     ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
     if (length < 0)
         return false;
     path[length] = '\0';
     strcpy(strrchr(path, '/') + 1, "libdl_cuda_shim.so");
-    setenv("DLTRAIN_CUDA_LIBRARY", path, 1);
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library)
         return false;
@@ -465,14 +465,23 @@ static void test_nccl(void) {
     joins = false;
 }
 
+/* Of this suite alone: others run in the same process. */
+static int set_up(void) {
+    return setenv("DLTRAIN_CACHE", "", 1) /* the same calls in every run */ ||
+           setenv("DLTRAIN_CUDA_LIBRARY", path, 1);
+}
+
+static int tear_down(void) {
+    return unsetenv("DLTRAIN_CACHE") || unsetenv("DLTRAIN_CUDA_LIBRARY");
+}
+
 void suite_cuda_faults(void);
 void suite_cuda_faults(void) {
-    setenv("DLTRAIN_CACHE", "", 1); /* the same calls in every run */
     if (!open_shim()) {
         check_skip("cuda_faults", "the CUDA shim is not built");
         return;
     }
-    CU_pSuite suite = CU_add_suite("cuda_faults", NULL, NULL);
+    CU_pSuite suite = CU_add_suite("cuda_faults", set_up, tear_down);
     CU_add_test(suite, "every call of CUDA fails once", test_one_rank);
     CU_add_test(suite, "and where kernels are timed", test_timed);
     CU_add_test(suite, "and on one rank of two", test_two_ranks);
