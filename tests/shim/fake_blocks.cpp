@@ -1,5 +1,4 @@
 /* Grids on the host: see cuda_runtime.h. */
-#include <csetjmp>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -14,6 +13,10 @@ thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 enum { MOST_THREADS = SHIM_MOST_THREADS, WARPS = 32, STACK = 64 << 10 };
 
+struct jump {
+    void *word[5]; /* of __builtin_setjmp */
+};
+
 /* Where threads wait for each other: passed when all that still run have arrived. */
 struct meeting {
     int members, arrived, passed;
@@ -22,7 +25,7 @@ struct meeting {
 /* Fibers serve one block after another. Between them jumps are enough; contexts, which cost system
  * calls, begin each one. */
 static struct team {
-    jmp_buf home, at[MOST_THREADS];
+    jump home, at[MOST_THREADS];
     std::vector<std::unique_ptr<char[]>> stacks;
     bool begun[MOST_THREADS], done[MOST_THREADS];
     uint64_t slot[2][MOST_THREADS]; /* what threads show each other, in turn */
@@ -47,45 +50,38 @@ static void __sanitizer_finish_switch_fiber(void *, const void **, size_t *) {}
 
 static void fiber_main();
 
-static void make_fiber(ucontext_t *context, int thread) {
-    getcontext(context);
-    context->uc_stack.ss_sp = team.stacks[(size_t)thread].get();
-    context->uc_stack.ss_size = STACK;
-    context->uc_link = nullptr; /* it never returns */
-    makecontext(context, fiber_main, 0);
-    team.begun[thread] = true;
+/* By the compiler's own jumps: the library's cost more, and the address sanitizer takes those for
+ * an unwinding of the stack that it knows. */
+#define UNSEEN __attribute__((noinline, no_sanitize_address))
+UNSEEN static void go(jump *to) {
+    __builtin_longjmp(to->word, 1);
 }
 
-/* From fiber `me` to the loop over turns, and from there to a fiber. The sanitizer takes a jump for
- * an unwinding of the stack it knows, so for it each switch is one of contexts. */
-#if defined(__SANITIZE_ADDRESS__)
-static ucontext_t home_context, fiber_context[MOST_THREADS];
-
-static void leave_fiber(int me) {
-    swapcontext(&fiber_context[me], &home_context);
+/* From fiber `me` to the loop over turns. */
+UNSEEN static void leave_fiber(int me) {
+    if (__builtin_setjmp(team.at[me].word) == 0)
+        go(&team.home);
 }
 
-static void enter_fiber(int thread) {
-    if (!team.begun[thread])
-        make_fiber(&fiber_context[thread], thread);
-    swapcontext(&home_context, &fiber_context[thread]);
-}
-#else
-static void leave_fiber(int me) {
-    if (_setjmp(team.at[me]) == 0)
-        _longjmp(team.home, 1);
-}
-
-static void enter_fiber(int thread) {
-    if (_setjmp(team.home) != 0)
-        return;
-    if (team.begun[thread])
-        _longjmp(team.at[thread], 1);
+UNSEEN static void begin_fiber(int thread) {
     ucontext_t context;
-    make_fiber(&context, thread);
+    getcontext(&context);
+    context.uc_stack.ss_sp = team.stacks[(size_t)thread].get();
+    context.uc_stack.ss_size = STACK;
+    context.uc_link = nullptr; /* it never returns */
+    makecontext(&context, fiber_main, 0);
+    team.begun[thread] = true;
     setcontext(&context);
 }
-#endif
+
+/* And from there to a fiber, until it leaves. */
+UNSEEN static void enter_fiber(int thread) {
+    if (__builtin_setjmp(team.home.word) != 0)
+        return;
+    if (team.begun[thread])
+        go(&team.at[thread]);
+    begin_fiber(thread);
+}
 
 static void go_home() {
     int me = team.current;

@@ -183,7 +183,7 @@ static const op_sample samples[] = {
      .inputs = 4,
      .input = {F32(2, 2), F32(2, 2), F32(2, 2), U8(2, 16)},
      .given = {GIVEN(1, 2, 3, 4), GIVEN(5, 6, 7, 8), GIVEN(0, 1, 2, 3),
-               GIVEN(2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3)},
+               GIVEN(2, [16] = 3, [31] = 0)},
      .expected = {GIVEN(0, 22, 43, 50), GIVEN(43, 72)},
      .reference = gradient_reference},
     MASKED("alone", alone, 10, COLUMNS, BYTES, y, mask, F32(10, COLUMNS)),
