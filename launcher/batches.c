@@ -3,15 +3,16 @@
 
 #include <string.h>
 
+#include "launcher/inputs.h"
 #include "runtime/base/clock.h"
 
 /* The fields that the program reads, in the feed's order; none where it takes them as rows. */
-static int wanted_fields(dl_batches *batches, int *field) {
+static int wanted_fields(dl_batches *batches, int *field, bool *stored) {
     const dl_data *data = batches->session->data;
     int count = 0;
     bool rows = dl_exec_takes_rows(batches->exec);
     for (int i = 0; !rows && i < dl_data_field_count(data) && count < DL_BATCH_FIELDS; i++) {
-        int input = dl_exec_input(batches->exec, dl_data_field_at(data, i)->name);
+        int input = dl_inputs_find(batches->exec, dl_data_field_at(data, i), &stored[count]);
         if (input < 0)
             continue;
         batches->input[count] = input;
@@ -20,25 +21,11 @@ static int wanted_fields(dl_batches *batches, int *field) {
     return count;
 }
 
-/* Constants of the steps that the program does on bytes. */
-static void bind_constants(const dl_batches *batches) {
-    const dl_data *data = batches->session->data;
-    char name[DL_AFFINE_NAME];
-    for (int i = 0; i < dl_data_field_count(data); i++) {
-        const dl_data_field *field = dl_data_field_at(data, i);
-        for (int k = 0; field->bytes && k < field->affines; k++)
-            for (int by = 0; by < 2; by++)
-                dl_exec_bind_input(
-                    batches->exec,
-                    dl_exec_input(batches->exec, dl_affine_name(name, field->name, k, by)),
-                    by ? field->affine[k].by : field->affine[k].offset);
-    }
-}
-
 static dl_status open_feed(dl_batches *batches) {
     dl_session *s = batches->session;
     int field[DL_BATCH_FIELDS];
-    batches->fields = wanted_fields(batches, field);
+    bool stored[DL_BATCH_FIELDS];
+    batches->fields = wanted_fields(batches, field, stored);
     dl_feed_options feed = {
         .part = batches->options.part,
         .batch = batches->options.batch,
@@ -49,7 +36,7 @@ static dl_status open_feed(dl_batches *batches) {
         .ranks = s->comm->size,
         .field = field,
         .fields = batches->fields,
-        .bytes = true,
+        .stored = stored,
         .first_step = batches->options.first_step,
         .end_step = batches->options.in_order || batches->options.endless ? 0 : s->steps};
     return dl_feed_open(&batches->feed, s->data, &feed);
@@ -64,7 +51,6 @@ dl_status dl_batches_open(dl_batches *batches, dl_session *session, dl_exec *exe
     dl_exec_bind_input(exec, dl_exec_input(exec, "samples"), &batches->samples);
     dl_exec_bind_input(exec, dl_exec_input(exec, "learning_rate"), &batches->learning_rate);
     dl_exec_bind_input(exec, dl_exec_input(exec, "step"), &batches->step);
-    bind_constants(batches);
     return dl_comm_agree(session->comm, open_feed(batches));
 }
 

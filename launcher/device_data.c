@@ -1,6 +1,7 @@
 /* See device_data.h. */
 #include "launcher/device_data.h"
 
+#include "launcher/inputs.h"
 #include "runtime/base/memory.h"
 
 bool dl_device_data_fits(size_t bytes, size_t kept, size_t room) {
@@ -8,8 +9,9 @@ bool dl_device_data_fits(size_t bytes, size_t kept, size_t room) {
     return bytes <= room / 8 && kept <= most && bytes <= most - kept;
 }
 
+/* As the programs that it is lent to read it. */
 static size_t row_bytes(const dl_data_field *field) {
-    return field->bytes ? (size_t)dl_type_count(&field->type) : dl_type_bytes(&field->type);
+    return dl_type_bytes(field->bytes ? &field->stored : &field->type);
 }
 
 static dl_device_field *find(const dl_device_data *kept, dl_part_name part, int field) {
@@ -19,18 +21,14 @@ static dl_device_field *find(const dl_device_data *kept, dl_part_name part, int 
     return f;
 }
 
-static int input_of(const dl_device_data *kept, const dl_exec *exec, int field) {
-    return dl_exec_input(exec, dl_data_field_at(kept->data, field)->name);
-}
-
-/* What is not there yet of what the program reads. */
-static size_t missing_bytes(const dl_device_data *kept, dl_part_name part, const dl_exec *exec) {
+/* Of all fields: which of them a program reads is known when it is made. */
+size_t dl_device_data_missing(const dl_device_data *kept, dl_part_name part) {
     size_t samples = (size_t)dl_data_samples(kept->data, part), bytes = 0;
     for (int i = 0; i < dl_data_field_count(kept->data); i++) {
-        if (input_of(kept, exec, i) < 0 || find(kept, part, i))
+        if (find(kept, part, i))
             continue;
         size_t row = row_bytes(dl_data_field_at(kept->data, i));
-        if (row > (SIZE_MAX - bytes) / samples)
+        if (row > (SIZE_MAX - bytes) / (samples + 1))
             return SIZE_MAX;
         bytes += row * samples;
     }
@@ -46,7 +44,7 @@ static dl_status upload(const dl_device_data *kept, const dl_device_field *f, ch
     for (int64_t first = 0; first < samples; first += most) {
         int64_t count = samples - first < most ? samples - first : most;
         if (field->bytes)
-            dl_data_read_bytes(kept->data, f->part, f->field, NULL, first, count, (uint8_t *)some);
+            dl_data_read_stored(kept->data, f->part, f->field, NULL, first, count, some);
         else
             dl_data_read(kept->data, f->part, f->field, NULL, first, count, some);
         DL_TRY(kept->device->table->copy(kept->device, (char *)f->rows + row * (size_t)first, some,
@@ -84,15 +82,20 @@ static dl_status keep_field(dl_device_data *kept, dl_part_name part, int field) 
     return DL_OK;
 }
 
-dl_status dl_device_data_lend(dl_device_data *kept, dl_part_name part, dl_exec *exec) {
+dl_status dl_device_data_takes(const dl_device_data *kept, dl_part_name part, bool *takes) {
     size_t room;
+    *takes = false;
     if (!kept->device || part == DL_PART_INPUT)
         return DL_OK;
     DL_TRY(kept->device->table->room(kept->device, &room));
-    if (!dl_device_data_fits(missing_bytes(kept, part, exec), kept->bytes, room))
-        return DL_OK;
+    *takes = dl_device_data_fits(dl_device_data_missing(kept, part), kept->bytes, room);
+    return DL_OK;
+}
+
+dl_status dl_device_data_lend(dl_device_data *kept, dl_part_name part, dl_exec *exec) {
+    bool stored;
     for (int i = 0; i < dl_data_field_count(kept->data); i++) {
-        int input = input_of(kept, exec, i);
+        int input = dl_inputs_find(exec, dl_data_field_at(kept->data, i), &stored);
         if (input < 0)
             continue;
         if (!find(kept, part, i))

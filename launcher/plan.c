@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "comm/comm.h"
+#include "launcher/inputs.h"
 #include "launcher/session.h"
 #include "launcher/verbs.h"
 #include "ops/dnnl.h"
@@ -133,8 +134,16 @@ static void print_memory(const dl_session *s, const dl_exec_report *r) {
                r->inner_collectives);
 }
 
+/* On a card of any size: what else a card holds is not known. */
+static bool is_streamed(const dl_session *s) {
+    const dl_device_data kept = {.data = s->data};
+    return !dl_is(dl_get(s->job, "data"), "on_device", "auto") ||
+           !dl_device_data_fits(dl_device_data_missing(&kept, DL_PART_TRAIN), 0, SIZE_MAX);
+}
+
 /* Prepares a program for the batches of an epoch; the caller closes it in any case. */
 static dl_status prepare(dl_session *s, const char *name, dl_build_fn build, dl_exec **exec) {
+    dl_inputs_list(s->data, s->device && is_streamed(s), s->fields);
     int64_t samples = dl_data_samples(s->data, DL_PART_TRAIN);
     int64_t batch = s->batch_size < samples ? s->batch_size : samples;
     dl_exec_options options = dl_session_exec_options(s, name, build, build == dl_network_step);

@@ -132,7 +132,6 @@ static dl_status open_as(dl_session *session, const char *path, const char *fiel
         status = dl_job_read_text(held, path, text, size, &vocabulary, NULL, 0);
     if (status == DL_OK)
         status = dl_data_open_input(session->data, dl_get(dl_job_root(*held), "input"));
-    dl_session_list_fields(session);
     free(text);
     if (status != DL_OK) {
         dl_job_close(*held);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "launcher/inputs.h"
 #include "launcher/kernels.h"
 #include "ops/dnnl.h"
 #include "ops/ops.h"
@@ -102,21 +103,8 @@ static dl_status open_data(dl_session *session, const dl_session_options *option
     session->fields = dl_alloc(sizeof *session->fields * (size_t)(session->field_count + 1));
     if (!session->fields)
         return dl_fail_memory(sizeof *session->fields);
-    dl_session_list_fields(session);
+    dl_inputs_list(session->data, false, session->fields);
     return DL_OK;
-}
-
-void dl_session_list_fields(dl_session *session) {
-    for (int i = 0; i < session->field_count; i++) {
-        const dl_data_field *field = dl_data_field_at(session->data, i);
-        session->fields[i] = (dl_field){.name = field->name,
-                                        .type = field->type,
-                                        .classes = field->classes,
-                                        .class_count = field->class_count,
-                                        .bytes = field->bytes,
-                                        .affine = field->affine,
-                                        .affines = field->affines};
-    }
 }
 
 static dl_status count_steps(dl_session *session) {
@@ -336,10 +324,33 @@ dl_status dl_session_fetch(dl_session *session) {
     return dl_comm_agree(session->comm, dl_resident_fetch(session->resident));
 }
 
+/* Whether the part lives on the devices: on all of them or on none, as programs of a part that is
+ * streamed have other nodes. */
+static dl_status choose_kept(const dl_session *session, dl_part_name part, bool *kept) {
+    size_t ranks = (size_t)session->comm->size;
+    *kept = false;
+    if (!session->device)
+        return DL_OK;
+    bool mine = false, *all = dl_alloc(ranks * sizeof *all);
+    dl_status status =
+        all ? dl_device_data_takes(&session->kept, part, &mine) : dl_fail_memory(ranks);
+    status = dl_comm_agree(session->comm, status);
+    if (status == DL_OK)
+        status = dl_comm_gather(session->comm, &mine, sizeof mine, all);
+    *kept = status == DL_OK;
+    for (size_t r = 0; r < ranks && *kept; r++)
+        *kept = all[r];
+    dl_free(all);
+    return status;
+}
+
 dl_status dl_session_program(dl_session *session, const char *name, dl_build_fn build,
                              bool training, dl_part_name part, int64_t batch, int64_t last,
                              dl_exec **out) {
+    bool kept = false;
     DL_TRY(open_resident(session));
+    DL_TRY(choose_kept(session, part, &kept));
+    dl_inputs_list(session->data, session->device && !kept, session->fields);
     dl_exec_options options = dl_session_exec_options(session, name, build, training);
     options.overlap = training && overlaps(session);
     options.every_leaf = session->comm->rank == 0 && dl_is(session->job, "kernels", "timed") &&
@@ -347,10 +358,12 @@ dl_status dl_session_program(dl_session *session, const char *name, dl_build_fn 
     dl_exec *exec = NULL;
     dl_status status = dl_exec_open(&exec, &options);
     status = dl_kernels_prepare(session, exec, status, batch, last);
-    if (status == DL_OK)
+    if (status == DL_OK && kept)
         status = dl_comm_agree(session->comm, dl_device_data_lend(&session->kept, part, exec));
-    if (status == DL_OK)
+    if (status == DL_OK) {
+        dl_inputs_bind_constants(exec, session->data);
         status = dl_exec_connect(exec);
+    }
     if (status != DL_OK) {
         dl_exec_close(exec);
         return status;

@@ -30,7 +30,7 @@ typedef struct dl_session {
     dl_network *network;
     void *common; /* weights and slots that all ranks of the host share, or NULL */
     size_t common_bytes;
-    dl_field *fields;
+    dl_field *fields; /* as the program reads them that is made */
     int field_count;
     const char *folder; /* where kernel choices are kept; NULL: nowhere (kernels.h) */
     int64_t steps_per_epoch, epochs, steps; /* 0 without training data */
@@ -52,8 +52,6 @@ dl_status dl_session_open(dl_session *session, const dl_node *job, dl_comm *comm
 dl_status dl_session_open_here(dl_session *session, const dl_node *job, dl_comm *comm,
                                const dl_session_options *options);
 void dl_session_close(dl_session *session);
-/* The fields of the data for the network: again when samples from outside the job were opened. */
-void dl_session_list_fields(dl_session *session);
 
 /* Collective: memory and first values of all variables. */
 dl_status dl_session_allocate(dl_session *session);

@@ -7,6 +7,7 @@
 
 #include "launcher/batches.h"
 #include "launcher/finished.h"
+#include "launcher/inputs.h"
 #include "launcher/keeper.h"
 #include "launcher/predict_input.h"
 #include "launcher/verbs.h"
@@ -27,12 +28,13 @@ typedef struct predictor {
 static dl_status check_fields(const predictor *p) {
     const dl_data *data = p->session->data;
     for (int i = 0; i < dl_data_field_count(data); i++) {
-        const char *name = dl_data_field_at(data, i)->name;
-        if (dl_exec_input(p->exec, name) >= 0 && !dl_data_input_has(data, i))
+        const dl_data_field *field = dl_data_field_at(data, i);
+        bool stored;
+        if (dl_inputs_find(p->exec, field, &stored) >= 0 && !dl_data_input_has(data, i))
             return dl_fail(DL_BAD_JOB,
                            "the network reads field '%s' too; such a file gives it one field, "
                            "that of its first layer; give an .npz with all of them",
-                           name);
+                           field->name);
     }
     return DL_OK;
 }

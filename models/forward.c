@@ -14,64 +14,6 @@ dl_value dl_program_samples(dl_program *program) {
     return program->samples;
 }
 
-const char *dl_affine_name(char name[DL_AFFINE_NAME], const char *field, int affine, bool by) {
-    snprintf(name, DL_AFFINE_NAME, "%.90s/%s_%d", field, by ? "by" : "offset", affine);
-    return name;
-}
-
-/* One number is part of the expression; others run over channels or over elements. */
-static const dl_expr *constant_of(dl_graph *graph, const dl_field *field, int affine, bool by,
-                                  dl_value *input, int *inputs) {
-    const dl_affine *a = &field->affine[affine];
-    if (a->period == 1)
-        return dl_expr_const(graph->exprs, by ? *a->by : *a->offset);
-    dl_type type = field->type;
-    if (a->period != dl_type_count(&type))
-        type = DL_TYPE(DL_F32, a->period);
-    char name[DL_AFFINE_NAME];
-    input[*inputs] =
-        dl_graph_input(graph, dl_affine_name(name, field->name, affine, by), type, true);
-    return dl_expr_input(graph->exprs, (*inputs)++);
-}
-
-/* The steps of a field of bytes, one node: with the bits of the reader's steps on float32. */
-static dl_value from_bytes(dl_graph *graph, const dl_field *field, dl_value bytes) {
-    dl_value input[DL_EXPR_MAX_INPUTS] = {bytes};
-    dl_exprs *set = graph->exprs;
-    const dl_expr *x = dl_expr_input(set, 0);
-    int inputs = 1;
-    for (int i = 0; i < field->affines; i++) {
-        const dl_affine *a = &field->affine[i];
-        if (inputs + 2 > DL_EXPR_MAX_INPUTS) { /* what is so far, as a node */
-            input[0] = dl_pointwise_as(graph, DL_F32, &x, 1, NULL, input, inputs);
-            x = dl_expr_input(set, 0);
-            inputs = 1;
-        }
-        const dl_expr *by = constant_of(graph, field, i, true, input, &inputs);
-        const dl_expr *offset = constant_of(graph, field, i, false, input, &inputs);
-        /* A byte times what is not negative is not -0, the one number that + 0 changes. */
-        bool adds = i > 0 || a->period > 1 || !(*a->offset == 0 && *a->by >= 0);
-        if (a->centred)
-            x = dl_expr_make(set, DL_EXPR_MUL, dl_expr_make(set, DL_EXPR_SUB, x, offset, NULL), by,
-                             NULL);
-        else
-            x = dl_expr_make(set, DL_EXPR_MUL, x, by, NULL);
-        if (!a->centred && adds)
-            x = dl_expr_make(set, DL_EXPR_ADD, x, offset, NULL);
-    }
-    return dl_pointwise_as(graph, DL_F32, &x, 1, NULL, input, inputs);
-}
-
-dl_value dl_program_field(dl_program *program, int index) {
-    const dl_field *field = &program->network->wiring.field[index];
-    dl_type type = {.dtype = field->bytes ? DL_U8 : field->type.dtype,
-                    .rank = field->type.rank + 1};
-    type.dim[0] = program->graph->samples;
-    memcpy(type.dim + 1, field->type.dim, sizeof(int64_t) * (size_t)field->type.rank);
-    dl_value value = dl_graph_input(program->graph, field->name, type, false);
-    return field->bytes && value >= 0 ? from_bytes(program->graph, field, value) : value;
-}
-
 /* What layers read: float32 of at least two dimensions (Keras gives single numbers a second one).
  */
 dl_value dl_program_input(dl_program *program, int source) {

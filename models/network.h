@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#include "runtime/base/affine.h"
+#include "runtime/base/prepare_step.h"
 #include "runtime/base/schema.h"
 #include "runtime/graph/graph.h"
 
@@ -17,10 +17,11 @@ typedef struct dl_field {
     int classes;  /* 0: not labels */
     const int64_t
         *class_count; /* [classes] samples of training, for class_weight: balanced; NULL: unknown */
-    /* The field comes as uint8, and programs do these steps on it; `type` is after them. */
-    bool bytes;
-    const dl_affine *affine; /* [affines] */
-    int affines;
+    /* Programs read it as stored and do these steps on it; `type` is after them. */
+    bool as_stored;
+    dl_type stored;                 /* uint8 or float32; of one-hot rows the last dimension is 1 */
+    const dl_prepare_step *prepare; /* [prepares] */
+    int prepares;
 } dl_field;
 
 typedef struct dl_network dl_network;
@@ -40,9 +41,11 @@ dl_status dl_network_initialize(dl_network *network, uint64_t seed);
 /* Optimizer state alone, as at the beginning (a stage starts it afresh). */
 void dl_network_reset_optimizer(dl_network *network);
 
-/* Constants of a field's steps that are not one number are shared inputs of its programs. */
-enum { DL_AFFINE_NAME = 128 };
-const char *dl_affine_name(char name[DL_AFFINE_NAME], const char *field, int affine, bool by);
+/* Inputs of programs: a field that is read as stored; constants of its steps that are not one
+ * number (shared). */
+enum { DL_INPUT_NAME = 128 };
+const char *dl_stored_name(char name[DL_INPUT_NAME], const char *field);
+const char *dl_constant_name(char name[DL_INPUT_NAME], const char *field, int step, bool by);
 
 /* dl_build_fn's for dl_exec; argument = the network. Inputs by field name, per shard [n, ...];
  * shared scalars (float32): "learning_rate" and "step" (1 for the first update; step program

@@ -72,7 +72,9 @@ static dl_status open_all(dl_data *data) {
     DL_TRY(dl_parts_cut(data));
     DL_TRY(dl_labels_count(data));
     DL_TRY(dl_steps_plan(data));
-    return dl_bytes_plan(data);
+    for (int i = 0; i < data->chains; i++)
+        DL_TRY(dl_stored_plan(data, &data->chain[i]));
+    return DL_OK;
 }
 
 dl_status dl_data_open(dl_data **out, const dl_node *node, const dl_data_options *options) {

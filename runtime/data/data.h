@@ -7,15 +7,16 @@
  * data.seed + seed_offset and the fold alone, so all ranks see the same.
  *
  * The way through: data.c (opening, in order), set.c and source_*.c (files to arrays), labels.c
- * (classes), parts.c (train, validation, test), field.c and step_*.c (steps to chains), read.c
- * (samples through a chain), order.c and feed.c (batches). keys.c has the rows of the job. */
+ * (classes), parts.c (train, validation, test), field.c and step_*.c (steps to chains), stored.c
+ * (what is read without steps), read.c (samples through a chain), order.c and feed.c (batches).
+ * keys.c has the rows of the job. */
 #ifndef DL_DATA_DATA_H
 #define DL_DATA_DATA_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "runtime/base/affine.h"
+#include "runtime/base/prepare_step.h"
 #include "runtime/base/schema.h"
 #include "runtime/base/status.h"
 #include "runtime/base/type.h"
@@ -48,11 +49,13 @@ typedef struct dl_data_field {
     const char *const *class_name; /* [classes]; NULL where labels are plain numbers */
     const int64_t *class_count;    /* [classes], samples of train */
     int min_label, max_label;      /* over all parts */
-    /* Whether all files hold it as uint8 and every step is affine: such a field may be had as
-     * stored, and who reads it does these steps, in order, on the bytes as float32. */
-    bool bytes;
-    const dl_affine *affine; /* [affines] */
-    int affines;
+    /* A field may also be had as stored, and who reads it does these steps on it, in order. What is
+     * stored is uint8 where no more is needed, else float32 (whole numbers, without steps: int32);
+     * of what becomes one-hot rows, a number for each row. */
+    dl_type stored;
+    const dl_prepare_step *prepare; /* [prepares] */
+    int prepares;
+    bool bytes; /* stored as uint8, element by element: so it is had best, by whomever */
 } dl_data_field;
 
 /* `data` is the checked map of the job and must live as long as the dl_data. DL_NO_INPUT: a file is
@@ -88,9 +91,9 @@ uint64_t dl_data_hash(const dl_data *data);
  * numbers in the part (0 .. samples-1), NULL: first, first + 1, ... Thread-safe, cannot fail. */
 void dl_data_read(const dl_data *data, dl_part_name part, int field, const uint32_t *sample,
                   int64_t first, int64_t count, void *out);
-/* The same as stored, where the field may be had so (`bytes`). */
-void dl_data_read_bytes(const dl_data *data, dl_part_name part, int field, const uint32_t *sample,
-                        int64_t first, int64_t count, uint8_t *out);
+/* The same as stored. */
+void dl_data_read_stored(const dl_data *data, dl_part_name part, int field, const uint32_t *sample,
+                         int64_t first, int64_t count, void *out);
 
 typedef enum dl_order {
     DL_ORDER_SHUFFLED, /* a permutation a pass, keyed by (seed, pass) */
@@ -116,7 +119,7 @@ typedef struct dl_feed_options {
     int leaves, rank, ranks;
     const int *field; /* [fields] which to read; NULL: all */
     int fields;
-    bool bytes;                   /* fields that may be had as stored are */
+    const bool *stored;           /* [fields] whether as stored; NULL: none */
     int64_t first_step, end_step; /* end_step is not read any more; 0: no end */
 } dl_feed_options;
 

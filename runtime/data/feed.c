@@ -23,6 +23,7 @@ struct dl_feed {
     const dl_data *data;
     dl_feed_options options;
     int *field;
+    bool *stored;
     int64_t samples, batches; /* of a pass */
     slot slot[DL_FEED_SLOTS];
     uint32_t *order; /* of pass `pass` */
@@ -95,9 +96,9 @@ static void read_samples(const dl_feed *feed, slot *s) {
     dl_batch *batch = &s->batch;
     for (int i = 0; i < o->fields; i++) {
         void *out = (void *)(uintptr_t)s->field[i];
-        if (o->bytes && dl_data_field_at(feed->data, feed->field[i])->bytes)
-            dl_data_read_bytes(feed->data, o->part, feed->field[i], s->sample, 0, batch->count,
-                               out);
+        if (feed->stored[i])
+            dl_data_read_stored(feed->data, o->part, feed->field[i], s->sample, 0, batch->count,
+                                out);
         else
             dl_data_read(feed->data, o->part, feed->field[i], s->sample, 0, batch->count, out);
     }
@@ -148,11 +149,15 @@ static dl_status allocate(dl_feed *feed, const dl_feed_options *options) {
     int all = dl_data_field_count(data);
     o->fields = options->field ? options->fields : all;
     feed->field = dl_alloc(sizeof *feed->field * (size_t)(o->fields + 1));
-    if (!feed->field)
+    feed->stored = dl_alloc(sizeof *feed->stored * (size_t)(o->fields + 1));
+    if (!feed->field || !feed->stored)
         return dl_fail_memory(sizeof *feed->field);
-    for (int i = 0; i < o->fields; i++)
+    for (int i = 0; i < o->fields; i++) {
         feed->field[i] = options->field ? options->field[i] : i;
+        feed->stored[i] = options->stored && options->stored[i];
+    }
     o->field = feed->field;
+    o->stored = feed->stored;
     share_of(o, o->batch, &first, &end);
     most = end - first;
     share_of(o, (feed->samples - 1) % o->batch + 1, &first, &end); /* the last batch */
@@ -167,8 +172,7 @@ static dl_status allocate(dl_feed *feed, const dl_feed_options *options) {
         s->batch.sample = s->sample;
         for (int j = 0; j < o->fields; j++) {
             const dl_data_field *field = dl_data_field_at(data, o->field[j]);
-            size_t bytes = o->bytes && field->bytes ? (size_t)dl_type_count(&field->type)
-                                                    : dl_type_bytes(&field->type);
+            size_t bytes = dl_type_bytes(o->stored[j] ? &field->stored : &field->type);
             if (bytes > SIZE_MAX / 4 / (size_t)(most + 1))
                 return dl_fail_memory(SIZE_MAX);
             s->field[j] = dl_alloc(bytes * (size_t)(most + 1));
@@ -229,6 +233,7 @@ void dl_feed_close(dl_feed *feed) {
     }
     dl_free(feed->order);
     dl_free(feed->field);
+    dl_free(feed->stored);
     dl_free(feed);
 }
 

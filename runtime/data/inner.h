@@ -14,7 +14,7 @@ enum {
 
 /* A step on float32 values, in place. */
 typedef struct dl_stage {
-    enum { DL_STAGE_OTHER, DL_STAGE_AFFINE, DL_STAGE_CENTRED } form; /* of runtime/base/affine.h */
+    dl_prepare_kind kind;
     void (*run)(const struct dl_stage *stage, float *values, int64_t samples);
     int64_t elements;   /* of a sample */
     float *by, *offset; /* [elements] constants of the step */
@@ -75,9 +75,9 @@ dl_status dl_parts_cut(dl_data *data);
 /* read.c. Samples of a set through the chain; `sample` NULL: first, first + 1, ... */
 void dl_chain_read(const dl_chain *chain, int set, const uint32_t *sample, int64_t first,
                    int64_t count, void *out);
-/* The stored bytes of samples. */
-void dl_chain_copy(const dl_chain *chain, int set, const uint32_t *sample, int64_t count,
-                   uint8_t *out);
+/* The same before its steps: `stored` of the field. */
+void dl_chain_read_stored(const dl_chain *chain, int set, const uint32_t *sample, int64_t count,
+                          void *out);
 /* One element of an integer array. */
 int64_t dl_whole_number(const dl_array *array, int64_t element);
 bool dl_is_integer(dl_dtype dtype);
@@ -90,8 +90,8 @@ typedef struct dl_step {
 dl_type dl_sample_type(const dl_array *array);
 dl_status dl_fields_open(dl_data *data);
 dl_status dl_steps_plan(dl_data *data);
-/* affine.c: finds the fields that may be had as stored. */
-dl_status dl_bytes_plan(dl_data *data);
+/* stored.c: how the field may be had as stored; again when an input has joined. */
+dl_status dl_stored_plan(dl_data *data, dl_chain *chain);
 /* The field becomes float32, if it is not; refused for text labels. `node` for messages. */
 dl_status dl_chain_float(dl_chain *chain, const dl_node *node);
 /* A stage with room for constants; NULL with the message set. */

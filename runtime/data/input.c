@@ -21,9 +21,10 @@ static dl_status check_numbers(const dl_data *data, const dl_chain *chain, const
     for (int64_t i = 0; i < count; i++) {
         int64_t number = dl_whole_number(array, i);
         if (number < least || number > most)
-            return dl_fail_at(array->node, DL_BAD_JOB,
-                              "field '%s' holds %" PRId64 ", outside %" PRId64 " to %" PRId64,
-                              chain->field.name, number, least, most);
+            return dl_fail_at(
+                array->node, DL_BAD_JOB,
+                "sample %" PRId64 " of field '%s' is %" PRId64 ", outside %" PRId64 " to %" PRId64,
+                i / dl_type_count(&array->type), chain->field.name, number, least, most);
     }
     return DL_OK;
 }
@@ -45,8 +46,7 @@ static dl_status join(dl_data *data, const dl_array *array) {
                           "%s: a value is unknown, and the run has no step fill_missing for it",
                           array->missing);
     chain->array[data->sets] = array;
-    chain->field.bytes = chain->field.bytes && array->type.dtype == DL_U8;
-    return DL_OK;
+    return dl_stored_plan(data, chain);
 }
 
 static dl_status take_all(dl_data *data) {

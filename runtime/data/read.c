@@ -1,5 +1,5 @@
 /* Samples through a chain: gather and convert in one pass, then the stages over blocks that stay in
- * cache. See inner.h. */
+ * cache; or as stored, that is before all steps. See inner.h. */
 #include "runtime/data/inner.h"
 
 #include <string.h>
@@ -97,17 +97,18 @@ static void spread(const dl_chain *chain, int set, int64_t sample, int64_t eleme
     }
 }
 
-static void numbers(const dl_chain *chain, int set, int64_t sample, int64_t elements, float *out) {
+static void numbers(const dl_chain *chain, int set, int64_t sample, int64_t elements, float by,
+                    float offset, float *out) {
     const dl_array *array = chain->array[set];
     const int32_t *map = chain->map[set];
     if (map) {
         int64_t number = dl_whole_number(array, sample);
-        out[0] = (float)map[number - chain->map_low] * chain->by + chain->offset;
+        out[0] = (float)map[number - chain->map_low] * by + offset;
         return;
     }
     size_t bytes = dl_dtype_bytes(array->type.dtype);
     const char *from = (const char *)array->values + (size_t)(sample * elements) * bytes;
-    converters[array->type.dtype](from, out, elements, chain->by, chain->offset);
+    converters[array->type.dtype](from, out, elements, by, offset);
 }
 
 /* Asks memory for a sample, the first 4 KiB of it: where samples are shuffled the processor cannot
@@ -142,7 +143,7 @@ void dl_chain_read(const dl_chain *chain, int set, const uint32_t *sample, int64
             if (chain->one_hot)
                 spread(chain, set, number, stored, to);
             else
-                numbers(chain, set, number, stored, to);
+                numbers(chain, set, number, stored, chain->by, chain->offset, to);
         }
         for (int i = 0; i < chain->stages; i++)
             chain->stage[i].run(&chain->stage[i], values, end - begin);
@@ -150,8 +151,8 @@ void dl_chain_read(const dl_chain *chain, int set, const uint32_t *sample, int64
 }
 
 /* Samples that lie side by side are one copy. */
-void dl_chain_copy(const dl_chain *chain, int set, const uint32_t *sample, int64_t count,
-                   uint8_t *out) {
+static void copy(const dl_chain *chain, int set, const uint32_t *sample, int64_t count,
+                 uint8_t *out) {
     enum { AHEAD = 2 };
     const dl_array *array = chain->array[set];
     size_t bytes = dl_type_bytes(&array->type);
@@ -165,6 +166,41 @@ void dl_chain_copy(const dl_chain *chain, int set, const uint32_t *sample, int64
     }
 }
 
+/* Those of a sample that become rows. */
+static void codes(const dl_chain *chain, int set, int64_t sample, int64_t elements, void *out) {
+    bool bytes = chain->field.stored.dtype == DL_U8;
+    for (int64_t i = 0; i < elements; i++) {
+        int32_t number = dl_label_at(chain, set, sample * elements + i);
+        if (bytes)
+            ((uint8_t *)out)[i] = (uint8_t)number;
+        else
+            ((float *)out)[i] = (float)number;
+    }
+}
+
+void dl_chain_read_stored(const dl_chain *chain, int set, const uint32_t *sample, int64_t count,
+                          void *out) {
+    /* x * 1 - 0 is x, -0 too; without a scale the reader's x * 1 + 0 is what steps begin with. */
+    float neutral = chain->scaled ? -0.0f : 0.0f;
+    int64_t elements = dl_type_count(&chain->array[set]->type);
+    size_t bytes = dl_type_bytes(&chain->field.stored);
+    if (chain->field.prepares == 0 && !chain->field.bytes) {
+        dl_chain_read(chain, set, sample, 0, count, out);
+        return;
+    }
+    if (chain->field.bytes) {
+        copy(chain, set, sample, count, out);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        void *to = (char *)out + bytes * (size_t)i;
+        if (chain->one_hot)
+            codes(chain, set, sample[i], elements, to);
+        else
+            numbers(chain, set, sample[i], elements, 1, neutral, to);
+    }
+}
+
 typedef void (*read_fn)(const dl_chain *chain, int set, const uint32_t *sample, int64_t count,
                         void *out);
 
@@ -175,7 +211,7 @@ static void as_seen(const dl_chain *chain, int set, const uint32_t *sample, int6
 
 static void as_stored(const dl_chain *chain, int set, const uint32_t *sample, int64_t count,
                       void *out) {
-    dl_chain_copy(chain, set, sample, count, out);
+    dl_chain_read_stored(chain, set, sample, count, out);
 }
 
 /* Numbers in the part to those in the set, a few at a time. */
@@ -203,8 +239,8 @@ void dl_data_read(const dl_data *data, dl_part_name part, int field, const uint3
               dl_type_bytes(&data->chain[field].field.type), out, as_seen);
 }
 
-void dl_data_read_bytes(const dl_data *data, dl_part_name part, int field, const uint32_t *sample,
-                        int64_t first, int64_t count, uint8_t *out) {
+void dl_data_read_stored(const dl_data *data, dl_part_name part, int field, const uint32_t *sample,
+                         int64_t first, int64_t count, void *out) {
     read_part(data, part, field, sample, first, count,
-              (size_t)dl_type_count(&data->chain[field].field.type), (char *)out, as_stored);
+              dl_type_bytes(&data->chain[field].field.stored), out, as_stored);
 }

@@ -77,6 +77,7 @@ static dl_status plan_fill(dl_data *data, const dl_node *node, dl_chain *chain) 
     dl_stage *stage = dl_chain_stage(data, chain, node);
     if (!stage)
         return DL_BAD_JOB;
+    stage->kind = DL_PREPARE_FILL;
     stage->run = run_fill;
     chain->filled = true;
     dl_status status = DL_OK;

@@ -39,7 +39,7 @@ static dl_status plan_scale(dl_data *data, const dl_node *node, dl_chain *chain)
         stage->by[i] = by;
         stage->offset[i] = offset;
     }
-    stage->form = DL_STAGE_AFFINE;
+    stage->kind = DL_PREPARE_SCALE;
     stage->run = run_affine;
     chain->stages++;
     return DL_OK;
@@ -170,7 +170,7 @@ static dl_status plan_standardize(dl_data *data, const dl_node *node, dl_chain *
     dl_free(wanted);
     dl_free(m.squares);
     dl_free(m.mean);
-    stage->form = DL_STAGE_CENTRED;
+    stage->kind = DL_PREPARE_CENTRE;
     stage->run = run_standardize;
     chain->stages++;
     return status;

@@ -86,11 +86,12 @@ static dl_status learn_inputs(dl_exec *exec, const variant *v) {
     exec->input_name = dl_alloc(sizeof *exec->input_name * n);
     exec->input_type = dl_alloc(sizeof *exec->input_type * n);
     exec->input_shared = dl_alloc(sizeof *exec->input_shared * n);
+    exec->constant = dl_alloc(sizeof *exec->constant * n);
     exec->table = dl_alloc(sizeof *exec->table * n);
     exec->input = dl_alloc(sizeof *exec->input * n);
     exec->output = dl_alloc(sizeof *exec->output * (size_t)(graph->outputs + 1));
-    if (!exec->input_name || !exec->input_type || !exec->input_shared || !exec->table ||
-        !exec->input || !exec->output)
+    if (!exec->input_name || !exec->input_type || !exec->input_shared || !exec->constant ||
+        !exec->table || !exec->input || !exec->output)
         return dl_fail_memory(n * sizeof *exec->input_type);
     for (int i = 0; i < graph->values; i++) {
         if (graph->value[i].role != DL_ROLE_INPUT)

@@ -45,6 +45,7 @@ void dl_exec_close(dl_exec *exec) {
     dl_free(exec->input_name);
     dl_free(exec->input_type);
     dl_free(exec->input_shared);
+    dl_free(exec->constant);
     dl_free(exec->table);
     dl_free(exec->input);
     dl_free(exec->output);
@@ -201,6 +202,12 @@ int dl_exec_output(const dl_exec *exec, const char *name) {
 void dl_exec_bind_input(dl_exec *exec, int input, const void *memory) {
     if (input >= 0)
         exec->input[input] = memory;
+}
+
+void dl_exec_bind_constant(dl_exec *exec, int input, const void *memory) {
+    dl_exec_bind_input(exec, input, memory);
+    if (input >= 0)
+        exec->constant[input] = exec->input_shared[input];
 }
 
 void dl_exec_lend_rows(dl_exec *exec, int input, const void *table) {

@@ -72,6 +72,9 @@ int dl_exec_output(const dl_exec *exec, const char *name);
  * Per-shard input: this rank's samples of the batch, contiguous. Per-shard output: receives this
  * rank's samples in the same way (NULL: not wanted). */
 void dl_exec_bind_input(dl_exec *exec, int input, const void *memory);
+/* Before connect: a shared input whose numbers stay as they are, so that a device gets them once.
+ */
+void dl_exec_bind_constant(dl_exec *exec, int input, const void *memory);
 /* Before connect, for a device: the samples of a per-shard input are rows of a table there, which
  * stays the caller's. A run then reads the numbers of its samples, bound like an input and the same
  * for all such inputs, and takes the rows itself. */

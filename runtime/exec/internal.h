@@ -105,6 +105,7 @@ struct dl_exec {
     dl_type *input_type; /* of the first variant */
     bool *input_shared;
     const void **input;
+    bool *constant;       /* [inputs] shared ones whose numbers stay */
     const void **table;   /* [inputs] on a device, whose rows are the samples; NULL: none */
     const uint32_t *rows; /* of the samples of the current batch here */
     bool takes_rows;

@@ -69,7 +69,7 @@ static dl_status write_inputs(const dl_exec *exec, char *slot, int64_t batch, in
         randoms[l - first].first_sample = (uint32_t)((int64_t)l * batch / leaves);
     for (int i = 0; i < exec->input_count; i++) {
         size_t bytes = s->input_size[i] * (exec->input_shared[i] ? 1 : samples);
-        if (bytes == 0 || exec->table[i])
+        if (bytes == 0 || s->input[i])
             continue;
         if (!exec->input[i])
             return dl_fail(DL_INTERNAL, "input '%s' of '%s' is not bound", exec->input_name[i],

@@ -87,8 +87,8 @@ struct dl_queue {
     char *block, *tail;  /* a turn's, on the device */
     size_t block_bytes, tail_bytes; /* of a slot */
     size_t *input_size;             /* [inputs] bytes of a sample, or of a shared one */
-    size_t *input_place;            /* in a slot of block; but of those that take rows */
-    void **input;                   /* of those, on the device, one for all slots; else NULL */
+    size_t *input_place;            /* in a slot of block; but of those with memory of their own: */
+    void **input;                   /* rows taken, constants; one for all slots; else NULL */
     size_t rows_place;              /* in a slot of block: their numbers */
     size_t *output_place;           /* [graph outputs] of shared ones, in a slot of tail */
     int slot;                       /* of the run that is enqueued */

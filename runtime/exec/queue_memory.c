@@ -49,6 +49,15 @@ static size_t size_of(const dl_exec *exec, int input) {
     return exec->input_shared[input] ? bytes : bytes / (size_t)exec->variant[0]->samples;
 }
 
+/* What does not come with a run, but lies on the device, or is taken there from what does. */
+static bool is_there(const dl_exec *exec, int input) {
+    return exec->table[input] || exec->constant[input];
+}
+
+static size_t whole_size(const dl_exec *exec, int input) {
+    return size_of(exec, input) * (exec->input_shared[input] ? 1 : (size_t)exec->most_samples);
+}
+
 /* What a run reads lies in one piece, which one copy brings: randoms, numbers of rows, inputs. */
 static size_t place_inputs(const dl_exec *exec, size_t *places, size_t *rows) {
     size_t bytes = line_up(sizeof(dl_random) * (size_t)(exec->local_leaves + 1));
@@ -56,12 +65,11 @@ static size_t place_inputs(const dl_exec *exec, size_t *places, size_t *rows) {
     if (exec->takes_rows)
         bytes += line_up(sizeof *exec->rows * (size_t)exec->most_samples);
     for (int i = 0; i < exec->input_count; i++) {
-        if (exec->table[i])
+        if (is_there(exec, i))
             continue;
-        size_t samples = exec->input_shared[i] ? 1 : (size_t)exec->most_samples;
         if (places)
             places[i] = bytes;
-        bytes += line_up(size_of(exec, i) * samples);
+        bytes += line_up(whole_size(exec, i));
     }
     return bytes;
 }
@@ -76,10 +84,13 @@ static dl_status make_inputs(const dl_exec *exec, dl_queue *s) {
     for (int i = 0; i < exec->input_count; i++)
         s->input_size[i] = size_of(exec, i);
     s->block_bytes = place_inputs(exec, s->input_place, &s->rows_place);
-    for (int i = 0; i < exec->input_count; i++)
-        if (exec->table[i])
-            DL_TRY(s->device->table->allocate(
-                s->device, s->input_size[i] * (size_t)exec->most_samples, &s->input[i]));
+    for (int i = 0; i < exec->input_count; i++) {
+        if (is_there(exec, i))
+            DL_TRY(s->device->table->allocate(s->device, whole_size(exec, i), &s->input[i]));
+        if (exec->constant[i])
+            DL_TRY(s->device->table->copy(s->device, s->input[i], exec->input[i],
+                                          whole_size(exec, i)));
+    }
     return DL_OK;
 }
 

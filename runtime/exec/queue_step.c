@@ -14,7 +14,7 @@ static void aim(dl_exec *exec, int slot) {
     s->slot = slot;
     for (int i = 0; i < exec->input_count; i++) {
         char *input =
-            exec->table[i] ? s->input[i] : slot_of(s->block, s->block_bytes, s) + s->input_place[i];
+            s->input[i] ? s->input[i] : slot_of(s->block, s->block_bytes, s) + s->input_place[i];
         exec->shared_leaf.base[base_input(exec, i)] = input;
         for (int l = 0; l < exec->leaf_count; l++) {
             leaf *context = &exec->leaves[l];

@@ -34,14 +34,18 @@ typedef struct loader {
 } loader;
 
 static dl_status read_batches(loader *l, dl_order order, double *seconds) {
+    bool stored[8];
+    int fields = dl_data_field_count(l->data);
+    for (int i = 0; i < fields && i < DL_COUNT(stored); i++)
+        stored[i] = dl_data_field_at(l->data, i)->bytes;
     dl_feed_options options = {.part = DL_PART_TRAIN,
                                .batch = l->batch,
                                .order = order,
                                .leaves = 1,
                                .rank = 0,
                                .ranks = 1,
-                               .fields = dl_data_field_count(l->data),
-                               .bytes = true};
+                               .fields = fields,
+                               .stored = fields <= DL_COUNT(stored) ? stored : NULL};
     dl_feed *feed;
     DL_TRY(dl_feed_open(&feed, l->data, &options));
     dl_status status = DL_OK;

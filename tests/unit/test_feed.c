@@ -1,4 +1,6 @@
 /* Feeds: every sample once a pass on any number of ranks, the same batches wherever one begins. */
+#include <math.h>
+
 #include "runtime/base/hash.h"
 #include "tests/unit/data_job.h"
 
@@ -148,69 +150,124 @@ static void test_resume(void) {
     }
 }
 
-static float affine_at(const dl_affine *a, float x, int64_t element) {
-    float by = a->by[element % a->period], offset = a->offset[element % a->period];
-    return a->centred ? (x - offset) * by : x * by + offset;
+/* Element `element` of what a program makes of stored numbers. */
+static float prepared_at(const dl_data_field *field, const void *stored, int64_t element) {
+    int64_t codes = 1;
+    if (field->prepares > 0 && field->prepare[0].kind == DL_PREPARE_ONE_HOT)
+        codes = field->prepare[0].period;
+    int64_t from = element / codes;
+    float x = field->stored.dtype == DL_U8 ? ((const uint8_t *)stored)[from]
+                                           : ((const float *)stored)[from];
+    for (int k = 0; k < field->prepares; k++) {
+        const dl_prepare_step *p = &field->prepare[k];
+        int64_t sample = element % dl_type_count(&field->type);
+        float by = p->by[sample % p->period],
+              offset = p->offset ? p->offset[sample % p->period] : 0;
+        x = p->kind == DL_PREPARE_SCALE     ? x * by + offset
+            : p->kind == DL_PREPARE_CENTRE  ? (x - offset) * by
+            : p->kind == DL_PREPARE_ONE_HOT ? (float)(x == by)
+            : isnan(x)                      ? by
+                                            : x;
+    }
+    return x;
 }
 
-/* Bytes as stored and the steps that go with them make what the reader makes of them. */
-static void test_bytes(void) {
-    enum { SAMPLES = 50, ELEMENTS = 12, BATCH = 8 };
+enum { STORED_SAMPLES = 50, STORED_ELEMENTS = 12 };
+
+/* Two feeds, one of them with all fields as stored, in step. */
+static void compare_stored(const dl_data *data, dl_order order) {
+    dl_feed *feed[2] = {NULL, NULL};
+    int wrong = 0, fields = dl_data_field_count(data);
+    const bool stored[] = {true, true, true};
+    for (int way = 0; way < 2; way++)
+        CHECK_OK(dl_feed_open(&feed[way], data,
+                              &(dl_feed_options){.part = DL_PART_TRAIN,
+                                                 .batch = 8,
+                                                 .order = order,
+                                                 .leaves = 1,
+                                                 .ranks = 1,
+                                                 .stored = way ? stored : NULL}));
+    for (int step = 0; step < 14; step++) {
+        dl_batch batch[2];
+        for (int way = 0; way < 2; way++)
+            CHECK_OK(dl_feed_next(feed[way], &batch[way]));
+        for (int f = 0; f < fields; f++) {
+            const dl_data_field *field = dl_data_field_at(data, f);
+            for (int64_t i = 0; i < batch[0].count * dl_type_count(&field->type); i++) {
+                float x = prepared_at(field, batch[1].field[f], i);
+                wrong += memcmp(&x, (const float *)batch[0].field[f] + i, sizeof x) != 0;
+            }
+        }
+        dl_feed_release(feed[0]);
+        dl_feed_release(feed[1]);
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    dl_feed_close(feed[0]);
+    dl_feed_close(feed[1]);
+}
+
+/* What is stored and the steps that go with it make what the reader makes of it. */
+static void test_stored(void) {
     static const struct {
-        const char *steps;
-        int affines; /* -1: not to be had as stored */
-        int64_t period;
-    } cases[] = {{"[]", 0, 0},
-                 {"[{scale: 1/255}]", 1, 1},
-                 {"[{scale: {by: -0.5, offset: 3}}, {scale: 7}]", 2, 1},
-                 {"[{reshape: [4, 3]}, {standardize: {mean: [1, 2, 3], std: [4, 5, 6]}}]", 1, 3},
-                 {"[{reshape: [4, 3]}, {standardize: {columns: [5]}}]", 1, 12},
-                 {"[{scale: 2}, standardize]", 2, 12},
-                 {"[{fill_missing: mean}, {scale: 2}]", -1, 0}};
-    uint8_t file[8 + 8 + SAMPLES * ELEMENTS] = {0, 0, 8, 3, 0, 0, 0, SAMPLES,
-                                                0, 0, 0, 2, 0, 0, 0, 6};
-    for (int i = 0; i < SAMPLES * ELEMENTS; i++)
-        file[16 + i] = (uint8_t)(i * 97 % 251 + i % 5);
-    const char *path = data_job_file("x.idx", file, sizeof file);
+        const char *source, *steps;
+        dl_dtype dtype;
+        int64_t elements; /* of a sample as stored */
+        int steps_left;
+        int64_t period; /* of the last one */
+        bool bytes;
+    } cases[] = {
+        {"idx: {x: x.idx}", "[]", DL_U8, 12, 0, 0, true},
+        {"idx: {x: x.idx}", "[{scale: 1/255}]", DL_U8, 12, 1, 1, true},
+        {"idx: {x: x.idx}", "[{scale: {by: -0.5, offset: 3}}, {scale: 7}]", DL_U8, 12, 2, 1, true},
+        {"idx: {x: x.idx}", "[{reshape: [4, 3]}, {standardize: {mean: [1, 2, 3], std: [4, 5, 6]}}]",
+         DL_U8, 12, 1, 3, true},
+        {"idx: {x: x.idx}", "[{reshape: [4, 3]}, {standardize: {columns: [5]}}]", DL_U8, 12, 1, 12,
+         true},
+        {"idx: {x: x.idx}", "[{scale: 2}, standardize]", DL_U8, 12, 2, 12, true},
+        {"idx: {x: x.idx}", "[{fill_missing: mean}, {scale: 2}]", DL_U8, 12, 1, 1, true},
+        {"idx: {x: y.idx}", "[one_hot]", DL_U8, 1, 1, 7, false},
+        {"idx: {x: y.idx}", "[{one_hot: 9}, {scale: {by: 3, offset: -1}}]", DL_U8, 1, 2, 1, false},
+        {"idx: {x: y.idx}", "[{one_hot: 257}]", DL_F32, 1, 1, 257, false},
+        {"idx: {x: y.idx}", "[{one_hot: 8}, {reshape: [2, 4]}, standardize]", DL_U8, 1, 2, 8,
+         false},
+        {"csv: {file: x.csv, fields: {x: 0..2}}", "[{fill_missing: mean}]", DL_F32, 3, 1, 3, false},
+        {"csv: {file: x.csv, fields: {x: 0..2}}",
+         "[{scale: {by: -2}}, {fill_missing: 7}, {standardize: {epsilon: 1}}]", DL_F32, 3, 3, 3,
+         false},
+        {"csv: {file: x.csv, fields: {x: 0..2}}", "[{fill_missing: 0}, {scale: -1}]", DL_F32, 3, 2,
+         1, false},
+        {"csv: {file: x.csv, fields: {x: 3}}", "[one_hot]", DL_U8, 1, 1, 3, false},
+    };
+    uint8_t x[16 + STORED_SAMPLES * STORED_ELEMENTS] = {0, 0, 8, 3, 0, 0, 0, STORED_SAMPLES,
+                                                        0, 0, 0, 2, 0, 0, 0, 6};
+    uint8_t y[8 + STORED_SAMPLES] = {0, 0, 8, 1, 0, 0, 0, STORED_SAMPLES};
+    char csv[STORED_SAMPLES * 32] = "";
+    for (int i = 0; i < STORED_SAMPLES * STORED_ELEMENTS; i++)
+        x[16 + i] = (uint8_t)(i * 97 % 251 + i % 5);
+    for (int i = 0; i < STORED_SAMPLES; i++) {
+        static const char *const names[] = {"low", "middle", "high"};
+        y[8 + i] = (uint8_t)(i * 5 % 7);
+        size_t at = strlen(csv);
+        snprintf(csv + at, sizeof csv - at, i % 3 ? "%d.5,-0,%d,%s\n" : "%d.25,,-%d,%s\n", i, i * i,
+                 names[i % 7 % 3]);
+    }
+    data_job_file("x.idx", x, sizeof x);
+    data_job_file("y.idx", y, sizeof y);
+    data_job_file("x.csv", csv, strlen(csv));
     for (int c = 0; c < DL_COUNT(cases); c++) {
         data_job d;
-        if (!CHECK_OK(data_job_open(&d, data_job_text("  train: {idx: {x: %s}}\n  prepare: %s\n",
-                                                      path, cases[c].steps))))
+        if (!CHECK_OK(data_job_open(&d, data_job_text("  train: {%s}\n  prepare: %s\n",
+                                                      cases[c].source, cases[c].steps))))
             continue;
         const dl_data_field *field = dl_data_field_at(d.data, 0);
-        CU_ASSERT_EQUAL(field->bytes, cases[c].affines >= 0);
-        CU_ASSERT_EQUAL(field->affines, cases[c].affines < 0 ? 0 : cases[c].affines);
-        if (cases[c].affines > 0)
-            CU_ASSERT_EQUAL(field->affine[cases[c].affines - 1].period, cases[c].period);
-        for (int order = 0; order < 2; order++) {
-            dl_feed *feed[2] = {NULL, NULL};
-            int wrong = 0;
-            for (int bytes = 0; bytes < 2; bytes++) {
-                dl_feed_options options = {.part = DL_PART_TRAIN,
-                                           .batch = BATCH,
-                                           .order = order ? DL_ORDER_FILE : DL_ORDER_SHUFFLED,
-                                           .leaves = 1,
-                                           .ranks = 1,
-                                           .bytes = bytes};
-                CHECK_OK(dl_feed_open(&feed[bytes], d.data, &options));
-            }
-            for (int step = 0; step < 14; step++) {
-                dl_batch batch[2];
-                for (int bytes = 0; bytes < 2; bytes++)
-                    CHECK_OK(dl_feed_next(feed[bytes], &batch[bytes]));
-                for (int64_t i = 0; i < batch[0].count * ELEMENTS && field->bytes; i++) {
-                    float x = ((const uint8_t *)batch[1].field[0])[i];
-                    for (int k = 0; k < field->affines; k++)
-                        x = affine_at(&field->affine[k], x, i % ELEMENTS);
-                    wrong += memcmp(&x, (const float *)batch[0].field[0] + i, sizeof x) != 0;
-                }
-                dl_feed_release(feed[0]);
-                dl_feed_release(feed[1]);
-            }
-            CU_ASSERT_EQUAL(wrong, 0);
-            dl_feed_close(feed[0]);
-            dl_feed_close(feed[1]);
-        }
+        CU_ASSERT_EQUAL(field->stored.dtype, cases[c].dtype);
+        CU_ASSERT_EQUAL(dl_type_count(&field->stored), cases[c].elements);
+        CU_ASSERT_EQUAL(field->bytes, cases[c].bytes);
+        CU_ASSERT_EQUAL(field->prepares, cases[c].steps_left);
+        if (cases[c].steps_left > 0)
+            CU_ASSERT_EQUAL(field->prepare[field->prepares - 1].period, cases[c].period);
+        compare_stored(d.data, DL_ORDER_FILE);
+        compare_stored(d.data, DL_ORDER_SHUFFLED);
         data_job_close(&d);
     }
     data_job_clean();
@@ -240,6 +297,6 @@ void suite_feed(void) {
     CU_add_test(suite, "each sample once on 1, 3 and 8 ranks", test_each_once);
     CU_add_test(suite, "small batches", test_small_batches);
     CU_add_test(suite, "resume", test_resume);
-    CU_add_test(suite, "bytes as stored", test_bytes);
+    CU_add_test(suite, "as stored", test_stored);
     CU_add_test(suite, "no memory", test_no_memory);
 }

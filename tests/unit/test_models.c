@@ -432,15 +432,15 @@ static void test_bytes(void) {
     static const float channel[2][3] = {{0.25f, 3, -2}, {100, 7.5f, 0}};
     static float element[2][SIZE];
     const float by = 1.0f / 255, shift = 0;
-    dl_affine affine[16] = {{.period = 1, .by = &by, .offset = &shift},
-                            {true, 3, channel[0], channel[1]},
-                            {false, SIZE, element[0], element[1]}};
+    dl_prepare_step step[16] = {{DL_PREPARE_SCALE, 1, &by, &shift},
+                                {DL_PREPARE_CENTRE, 3, channel[0], channel[1]},
+                                {DL_PREPARE_SCALE, SIZE, element[0], element[1]}};
     for (int i = 0; i < SIZE; i++) {
         element[0][i] = 1 + 0.01f * (float)i;
         element[1][i] = 0.3f * (float)(i % 7) - 1;
     }
     for (int i = 3; i < 16; i++) /* more constants than a node has inputs */
-        affine[i] = affine[2];
+        step[i] = step[2];
     for (int count = 0; count <= 16; count += count < 4 ? 1 : 12) {
         dl_field field = FLOATS("x", 4, 6, 3);
         uint8_t bytes[SAMPLES * SIZE];
@@ -449,25 +449,29 @@ static void test_bytes(void) {
             bytes[i] = (uint8_t)(i * 89 % 256);
             floats[i] = bytes[i];
             for (int k = 0; k < count; k++) {
-                float a = affine[k].by[i % SIZE % affine[k].period];
-                float b = affine[k].offset[i % SIZE % affine[k].period];
-                floats[i] = affine[k].centred ? (floats[i] - b) * a : floats[i] * a + b;
+                float a = step[k].by[i % SIZE % step[k].period];
+                float b = step[k].offset[i % SIZE % step[k].period];
+                bool centred = step[k].kind == DL_PREPARE_CENTRE;
+                floats[i] = centred ? (floats[i] - b) * a : floats[i] * a + b;
             }
         }
         for (int way = 0; way < 2; way++) {
             model m;
-            field.bytes = way;
-            field.affine = affine;
-            field.affines = count;
+            field.as_stored = way;
+            field.stored = field.type;
+            field.stored.dtype = DL_U8;
+            field.prepare = step;
+            field.prepares = count;
             dl_exec *exec =
                 model_open(&m, yaml, &field, 1) ? model_exec(&m, MODEL_PREDICTION, SAMPLES) : NULL;
             if (exec) {
-                char name[DL_AFFINE_NAME];
+                char name[DL_INPUT_NAME];
                 for (int k = 0; k < count; k++) {
-                    model_bind(exec, dl_affine_name(name, "x", k, true), affine[k].by);
-                    model_bind(exec, dl_affine_name(name, "x", k, false), affine[k].offset);
+                    model_bind(exec, dl_constant_name(name, "x", k, true), step[k].by);
+                    model_bind(exec, dl_constant_name(name, "x", k, false), step[k].offset);
                 }
-                model_bind(exec, "x", way ? (const void *)bytes : floats);
+                model_bind(exec, "x", floats);
+                model_bind(exec, dl_stored_name(name, "x"), bytes);
                 model_bind_output(exec, "y", output[way]);
                 CU_ASSERT(model_run(exec, SAMPLES, 1));
             }
