@@ -30,26 +30,42 @@ dl_status prepare_norm(const dl_prepare *what, dl_prepared *out) {
     return DL_OK;
 }
 
-struct factors {
-    const float *mean, *variance, *gamma, *beta; /* gamma, beta may be NULL */
-    const float *sums, *count; /* of the gradient through the statistics, or NULL */
-    float epsilon;
-};
-
-__device__ float scale_of(const factors &f, int64_t c) {
-    return (f.gamma ? f.gamma[c] : 1.0f) / sqrtf(f.variance[c] + f.epsilon);
+__device__ float inverse_of(const dl_cuda_norm &n, int64_t c) {
+    return 1.0f / sqrtf(n.variance[c] + n.epsilon);
 }
 
-__global__ void make_vectors(factors f, int64_t columns, float *vector) {
-    float share = f.sums ? 1.0f / *f.count : 0.0f;
+__device__ float scale_of(const dl_cuda_norm &n, int64_t c) {
+    return (n.gamma ? n.gamma[c] : 1.0f) / sqrtf(n.variance[c] + n.epsilon);
+}
+
+__device__ float beta_of(const dl_cuda_norm &n, int64_t c) {
+    return n.beta ? n.beta[c] : 0.0f;
+}
+
+/* Of the row's vectors, which are its inputs from in: mean, variance[, gamma][, beta]. */
+dl_cuda_norm norm_of(const state *s, const void *const *in, bool has_gamma, bool has_beta) {
+    const float *const *vector = (const float *const *)in;
+    return {vector[0],
+            vector[1],
+            has_gamma ? vector[2] : NULL,
+            has_beta ? vector[2 + has_gamma] : NULL,
+            s->a.epsilon,
+            s->columns.columns};
+}
+
+/* sums, count: of the gradient through the statistics, or NULL. */
+__global__ void make_vectors(dl_cuda_norm norm, const float *sums, const float *count,
+                             float *vector) {
+    int64_t columns = norm.channels;
+    float share = sums ? 1.0f / *count : 0.0f;
     for (int64_t c = DL_FIRST_THREAD; c < columns; c += DL_ALL_THREADS) {
-        float scale = scale_of(f, c), inverse = 1.0f / sqrtf(f.variance[c] + f.epsilon);
-        vector[MEAN * columns + c] = f.mean[c];
+        float scale = scale_of(norm, c);
+        vector[MEAN * columns + c] = norm.mean[c];
         vector[SCALE * columns + c] = scale;
-        vector[BETA * columns + c] = f.beta ? f.beta[c] : 0.0f;
+        vector[BETA * columns + c] = beta_of(norm, c);
         vector[SLOPE * columns + c] =
-            f.sums ? scale * inverse * (f.sums[columns + c] * share) : 0.0f;
-        vector[SHIFT * columns + c] = f.sums ? scale * (f.sums[c] * share) : 0.0f;
+            sums ? scale * inverse_of(norm, c) * (sums[columns + c] * share) : 0.0f;
+        vector[SHIFT * columns + c] = sums ? scale * (sums[c] * share) : 0.0f;
     }
 }
 
@@ -145,40 +161,32 @@ template <bool backward> dl_status launch_ending(const state *s, const pass &p, 
 #undef PASS
 }
 
-dl_status launch_vectors(const state *s, const factors &f, void *workspace) {
-    return DL_LAUNCH(make_vectors, dl_cuda_blocks(s->cuda, s->columns.columns), DL_BLOCK, 0,
-                     s->cuda->stream, f, s->columns.columns, (float *)workspace);
+dl_status launch_vectors(const state *s, const dl_cuda_norm &norm, const void *sums,
+                         const void *count, void *workspace) {
+    return DL_LAUNCH(make_vectors, dl_cuda_blocks(s->cuda, norm.channels), DL_BLOCK, 0,
+                     s->cuda->stream, norm, (const float *)sums, (const float *)count,
+                     (float *)workspace);
 }
 
 dl_status run_norm(const void *made, const dl_run *run) {
     const state *s = (const state *)made;
     const dl_batch_norm_attributes &a = s->a;
-    const float *const *in = (const float *const *)run->in + 1 + a.has_residual;
-    factors f = {
-        in[0], in[1],    a.has_gamma ? in[2] : NULL, a.has_beta ? in[2 + a.has_gamma] : NULL, NULL,
-        NULL,  a.epsilon};
-    DL_TRY(launch_vectors(s, f, run->workspace));
+    dl_cuda_norm norm = norm_of(s, run->in + 1 + a.has_residual, a.has_gamma, a.has_beta);
+    DL_TRY(launch_vectors(s, norm, NULL, NULL, run->workspace));
     pass p = {run->in[0], a.has_residual ? run->in[1] : NULL, run->out[0],
-              (const float *)run->workspace, s->columns.columns};
+              (const float *)run->workspace, norm.channels};
     return launch_ending<false>(s, p, a.has_residual ? ADD : a.epilogue ? RELU : PLAIN);
 }
 
 dl_status run_input_gradient(const void *made, const dl_run *run) {
     const state *s = (const state *)made;
     const dl_batch_norm_attributes &a = s->a;
-    const float *const *in = (const float *const *)run->in;
     bool has_beta = a.has_beta && a.epilogue;
-    int next = 4 + a.has_gamma + has_beta;
-    factors f = {in[2],
-                 in[3],
-                 a.has_gamma ? in[4] : NULL,
-                 has_beta ? in[4 + a.has_gamma] : NULL,
-                 a.statistics_of_x ? in[next] : NULL,
-                 a.statistics_of_x ? in[next + 1] : NULL,
-                 a.epsilon};
-    DL_TRY(launch_vectors(s, f, run->workspace));
-    pass p = {run->in[1], run->in[0], run->out[0], (const float *)run->workspace,
-              s->columns.columns};
+    dl_cuda_norm norm = norm_of(s, run->in + 2, a.has_gamma, has_beta);
+    const void *const *sums = run->in + 4 + a.has_gamma + has_beta;
+    DL_TRY(launch_vectors(s, norm, a.statistics_of_x ? sums[0] : NULL,
+                          a.statistics_of_x ? sums[1] : NULL, run->workspace));
+    pass p = {run->in[1], run->in[0], run->out[0], (const float *)run->workspace, norm.channels};
     return launch_ending<true>(s, p, a.epilogue ? RELU : PLAIN);
 }
 
@@ -187,16 +195,15 @@ dl_status run_input_gradient(const void *made, const dl_run *run) {
 template <int half, bool gated> struct norm_sums {
     enum { SUMS = 2, HALF = half, WIDE = dl_line<half>::WIDE };
     const void *dy, *x;
-    factors f;
-    int64_t columns;
+    dl_cuda_norm norm;
     struct held {
         float mean[WIDE], scale[WIDE], beta[WIDE];
     };
     __device__ void hold(int64_t column, held *h) const {
         for (int k = 0; k < WIDE; k++) {
-            h->mean[k] = f.mean[column + k];
-            h->scale[k] = gated ? scale_of(f, column + k) : 0.0f;
-            h->beta[k] = gated && f.beta ? f.beta[column + k] : 0.0f;
+            h->mean[k] = norm.mean[column + k];
+            h->scale[k] = gated ? scale_of(norm, column + k) : 0.0f;
+            h->beta[k] = gated ? beta_of(norm, column + k) : 0.0f;
         }
     }
     __device__ void add_line(const held &h, int64_t element, float *sum) const {
@@ -211,15 +218,15 @@ template <int half, bool gated> struct norm_sums {
         }
     }
     __device__ void add(int64_t row, int64_t c, float *sum) const {
-        float d = dl_load<half>(dy, row * columns + c);
-        float around = dl_load<half>(x, row * columns + c) - f.mean[c];
-        if (gated && !(around * scale_of(f, c) + (f.beta ? f.beta[c] : 0.0f) > 0.0f))
+        float d = dl_load<half>(dy, row * norm.channels + c);
+        float around = dl_load<half>(x, row * norm.channels + c) - norm.mean[c];
+        if (gated && !(around * scale_of(norm, c) + beta_of(norm, c) > 0.0f))
             d = 0.0f;
         sum[0] = sum[0] + d;
         sum[1] = sum[1] + d * around;
     }
     __device__ float finish(float sum, int s, int64_t c) const {
-        return s == 0 ? sum : sum / sqrtf(f.variance[c] + f.epsilon);
+        return s == 0 ? sum : sum / sqrtf(norm.variance[c] + norm.epsilon);
     }
 };
 
@@ -230,51 +237,42 @@ dl_status prepare_sums(const dl_prepare *what, dl_prepared *out) {
 }
 
 template <int half, bool gated>
-dl_status launch_sums(const state *s, const dl_run *run, const factors &f) {
-    norm_sums<half, gated> term = {run->in[0], run->in[1], f, s->columns.columns};
+dl_status launch_sums(const state *s, const dl_run *run, const dl_cuda_norm &norm) {
+    norm_sums<half, gated> term = {run->in[0], run->in[1], norm};
     return dl_sum_column_lines(s->cuda, term, s->columns, run->workspace, (float *)run->out[0]);
 }
 
 dl_status run_sums(const void *made, const dl_run *run) {
     const state *s = (const state *)made;
-    const dl_batch_norm_attributes &a = s->a;
-    const float *const *in = (const float *const *)run->in;
-    bool gated = a.epilogue != DL_EPILOGUE_NONE;
-    factors f = {in[2],
-                 in[3],
-                 gated && a.has_gamma ? in[4] : NULL,
-                 gated && a.has_beta ? in[4 + a.has_gamma] : NULL,
-                 NULL,
-                 NULL,
-                 a.epsilon};
-#define SUM(half) (gated ? launch_sums<half, true>(s, run, f) : launch_sums<half, false>(s, run, f))
+    bool gated = s->a.epilogue != DL_EPILOGUE_NONE;
+    dl_cuda_norm norm = norm_of(s, run->in + 2, gated && s->a.has_gamma, gated && s->a.has_beta);
+#define SUM(half) \
+    (gated ? launch_sums<half, true>(s, run, norm) : launch_sums<half, false>(s, run, norm))
     return DL_BY_HALF(s->half, SUM);
 #undef SUM
 }
 
 template <int half> __global__ void make_scale(dl_cuda_norm norm, void *out) {
     for (int64_t c = DL_FIRST_THREAD; c < norm.channels; c += DL_ALL_THREADS) {
-        float scale = (norm.gamma ? norm.gamma[c] : 1.0f) / sqrtf(norm.variance[c] + norm.epsilon);
+        float scale = scale_of(norm, c);
         dl_store<half>(out, c, scale);
-        dl_store<half>(out, norm.channels + c,
-                       (norm.beta ? norm.beta[c] : 0.0f) - norm.mean[c] * scale);
+        dl_store<half>(out, norm.channels + c, beta_of(norm, c) - norm.mean[c] * scale);
     }
 }
 
 __global__ void make_parts(dl_cuda_norm norm, float *out) {
     for (int64_t c = DL_FIRST_THREAD; c < norm.channels; c += DL_ALL_THREADS) {
-        out[c] = 1.0f / sqrtf(norm.variance[c] + norm.epsilon);
+        out[c] = inverse_of(norm, c);
         out[norm.channels + c] = norm.gamma ? norm.gamma[c] : 1.0f;
-        out[2 * norm.channels + c] = norm.beta ? norm.beta[c] : 0.0f;
+        out[2 * norm.channels + c] = beta_of(norm, c);
     }
 }
 
 template <int half> __global__ void gate(dl_cuda_norm norm, const void *x, void *d, int64_t count) {
     for (int64_t i = DL_FIRST_THREAD; i < count; i += DL_ALL_THREADS) {
         int64_t c = i % norm.channels;
-        float scale = (norm.gamma ? norm.gamma[c] : 1.0f) / sqrtf(norm.variance[c] + norm.epsilon);
         float around = dl_load<half>(x, i) - norm.mean[c];
-        if (!(around * scale + (norm.beta ? norm.beta[c] : 0.0f) > 0.0f))
+        if (!(around * scale_of(norm, c) + beta_of(norm, c) > 0.0f))
             dl_store<half>(d, i, 0.0f);
     }
 }
