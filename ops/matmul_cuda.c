@@ -141,12 +141,15 @@ static dl_status prepare_relu_gradient(const dl_prepare *what, dl_prepared *out)
 static dl_status prepare_sums(const dl_prepare *what, dl_prepared *out) {
     const dl_matmul_sums_attributes *attributes = what->attributes;
     dl_lt_epilogue wanted = attributes->of_b ? DL_LT_SUMS_OF_B : DL_LT_SUMS_OF_A;
+    int summed = attributes->of_b ? 1 : 0;
     const asked ask = {.product = product_of(what, &attributes->product),
                        .wanted = wanted,
                        .way = {wanted, DL_LT_NONE},
                        .ways = 2,
-                       .summed = attributes->of_b ? 1 : 0};
-    return open_product(what, &ask, out);
+                       .summed = summed};
+    dl_prepare here = *what;
+    here.constant[summed] = false; /* a packed copy could not be summed */
+    return open_product(&here, &ask, out);
 }
 
 static dl_status prepare_sample_matmul(const dl_prepare *what, dl_prepared *out) {
