@@ -165,9 +165,11 @@ static dl_status try_configs(search *s, int way, cudnnBackendDescriptor_t *confi
         candidate c = {.way = way, .plan = {.config = config[i]}};
         bool fits = false;
         DL_TRY(read_notes(s->way[way], config[i], &c.plan.engine, &fits, s));
+        if (!fits)
+            continue;
         if (!dl_cudnn_answer(&c.plan, way, c.answer))
             c.answer[0] = '\0';
-        if (!fits || !is_new(s, &c) || !try_plan(s->way[way], config[i], c.plan.engine, &c.plan, s))
+        if (!is_new(s, &c) || !try_plan(s->way[way], config[i], c.plan.engine, &c.plan, s))
             continue;
         config[i] = NULL; /* the candidate's */
         s->found[s->count++] = c;
