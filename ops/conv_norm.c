@@ -1,13 +1,12 @@
 /* Convolutions that take part in the batch normalisations beside them, so that their tensors pass
  * memory less often (devices alone: conv_norm_fuse.c puts these rows in the place of conv.c's and
- * norm.c's). Kernels: chains of the rows that they stand for (chain.h), and conv_norm_cuda.c. */
+ * norm.c's). Kernels: links of the rows that they stand for (links.h), and conv_norm_cuda.c. */
 #include "ops/conv_norm.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "ops/cells.h"
-#include "runtime/base/memory.h"
 
 /* Of relu(batch_norm(x)). */
 static int vectors(const dl_conv_norm_attributes *a) {
@@ -33,9 +32,9 @@ static dl_link link_of(const dl_op *op, const void *attributes, const dl_conv_no
     return link;
 }
 
-static dl_link normalisation(dl_conv_norm_chain *chain, const dl_conv_norm_attributes *a, int out) {
-    chain->norm = norm_of(a);
-    return link_of(&dl_op_batch_norm, &chain->norm, a, 1, (const int[]){0}, 2, out);
+static dl_link normalisation(dl_conv_norm_links *links, const dl_conv_norm_attributes *a, int out) {
+    links->norm = norm_of(a);
+    return link_of(&dl_op_batch_norm, &links->norm, a, 1, (const int[]){0}, 2, out);
 }
 
 static dl_status check_inputs(const dl_infer *infer, const dl_conv_norm_attributes *a, int own) {
@@ -45,29 +44,8 @@ static dl_status check_inputs(const dl_infer *infer, const dl_conv_norm_attribut
                          infer->inputs);
 }
 
-static void release(void *chain) {
-    dl_chain_release(chain);
-    dl_free(chain);
-}
-
-static dl_status prepare(const dl_prepare *what, const dl_conv_norm_chain *of, dl_prepared *out) {
-    dl_chain *chain = dl_alloc(sizeof *chain);
-    if (!chain)
-        return dl_fail_memory(sizeof *chain);
-    dl_status status = dl_chain_prepare(chain, what, of->link, of->links, out);
-    if (status == DL_OK)
-        out->state = chain;
-    else
-        release(chain);
-    return status;
-}
-
-static void pack(const void *chain, int input, const void *from, void *to, dl_team *team) {
-    dl_chain_pack(chain, input, from, to, team);
-}
-
-static dl_status run(const void *chain, const dl_run *run) {
-    return dl_chain_run(chain, run);
+static dl_status prepare(const dl_prepare *what, const dl_conv_norm_links *of, dl_prepared *out) {
+    return dl_links_prepare(what, of->link, of->count, sizeof(dl_links), out);
 }
 
 /* ---- conv_statistics(x, w[, mean, variance[, gamma][, beta]]): y and channel_moments(y) ---- */
@@ -86,36 +64,38 @@ static double flop_statistics(const dl_prepare *what) {
     return dl_op_conv.flop(what);
 }
 
-void dl_conv_statistics_chain(const dl_prepare *what, dl_conv_norm_chain *out) {
+void dl_conv_statistics_links(const dl_prepare *what, dl_conv_norm_links *out) {
     const dl_conv_norm_attributes *a = what->attributes;
     int y = what->inputs, between = y + 2;
-    *out = (dl_conv_norm_chain){.links = 0};
+    *out = (dl_conv_norm_links){.count = 0};
     if (a->normalised)
-        out->link[out->links++] = normalisation(out, a, between);
-    out->link[out->links++] =
+        out->link[out->count++] = normalisation(out, a, between);
+    out->link[out->count++] =
         (dl_link){&dl_op_conv, &a->conv, 2, {a->normalised ? between : 0, 1}, y};
-    out->link[out->links++] = (dl_link){&dl_op_channel_moments, NULL, 1, {y}, y + 1};
+    out->link[out->count++] = (dl_link){&dl_op_channel_moments, NULL, 1, {y}, y + 1};
 }
 
 static dl_status prepare_statistics(const dl_prepare *what, dl_prepared *out) {
-    dl_conv_norm_chain chain;
-    dl_conv_statistics_chain(what, &chain);
-    return prepare(what, &chain, out);
+    dl_conv_norm_links links;
+    dl_conv_statistics_links(what, &links);
+    return prepare(what, &links, out);
 }
 
-const dl_op dl_op_conv_statistics = {
-    .name = "conv_statistics",
-    .min_inputs = 2,
-    .max_inputs = 6,
-    .outputs = 2,
-    .attribute_bytes = sizeof(dl_conv_norm_attributes),
-    .infer = infer_statistics,
-    .half = 3,
-    .packs_half = 2,
-    .mixes_samples = true,
-    .deterministic = true,
-    .flop = flop_statistics,
-    .cpu = {.prepare = prepare_statistics, .pack = pack, .run = run, .release = release}};
+const dl_op dl_op_conv_statistics = {.name = "conv_statistics",
+                                     .min_inputs = 2,
+                                     .max_inputs = 6,
+                                     .outputs = 2,
+                                     .attribute_bytes = sizeof(dl_conv_norm_attributes),
+                                     .infer = infer_statistics,
+                                     .half = 3,
+                                     .packs_half = 2,
+                                     .mixes_samples = true,
+                                     .deterministic = true,
+                                     .flop = flop_statistics,
+                                     .cpu = {.prepare = prepare_statistics,
+                                             .pack = dl_links_pack,
+                                             .run = dl_links_run,
+                                             .release = dl_links_release}};
 
 /* ---- conv_norm_weight_gradient(x, dy, mean, variance[, gamma][, beta]): conv_weight_gradient of
  * ---- relu(batch_norm(x)) ---- */
@@ -137,19 +117,19 @@ static double flop_weight(const dl_prepare *what) {
     return dl_op_conv_weight_gradient.flop(what);
 }
 
-void dl_conv_norm_weight_chain(const dl_prepare *what, dl_conv_norm_chain *out) {
+void dl_conv_norm_weight_links(const dl_prepare *what, dl_conv_norm_links *out) {
     const dl_conv_norm_gradient_attributes *a = what->attributes;
     int dw = what->inputs, between = dw + 1;
-    *out = (dl_conv_norm_chain){.links = 2};
+    *out = (dl_conv_norm_links){.count = 2};
     out->conv.weight = weight_of(a);
     out->link[0] = normalisation(out, &a->norm, between);
     out->link[1] = (dl_link){&dl_op_conv_weight_gradient, &out->conv.weight, 2, {between, 1}, dw};
 }
 
 static dl_status prepare_weight(const dl_prepare *what, dl_prepared *out) {
-    dl_conv_norm_chain chain;
-    dl_conv_norm_weight_chain(what, &chain);
-    return prepare(what, &chain, out);
+    dl_conv_norm_links links;
+    dl_conv_norm_weight_links(what, &links);
+    return prepare(what, &links, out);
 }
 
 const dl_op dl_op_conv_norm_weight_gradient = {
@@ -163,7 +143,7 @@ const dl_op dl_op_conv_norm_weight_gradient = {
     .mixes_samples = true,
     .deterministic = true,
     .flop = flop_weight,
-    .cpu = {.prepare = prepare_weight, .run = run, .release = release}};
+    .cpu = {.prepare = prepare_weight, .run = dl_links_run, .release = dl_links_release}};
 
 /* ---- conv_norm_input_gradient(dy, w, x, mean, variance[, gamma][, beta]): where the convolution
  * ---- took relu(batch_norm(x)), conv_input_gradient behind that relu, and its batch_norm_sums ----
@@ -190,10 +170,10 @@ static double flop_input(const dl_prepare *what) {
     return dl_op_conv_input_gradient.flop(what);
 }
 
-void dl_conv_norm_input_chain(const dl_prepare *what, dl_conv_norm_chain *out) {
+void dl_conv_norm_input_links(const dl_prepare *what, dl_conv_norm_links *out) {
     const dl_conv_norm_gradient_attributes *a = what->attributes;
     int d = what->inputs;
-    *out = (dl_conv_norm_chain){.links = 2, .norm = norm_of(&a->norm)};
+    *out = (dl_conv_norm_links){.count = 2, .norm = norm_of(&a->norm)};
     out->conv.input = input_of(a);
     out->link[0] = (dl_link){&dl_op_conv_input_gradient, &out->conv.input, 2, {0, 1}, d};
     out->link[1] =
@@ -201,7 +181,7 @@ void dl_conv_norm_input_chain(const dl_prepare *what, dl_conv_norm_chain *out) {
 }
 
 typedef struct input_state {
-    dl_chain chain; /* first: pack reads it */
+    dl_links links; /* first */
     dl_conv_norm_attributes norm;
     int64_t count, channels;
     bool half;
@@ -209,21 +189,15 @@ typedef struct input_state {
 
 static dl_status prepare_input(const dl_prepare *what, dl_prepared *out) {
     const dl_conv_norm_gradient_attributes *a = what->attributes;
-    dl_conv_norm_chain chain;
-    dl_conv_norm_input_chain(what, &chain);
-    input_state *state = dl_alloc(sizeof *state);
-    if (!state)
-        return dl_fail_memory(sizeof *state);
-    *state = (input_state){.norm = a->norm,
-                           .count = dl_type_count(what->output[0]),
-                           .channels = a->made.dim[a->made.rank - 1],
-                           .half = what->output[0]->dtype == DL_BF16};
-    dl_status status = dl_chain_prepare(&state->chain, what, chain.link, chain.links, out);
-    if (status == DL_OK)
-        out->state = state;
-    else
-        release(state);
-    return status;
+    dl_conv_norm_links links;
+    dl_conv_norm_input_links(what, &links);
+    DL_TRY(dl_links_prepare(what, links.link, links.count, sizeof(input_state), out));
+    input_state *state = out->state;
+    state->norm = a->norm;
+    state->count = dl_type_count(what->output[0]);
+    state->channels = a->made.dim[a->made.rank - 1];
+    state->half = what->output[0]->dtype == DL_BF16;
+    return DL_OK;
 }
 
 static dl_status run_input(const void *made, const dl_run *run) {
@@ -232,7 +206,7 @@ static dl_status run_input(const void *made, const dl_run *run) {
     const float *mean = run->in[3], *variance = run->in[4];
     const float *gamma = a->has_gamma ? run->in[5] : NULL;
     const float *beta = a->has_beta ? run->in[5 + a->has_gamma] : NULL;
-    DL_TRY(dl_chain_run(&state->chain, run));
+    DL_TRY(dl_links_run(&state->links, run));
     for (int64_t e = 0; e < state->count; e++) {
         int64_t c = e % state->channels;
         float scale = (gamma ? gamma[c] : 1.0f) / sqrtf(variance[c] + a->epsilon);
@@ -243,16 +217,19 @@ static dl_status run_input(const void *made, const dl_run *run) {
     return DL_OK;
 }
 
-const dl_op dl_op_conv_norm_input_gradient = {
-    .name = "conv_norm_input_gradient",
-    .min_inputs = 5,
-    .max_inputs = 7,
-    .outputs = 2,
-    .attribute_bytes = sizeof(dl_conv_norm_gradient_attributes),
-    .infer = infer_input,
-    .half = 7,
-    .packs_half = 2,
-    .mixes_samples = true,
-    .deterministic = true,
-    .flop = flop_input,
-    .cpu = {.prepare = prepare_input, .pack = pack, .run = run_input, .release = release}};
+const dl_op dl_op_conv_norm_input_gradient = {.name = "conv_norm_input_gradient",
+                                              .min_inputs = 5,
+                                              .max_inputs = 7,
+                                              .outputs = 2,
+                                              .attribute_bytes =
+                                                  sizeof(dl_conv_norm_gradient_attributes),
+                                              .infer = infer_input,
+                                              .half = 7,
+                                              .packs_half = 2,
+                                              .mixes_samples = true,
+                                              .deterministic = true,
+                                              .flop = flop_input,
+                                              .cpu = {.prepare = prepare_input,
+                                                      .pack = dl_links_pack,
+                                                      .run = run_input,
+                                                      .release = dl_links_release}};

@@ -1,5 +1,5 @@
 /* Convolutions beside batch normalisations on cuDNN, where it has an engine that does it all in one
- * kernel; else the chain of the rows that they stand for (conv_norm.h). cuDNN 9.19 finalises for
+ * kernel; else links of the rows that they stand for (conv_norm.h). cuDNN 9.19 finalises for
  * ResNet-50's shapes, without a GPU:
  *
  *                                            float16                     bfloat16
@@ -29,8 +29,8 @@ typedef struct wanted {
 
 typedef struct state {
     dl_cuda *cuda;
-    dl_cudnn *call; /* NULL: the chain does it */
-    dl_chain chain;
+    dl_cudnn *call;  /* NULL: the links do it */
+    dl_links *links; /* or NULL */
     dl_dnnl_direction direction;
     dl_conv_norm_attributes norm;
     dl_dtype x;
@@ -147,18 +147,21 @@ static dl_status choose(const wanted *want, state *s) {
 static void release(void *made) {
     state *s = made;
     dl_cudnn_free(s->call);
-    dl_chain_release(&s->chain);
+    if (s->links)
+        dl_links_release(s->links);
     dl_free(s);
 }
 
-static dl_status prepare_chain(const wanted *want, state *s, dl_prepared *out) {
-    static void (*const chains[])(const dl_prepare *, dl_conv_norm_chain *) = {
-        [DL_DNNL_FORWARD] = dl_conv_statistics_chain,
-        [DL_DNNL_BACKWARD_WEIGHTS] = dl_conv_norm_weight_chain,
-        [DL_DNNL_BACKWARD_DATA] = dl_conv_norm_input_chain};
-    dl_conv_norm_chain chain;
-    chains[want->direction](want->what, &chain);
-    return dl_chain_prepare(&s->chain, want->what, chain.link, chain.links, out);
+static dl_status prepare_links(const wanted *want, state *s, dl_prepared *out) {
+    static void (*const links_of[])(const dl_prepare *, dl_conv_norm_links *) = {
+        [DL_DNNL_FORWARD] = dl_conv_statistics_links,
+        [DL_DNNL_BACKWARD_WEIGHTS] = dl_conv_norm_weight_links,
+        [DL_DNNL_BACKWARD_DATA] = dl_conv_norm_input_links};
+    dl_conv_norm_links links;
+    links_of[want->direction](want->what, &links);
+    DL_TRY(dl_links_prepare(want->what, links.link, links.count, sizeof(dl_links), out));
+    s->links = out->state;
+    return DL_OK;
 }
 
 static void prepare_call(const wanted *want, state *s, dl_prepared *out) {
@@ -194,7 +197,7 @@ static dl_status prepare(wanted *want, dl_prepared *out) {
     if (status == DL_OK && s->call)
         prepare_call(want, s, out);
     else if (status == DL_OK)
-        status = prepare_chain(want, s, out);
+        status = prepare_links(want, s, out);
     if (status == DL_OK)
         out->state = s;
     else
@@ -234,7 +237,7 @@ static dl_status prepare_input(const dl_prepare *what, dl_prepared *out) {
 static void pack(const void *made, int input, const void *from, void *to, dl_team *team) {
     const state *s = made;
     if (!s->call)
-        dl_chain_pack(&s->chain, input, from, to, team);
+        dl_links_pack(s->links, input, from, to, team);
     else
         (void)dl_cuda_to_half(s->cuda, s->x, from, to, s->weights);
 }
@@ -280,7 +283,7 @@ static dl_status run_call(const state *s, const dl_run *run, void *const *memory
 static dl_status run_statistics(const void *made, const dl_run *run) {
     const state *s = made;
     if (!s->call)
-        return dl_chain_run(&s->chain, run);
+        return dl_links_run(s->links, run);
     float *moments = run->out[1];
     void *memory[MOST_TENSORS] = {[X] = dl_dnnl_input(run->in[0]),
                                   [Y] = run->out[0],
@@ -295,7 +298,7 @@ static dl_status run_statistics(const void *made, const dl_run *run) {
 static dl_status run_weight(const void *made, const dl_run *run) {
     const state *s = made;
     if (!s->call)
-        return dl_chain_run(&s->chain, run);
+        return dl_links_run(s->links, run);
     void *memory[MOST_TENSORS] = {[X] = dl_dnnl_input(run->in[0]),
                                   [W] = s->held ? run->workspace : run->out[0],
                                   [Y] = dl_dnnl_input(run->in[1])};
@@ -308,7 +311,7 @@ static dl_status run_input(const void *made, const dl_run *run) {
     const state *s = made;
     dl_cuda_norm norm = norm_of(s, run, 3);
     if (!s->call) {
-        DL_TRY(dl_chain_run(&s->chain, run));
+        DL_TRY(dl_links_run(s->links, run));
         return dl_cuda_norm_gate(s->cuda, &norm, s->x, run->in[2], run->out[0], s->cells);
     }
     float *sums = run->out[1], *vector = at(run, s->held);
