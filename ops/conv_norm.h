@@ -4,6 +4,12 @@
 
 #include "ops/links.h"
 #include "ops/ops.h"
+#include "ops/window.h"
+
+/* conv_norm_fuse.c: whether cuDNN has a tuned kernel for the row that stands for this convolution
+ * of x, normalised or to be, or this gradient of it (conv_norm_cuda.c). */
+bool dl_conv_norm_has_engine(const struct dl_device *device, dl_dnnl_direction direction,
+                             const dl_conv_attributes *conv, const dl_type *x, const dl_type *w);
 
 /* A row as links of others, and what those read that is not in the row. */
 typedef struct dl_conv_norm_links {

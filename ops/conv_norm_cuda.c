@@ -126,9 +126,8 @@ static void describe_input(const wanted *want, dl_cudnn *call) {
 static dl_status choose(const wanted *want, state *s) {
     int which;
     dl_cudnn *call;
-    int card = want->what->device->architecture;
-    if (want->x->dtype != DL_F16 || card < 80 || card >= 100 || want->sizes.channels % 8 ||
-        want->sizes.filters % 8 || want->sizes.groups != 1)
+    if (!dl_conv_norm_has_engine(want->what->device, want->direction, &want->norm->conv, want->x,
+                                 want->w))
         return DL_OK;
     DL_TRY(dl_cudnn_open(&call, dl_cuda_of(want->what->device), want->what->name));
     describe_tensors(want, call);

@@ -1,30 +1,30 @@
 /* Where the rows of conv_norm.c take the place of others (runtime/graph/fuse.h). */
 #include <string.h>
 
+#include "ops/conv_norm.h"
 #include "ops/fusions.h"
-#include "ops/ops.h"
 #include "runtime/device/device.h"
 
-/* cuDNN's engines for what follows take channels in eights. */
-static bool in_eights(const dl_type *x, const dl_conv_attributes *conv) {
-    return conv->groups == 1 && x->dim[x->rank - 1] % 8 == 0;
-}
-
-/* Whose engines for this have code of their own: of Ampere and Hopper (conv_norm_cuda.c). */
-static bool has_engines(const struct dl_device *device) {
-    return device && device->architecture >= 80 && device->architecture < 100;
+/* cuDNN's engines for these take float16 and channels in eights; those with code of their own are
+ * for Ampere and Hopper. The gradient of x is in one piece on Hopper alone: elsewhere cuDNN writes
+ * it and reads it again itself. */
+bool dl_conv_norm_has_engine(const struct dl_device *device, dl_dnnl_direction direction,
+                             const dl_conv_attributes *conv, const dl_type *x, const dl_type *w) {
+    int oldest = direction == DL_DNNL_BACKWARD_DATA ? 90 : 80;
+    return device && device->architecture >= oldest && device->architecture < 100 &&
+           x->dtype == DL_F16 && x->rank == 4 && conv->groups == 1 &&
+           x->dim[x->rank - 1] % 8 == 0 && w->dim[0] % 8 == 0;
 }
 
 /* relu(batch_norm(x)) where all that read it can take x and do it themselves, so that nobody has to
- * write it: the normalisation, else NULL. bfloat16 has no engine for the gradient of weights. */
+ * write it: the normalisation, else NULL. */
 static const dl_graph_node *unwritten(const dl_fuse *fuse, dl_value z) {
     const dl_graph *graph = fuse->graph;
     const dl_type *type = dl_type_of(graph, z);
     const dl_graph_node *node = dl_producer(graph, z);
     const dl_batch_norm_attributes *norm = node ? node->attributes : NULL;
     int readers = 0;
-    if (!node || node->op != &dl_op_batch_norm || norm->epilogue != DL_EPILOGUE_RELU ||
-        type->dtype != DL_F16 || type->rank != 4 || !has_engines(fuse->device))
+    if (!node || node->op != &dl_op_batch_norm || norm->epilogue != DL_EPILOGUE_RELU)
         return NULL;
     for (int n = 0; n < graph->nodes; n++) {
         const dl_graph_node *reader = &graph->node[n];
@@ -32,8 +32,9 @@ static const dl_graph_node *unwritten(const dl_fuse *fuse, dl_value z) {
         bool backward = reader->op == &dl_op_conv_weight_gradient;
         if ((!forward && !backward) || reader->input[0] != z || reader->input[1] == z)
             continue;
-        const dl_type *w = dl_type_of(graph, forward ? reader->input[1] : reader->output);
-        readers += in_eights(type, reader->attributes) && w->dim[0] % 8 == 0;
+        readers += dl_conv_norm_has_engine(
+            fuse->device, forward ? DL_DNNL_FORWARD : DL_DNNL_BACKWARD_WEIGHTS, reader->attributes,
+            type, dl_type_of(graph, forward ? reader->input[1] : reader->output));
     }
     return readers == fuse->readers[z] ? node : NULL;
 }
@@ -102,13 +103,11 @@ void dl_fuse_conv_norm_weight_gradient(dl_fuse *fuse, const dl_graph_node *node)
 }
 
 /* The gradient is read by the two rows of the normalisation's gradient alone, and both count it
- * only where relu passed it: the second one may as well get it so. cuDNN has it in one piece on
- * Hopper; elsewhere it writes the gradient and reads it again itself. */
+ * only where relu passed it: the second one may as well get it so. */
 void dl_fuse_conv_norm_input_gradient(dl_fuse *fuse, const dl_graph_node *node) {
     dl_graph *graph = fuse->graph;
     const dl_batch_norm_attributes *norm = node->attributes;
-    if (node->op != &dl_op_batch_norm_sums || norm->epilogue != DL_EPILOGUE_RELU || !fuse->device ||
-        fuse->device->architecture / 10 != 9)
+    if (node->op != &dl_op_batch_norm_sums || norm->epilogue != DL_EPILOGUE_RELU)
         return;
     dl_value dy = node->input[0];
     const dl_graph_node *conv = dl_producer(graph, dy);
@@ -116,11 +115,11 @@ void dl_fuse_conv_norm_input_gradient(dl_fuse *fuse, const dl_graph_node *node) 
     const dl_type *type = dl_type_of(graph, dy);
     if (!conv || conv->op != &dl_op_conv_input_gradient || fuse->readers[dy] != 2 || !other ||
         other->input[0] != dy || other->input[1] != node->input[1] ||
-        ((const dl_batch_norm_attributes *)other->attributes)->epilogue != DL_EPILOGUE_RELU ||
-        type->dtype != DL_F16 || type->rank != 4)
+        ((const dl_batch_norm_attributes *)other->attributes)->epilogue != DL_EPILOGUE_RELU)
         return;
     const dl_conv_input_attributes *input = conv->attributes;
-    if (!in_eights(type, &input->conv) || dl_type_of(graph, conv->input[1])->dim[0] % 8)
+    if (!dl_conv_norm_has_engine(fuse->device, DL_DNNL_BACKWARD_DATA, &input->conv, type,
+                                 dl_type_of(graph, conv->input[1])))
         return;
     dl_conv_norm_gradient_attributes attributes;
     memset(&attributes, 0, sizeof attributes);
