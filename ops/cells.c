@@ -69,3 +69,12 @@ void dl_cells_column_max(const void *x, bool half, int64_t rows, int64_t columns
         }
     }
 }
+
+void dl_cells_row_sum(const void *x, bool half, int64_t rows, int64_t columns, float *sum) {
+    for (int64_t c = 0; c < columns; c++) {
+        double all = 0;
+        for (int64_t row = 0; row < rows; row++)
+            all += (double)dl_cell(x, row * columns + c, half);
+        sum[c] = (float)all;
+    }
+}

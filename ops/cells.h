@@ -31,5 +31,7 @@ DL_INLINE const void *dl_cell_at(const void *x, int64_t i, bool half) {
 float dl_cells_sum(const void *x, bool half, int64_t count, dl_term term);
 float dl_cells_max(const void *x, bool half, int64_t count);
 void dl_cells_column_max(const void *x, bool half, int64_t rows, int64_t columns, float *most);
+/* sum [columns] of the rows, one after another in double: plain, for rows that only tests run. */
+void dl_cells_row_sum(const void *x, bool half, int64_t rows, int64_t columns, float *sum);
 
 #endif

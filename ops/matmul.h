@@ -13,8 +13,4 @@ void dl_matmul_pack(const void *state, int input, const void *from, void *to, dl
 dl_status dl_matmul_run(const void *state, const dl_run *run);
 void dl_matmul_release(void *state);
 
-/* The same for a row that is a product of its first `inputs` inputs and more. */
-dl_status dl_matmul_prepare_part(const dl_prepare *what, const dl_matmul_attributes *attributes,
-                                 int inputs, dl_prepared *out);
-
 #endif

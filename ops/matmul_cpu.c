@@ -76,15 +76,6 @@ failed:
     return status;
 }
 
-dl_status dl_matmul_prepare_part(const dl_prepare *what, const dl_matmul_attributes *attributes,
-                                 int inputs, dl_prepared *out) {
-    dl_prepare product = *what;
-    product.attributes = attributes;
-    product.inputs = inputs;
-    product.outputs = 1;
-    return dl_matmul_prepare(&product, out);
-}
-
 void dl_matmul_pack(const void *state_of_b, int input, const void *from, void *to, dl_team *team) {
     (void)input;
     const state *made = state_of_b;

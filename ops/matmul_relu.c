@@ -6,8 +6,8 @@
 
 #include "ops/cells.h"
 #include "ops/fusions.h"
-#include "ops/matmul.h"
-#include "runtime/base/memory.h"
+#include "ops/links.h"
+#include "ops/ops.h"
 
 /* Of a row of the mask: whole groups of 128 bits. */
 static int64_t mask_bytes(int64_t columns) {
@@ -40,55 +40,36 @@ static dl_status infer_gradient(const dl_infer *infer) {
 }
 
 typedef struct state {
-    dl_prepared product;
+    dl_links links; /* first: the product */
     int64_t rows, columns;
     bool half, sums;
 } state;
 
 static dl_status prepare(const dl_prepare *what, const dl_matmul_attributes *attributes, int inputs,
-                         dl_prepared *out, state **made) {
-    *made = dl_alloc(sizeof **made);
-    if (!*made)
-        return dl_fail_memory(sizeof **made);
-    dl_status status = dl_matmul_prepare_part(what, attributes, inputs, &(*made)->product);
-    if (status != DL_OK) {
-        dl_free(*made);
-        return status;
-    }
-    (*made)->rows = what->output[0]->dim[0];
-    (*made)->columns = what->output[0]->dim[1];
-    (*made)->half = what->output[0]->dtype == DL_BF16;
-    *out = (*made)->product;
-    out->state = *made;
+                         bool sums, dl_prepared *out) {
+    const dl_link product = {&dl_op_matmul, attributes, inputs, {0, 1, 2}, what->inputs};
+    DL_TRY(dl_links_prepare(what, &product, 1, sizeof(state), out));
+    state *made = out->state;
+    made->rows = what->output[0]->dim[0];
+    made->columns = what->output[0]->dim[1];
+    made->half = what->output[0]->dtype == DL_BF16;
+    made->sums = sums;
     return DL_OK;
 }
 
 static dl_status prepare_relu(const dl_prepare *what, dl_prepared *out) {
-    state *made;
-    return prepare(what, what->attributes, what->inputs, out, &made);
+    return prepare(what, what->attributes, what->inputs, false, out);
 }
 
 static dl_status prepare_gradient(const dl_prepare *what, dl_prepared *out) {
     const dl_matmul_relu_gradient_attributes *attributes = what->attributes;
-    state *made;
-    DL_TRY(prepare(what, &attributes->product, 2, out, &made));
-    made->sums = attributes->outputs == 2;
-    return DL_OK;
-}
-
-static void pack(const void *prepared, int input, const void *from, void *to, dl_team *team) {
-    dl_matmul_pack(((const state *)prepared)->product.state, input, from, to, team);
-}
-
-static void release(void *prepared) {
-    dl_matmul_release(((state *)prepared)->product.state);
-    dl_free(prepared);
+    return prepare(what, &attributes->product, 2, attributes->outputs == 2, out);
 }
 
 static dl_status run_relu(const void *prepared, const dl_run *run) {
     const state *made = prepared;
     int64_t columns = made->columns, bytes = mask_bytes(columns);
-    DL_TRY(dl_matmul_run(made->product.state, run));
+    DL_TRY(dl_links_run(made, run));
     uint8_t *mask = run->out[1];
     memset(mask, 0, (size_t)(made->rows * bytes));
     for (int64_t row = 0; row < made->rows; row++)
@@ -101,18 +82,14 @@ static dl_status run_relu(const void *prepared, const dl_run *run) {
 static dl_status run_gradient(const void *prepared, const dl_run *run) {
     const state *made = prepared;
     int64_t columns = made->columns, bytes = mask_bytes(columns);
-    DL_TRY(dl_matmul_run(made->product.state, run));
+    DL_TRY(dl_links_run(made, run));
     const uint8_t *mask = run->in[3];
     for (int64_t row = 0; row < made->rows; row++)
         for (int64_t c = 0; c < columns; c++)
             if (!(mask[row * bytes + c / 8] >> c % 8 & 1))
                 dl_put_cell(run->out[0], row * columns + c, made->half, 0);
-    for (int64_t c = 0; c < columns && made->sums; c++) {
-        double sum = 0;
-        for (int64_t row = 0; row < made->rows; row++)
-            sum += (double)dl_cell(run->out[0], row * columns + c, made->half);
-        ((float *)run->out[1])[c] = (float)sum;
-    }
+    if (made->sums)
+        dl_cells_row_sum(run->out[0], made->half, made->rows, columns, run->out[1]);
     return DL_OK;
 }
 
@@ -126,32 +103,37 @@ static double flop_of_relu(const dl_prepare *what) {
     return dl_op_matmul.flop(what);
 }
 
-const dl_op dl_op_matmul_relu = {
-    .name = "matmul_relu",
-    .min_inputs = 2,
-    .max_inputs = 3,
-    .outputs = 2,
-    .attribute_bytes = sizeof(dl_matmul_attributes),
-    .infer = infer_relu,
-    .half = 3,
-    .packs_half = 2,
-    .deterministic = true,
-    .flop = flop_of_relu,
-    .cpu = {.prepare = prepare_relu, .pack = pack, .run = run_relu, .release = release}};
+const dl_op dl_op_matmul_relu = {.name = "matmul_relu",
+                                 .min_inputs = 2,
+                                 .max_inputs = 3,
+                                 .outputs = 2,
+                                 .attribute_bytes = sizeof(dl_matmul_attributes),
+                                 .infer = infer_relu,
+                                 .half = 3,
+                                 .packs_half = 2,
+                                 .deterministic = true,
+                                 .flop = flop_of_relu,
+                                 .cpu = {.prepare = prepare_relu,
+                                         .pack = dl_links_pack,
+                                         .run = run_relu,
+                                         .release = dl_links_release}};
 
-const dl_op dl_op_matmul_relu_gradient = {
-    .name = "matmul_relu_gradient",
-    .min_inputs = 4,
-    .max_inputs = 4,
-    .outputs = -1,
-    .attribute_bytes = sizeof(dl_matmul_relu_gradient_attributes),
-    .infer = infer_gradient,
-    .half = 7,
-    .packs_half = 2,
-    .mixes_samples = true,
-    .deterministic = true,
-    .flop = flop_of_gradient,
-    .cpu = {.prepare = prepare_gradient, .pack = pack, .run = run_gradient, .release = release}};
+const dl_op dl_op_matmul_relu_gradient = {.name = "matmul_relu_gradient",
+                                          .min_inputs = 4,
+                                          .max_inputs = 4,
+                                          .outputs = -1,
+                                          .attribute_bytes =
+                                              sizeof(dl_matmul_relu_gradient_attributes),
+                                          .infer = infer_gradient,
+                                          .half = 7,
+                                          .packs_half = 2,
+                                          .mixes_samples = true,
+                                          .deterministic = true,
+                                          .flop = flop_of_gradient,
+                                          .cpu = {.prepare = prepare_gradient,
+                                                  .pack = dl_links_pack,
+                                                  .run = run_gradient,
+                                                  .release = dl_links_release}};
 
 static bool plain_product(const dl_graph *graph, dl_value value) {
     const dl_graph_node *node = dl_producer(graph, value);

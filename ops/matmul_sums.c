@@ -5,8 +5,8 @@
 
 #include "ops/cells.h"
 #include "ops/fusions.h"
-#include "ops/matmul.h"
-#include "runtime/base/memory.h"
+#include "ops/links.h"
+#include "ops/ops.h"
 
 static dl_status infer(const dl_infer *infer) {
     const dl_matmul_sums_attributes *attributes = infer->attributes;
@@ -21,52 +21,32 @@ static dl_status infer(const dl_infer *infer) {
 }
 
 typedef struct state {
-    dl_prepared product;
-    int input;
+    dl_links links; /* first: the product */
+    int input;      /* what is summed */
     int64_t rows, columns;
     bool half;
 } state;
 
 static dl_status prepare(const dl_prepare *what, dl_prepared *out) {
     const dl_matmul_sums_attributes *attributes = what->attributes;
-    state *made = dl_alloc(sizeof *made);
-    if (!made)
-        return dl_fail_memory(sizeof *made);
-    made->input = attributes->of_b ? 1 : 0;
-    const dl_type *summed = what->input[made->input];
+    const dl_link product = {&dl_op_matmul, &attributes->product, 2, {0, 1}, what->inputs};
+    int input = attributes->of_b ? 1 : 0;
+    const dl_type *summed = what->input[input];
     dl_prepare here = *what;
-    here.constant[made->input] = false; /* a packed copy could not be summed */
-    dl_status status = dl_matmul_prepare_part(&here, &attributes->product, 2, &made->product);
-    if (status != DL_OK) {
-        dl_free(made);
-        return status;
-    }
+    here.constant[input] = false; /* a packed copy could not be summed */
+    DL_TRY(dl_links_prepare(&here, &product, 1, sizeof(state), out));
+    state *made = out->state;
+    made->input = input;
     made->rows = summed->dim[0];
     made->columns = summed->dim[1];
     made->half = summed->dtype == DL_BF16;
-    *out = made->product;
-    out->state = made;
     return DL_OK;
-}
-
-static void pack(const void *prepared, int input, const void *from, void *to, dl_team *team) {
-    dl_matmul_pack(((const state *)prepared)->product.state, input, from, to, team);
-}
-
-static void release(void *prepared) {
-    dl_matmul_release(((state *)prepared)->product.state);
-    dl_free(prepared);
 }
 
 static dl_status run(const void *prepared, const dl_run *run) {
     const state *made = prepared;
-    for (int64_t c = 0; c < made->columns; c++) {
-        double sum = 0;
-        for (int64_t row = 0; row < made->rows; row++)
-            sum += (double)dl_cell(run->in[made->input], row * made->columns + c, made->half);
-        ((float *)run->out[1])[c] = (float)sum;
-    }
-    return dl_matmul_run(made->product.state, run);
+    dl_cells_row_sum(run->in[made->input], made->half, made->rows, made->columns, run->out[1]);
+    return dl_links_run(made, run);
 }
 
 static double flop(const dl_prepare *what) {
@@ -86,7 +66,7 @@ const dl_op dl_op_matmul_sums = {
     .mixes_samples = true,
     .deterministic = true,
     .flop = flop,
-    .cpu = {.prepare = prepare, .pack = pack, .run = run, .release = release}};
+    .cpu = {.prepare = prepare, .pack = dl_links_pack, .run = run, .release = dl_links_release}};
 
 void dl_fuse_matmul_sums(dl_fuse *fuse, const dl_graph_node *node) {
     const dl_matmul_attributes *product = node->attributes;

@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "ops/cells.h"
-#include "ops/conv.h"
 #include "ops/fusions.h"
-#include "runtime/base/memory.h"
+#include "ops/links.h"
+#include "ops/ops.h"
 
 static dl_type sum_type(const dl_type *x) {
     return DL_TYPE(DL_F32, x->dim[x->rank - 1]);
@@ -35,15 +35,16 @@ static dl_status infer_conv(const dl_infer *infer) {
 }
 
 typedef struct state {
-    dl_prepared conv;
+    dl_links links; /* first: the convolution, or none */
     int64_t rows, columns;
     bool half, sums;
 } state;
 
-static dl_status make(const dl_type *type, bool sums, state **out) {
-    state *made = *out = dl_alloc(sizeof *made);
-    if (!made)
-        return dl_fail_memory(sizeof *made);
+static dl_status prepare(const dl_prepare *what, const dl_link *link, int links, bool sums,
+                         dl_prepared *out) {
+    const dl_type *type = what->output[0];
+    DL_TRY(dl_links_prepare(what, link, links, sizeof(state), out));
+    state *made = out->state;
     made->columns = type->dim[type->rank - 1];
     made->rows = made->columns ? dl_type_count(type) / made->columns : 0;
     made->half = type->dtype == DL_BF16;
@@ -52,37 +53,13 @@ static dl_status make(const dl_type *type, bool sums, state **out) {
 }
 
 static dl_status prepare_relu(const dl_prepare *what, dl_prepared *out) {
-    state *made;
-    DL_TRY(make(what->output[0], true, &made));
-    out->state = made;
-    return DL_OK;
+    return prepare(what, NULL, 0, true, out);
 }
 
 static dl_status prepare_conv(const dl_prepare *what, dl_prepared *out) {
     const dl_conv_relu_gradient_attributes *attributes = what->attributes;
-    state *made;
-    DL_TRY(make(what->output[0], attributes->outputs == 2, &made));
-    dl_prepare conv = *what;
-    conv.attributes = &attributes->conv;
-    conv.inputs = 2;
-    conv.outputs = 1;
-    dl_status status = dl_conv_input_prepare(&conv, &made->conv);
-    if (status != DL_OK) {
-        dl_free(made);
-        return status;
-    }
-    *out = made->conv;
-    out->state = made;
-    return DL_OK;
-}
-
-static void pack(const void *prepared, int input, const void *from, void *to, dl_team *team) {
-    dl_conv_input_pack(((const state *)prepared)->conv.state, input, from, to, team);
-}
-
-static void release(void *prepared) {
-    dl_conv_input_release(((state *)prepared)->conv.state);
-    dl_free(prepared);
+    const dl_link conv = {&dl_op_conv_input_gradient, &attributes->conv, 2, {0, 1}, what->inputs};
+    return prepare(what, &conv, 1, attributes->outputs == 2, out);
 }
 
 static void stop(const state *made, const void *dx, const void *y, const dl_run *run) {
@@ -90,12 +67,8 @@ static void stop(const state *made, const void *dx, const void *y, const dl_run 
         bool passes = dl_cell(y, i, made->half) > 0;
         dl_put_cell(run->out[0], i, made->half, passes ? dl_cell(dx, i, made->half) : 0);
     }
-    for (int64_t c = 0; c < made->columns && made->sums; c++) {
-        double sum = 0;
-        for (int64_t row = 0; row < made->rows; row++)
-            sum += (double)dl_cell(run->out[0], row * made->columns + c, made->half);
-        ((float *)run->out[1])[c] = (float)sum;
-    }
+    if (made->sums)
+        dl_cells_row_sum(run->out[0], made->half, made->rows, made->columns, run->out[1]);
 }
 
 static dl_status run_relu(const void *prepared, const dl_run *run) {
@@ -104,9 +77,8 @@ static dl_status run_relu(const void *prepared, const dl_run *run) {
 }
 
 static dl_status run_conv(const void *prepared, const dl_run *run) {
-    const state *made = prepared;
-    DL_TRY(dl_conv_input_run(made->conv.state, run));
-    stop(made, run->out[0], run->in[2], run);
+    DL_TRY(dl_links_run(prepared, run));
+    stop(prepared, run->out[0], run->in[2], run);
     return DL_OK;
 }
 
@@ -116,30 +88,33 @@ static double flop(const dl_prepare *what) {
     return dl_op_conv_input_gradient.flop(&conv);
 }
 
-const dl_op dl_op_relu_gradient = {.name = "relu_gradient",
-                                   .min_inputs = 2,
-                                   .max_inputs = 2,
-                                   .outputs = 2,
-                                   .infer = infer_relu,
-                                   .in_place = 1,
-                                   .half = 3,
-                                   .mixes_samples = true,
-                                   .deterministic = true,
-                                   .cpu = {.prepare = prepare_relu, .run = run_relu}};
-
-const dl_op dl_op_conv_relu_gradient = {
-    .name = "conv_relu_gradient",
-    .min_inputs = 3,
-    .max_inputs = 3,
-    .outputs = -1,
-    .attribute_bytes = sizeof(dl_conv_relu_gradient_attributes),
-    .infer = infer_conv,
-    .half = 7,
-    .packs_half = 2,
+const dl_op dl_op_relu_gradient = {
+    .name = "relu_gradient",
+    .min_inputs = 2,
+    .max_inputs = 2,
+    .outputs = 2,
+    .infer = infer_relu,
+    .in_place = 1,
+    .half = 3,
     .mixes_samples = true,
     .deterministic = true,
-    .flop = flop,
-    .cpu = {.prepare = prepare_conv, .pack = pack, .run = run_conv, .release = release}};
+    .cpu = {.prepare = prepare_relu, .run = run_relu, .release = dl_links_release}};
+
+const dl_op dl_op_conv_relu_gradient = {.name = "conv_relu_gradient",
+                                        .min_inputs = 3,
+                                        .max_inputs = 3,
+                                        .outputs = -1,
+                                        .attribute_bytes = sizeof(dl_conv_relu_gradient_attributes),
+                                        .infer = infer_conv,
+                                        .half = 7,
+                                        .packs_half = 2,
+                                        .mixes_samples = true,
+                                        .deterministic = true,
+                                        .flop = flop,
+                                        .cpu = {.prepare = prepare_conv,
+                                                .pack = dl_links_pack,
+                                                .run = run_conv,
+                                                .release = dl_links_release}};
 
 void dl_fuse_relu_gradient(dl_fuse *fuse, const dl_graph_node *node) {
     dl_value y, dx, sum;
