@@ -1,7 +1,8 @@
 /* Looking rows up by number on CUDA, and its gradient. That sorts the positions by number (stably,
  * eight bits at a time), cuts the sorted order into pieces, sums within them, and joins what
- * crosses their borders: no float atomics, one fixed order, and a number that is everywhere costs
- * no more than others. The rows are those of gather.c. */
+ * crosses their borders: no float atomics, one fixed order. A number that is everywhere is summed
+ * by as many threads as others; only what its pieces gave is added up by one. The rows are those of
+ * gather.c. */
 #include <climits>
 
 #include "ops/own_cuda.h"
@@ -14,15 +15,16 @@ struct gather_state {
     int position;
 };
 
+gather_state gather_of(const dl_prepare *what, const dl_type *table) {
+    int64_t rows = table->dim[0];
+    return {dl_cuda_of(what->device), rows, rows ? dl_type_count(table) / rows : 0,
+            dl_type_count(what->input[1]), what->position};
+}
+
 dl_status prepare_gather(const dl_prepare *what, dl_prepared *out) {
-    const dl_type *table = what->input[0];
     gather_state *state;
     DL_TRY(dl_make_state(out, &state));
-    state->cuda = dl_cuda_of(what->device);
-    state->rows = table->dim[0];
-    state->width = state->rows ? dl_type_count(table) / state->rows : 0;
-    state->ids = dl_type_count(what->input[1]);
-    state->position = what->position;
+    *state = gather_of(what, what->input[0]);
     return DL_OK;
 }
 
@@ -91,27 +93,22 @@ size_t reserve(dl_prepared *out, int64_t words) {
 }
 
 dl_status prepare_gather_gradient(const dl_prepare *what, dl_prepared *out) {
-    const dl_type *table = what->output[0];
-    if (dl_type_count(what->input[1]) > INT_MAX - OF_BLOCK)
+    gather_state g = gather_of(what, what->output[0]);
+    if (g.ids > INT_MAX - OF_BLOCK)
         return dl_fail(DL_BAD_JOB, "more than 2^31 ids at a time; use a smaller batch_size");
     scatter_state *state;
     DL_TRY(dl_make_state(out, &state));
-    gather_state *g = &state->gather;
-    g->cuda = dl_cuda_of(what->device);
-    g->rows = table->dim[0];
-    g->width = g->rows ? dl_type_count(table) / g->rows : 0;
-    g->ids = dl_type_count(what->input[1]);
-    g->position = what->position;
-    state->blocks = (g->ids + OF_BLOCK - 1) / OF_BLOCK;
-    state->pieces = (g->ids + PIECE - 1) / PIECE;
-    while (state->digits < 4 && (g->rows - 1) >> 8 * state->digits)
+    state->gather = g;
+    state->blocks = (g.ids + OF_BLOCK - 1) / OF_BLOCK;
+    state->pieces = (g.ids + PIECE - 1) / PIECE;
+    while (state->digits < 4 && (g.rows - 1) >> 8 * state->digits)
         state->digits++;
     for (int i = 0; i < 2; i++) {
-        state->key[i] = reserve(out, g->ids);
-        state->order[i] = reserve(out, g->ids);
+        state->key[i] = reserve(out, g.ids);
+        state->order[i] = reserve(out, g.ids);
     }
     state->count = reserve(out, DIGIT * state->blocks);
-    state->partial = reserve(out, 2 * state->pieces * g->width);
+    state->partial = reserve(out, 2 * state->pieces * g.width);
     return DL_OK;
 }
 
@@ -246,6 +243,17 @@ __global__ void sum_pieces(int64_t ids, int64_t pieces, int64_t units, const int
     }
 }
 
+/* The last piece that holds the key `id`, which piece `first` begins with: keys are sorted. */
+__device__ int64_t last_piece(int64_t first, int64_t pieces, const int32_t *key, int32_t id) {
+    int64_t in = first, step = 1;
+    for (; in + step < pieces && key[(in + step) * PIECE] == id; step *= 2)
+        in += step;
+    for (; step > 0; step /= 2)
+        if (in + step < pieces && key[(in + step) * PIECE] == id)
+            in += step;
+    return in;
+}
+
 /* Runs that cross borders, from the piece that one begins in. */
 template <class Unit>
 __global__ void join_pieces(int64_t ids, int64_t pieces, int64_t units, const int32_t *key,
@@ -257,11 +265,9 @@ __global__ void join_pieces(int64_t ids, int64_t pieces, int64_t units, const in
         if (!range.open_right || (range.open_left && key[range.first] == id))
             continue;
         Unit sum = partial[(2 * piece + 1) * units + unit];
-        for (bool more = true; more;) {
-            piece_range next(++piece, ids, key);
+        int64_t last = last_piece(piece + 1, pieces, key, id);
+        while (piece++ < last)
             sum = plus(sum, partial[2 * piece * units + unit]);
-            more = next.open_right && key[next.last - 1] == id;
-        }
         table[id * units + unit] = sum;
     }
 }
