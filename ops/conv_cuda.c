@@ -1,10 +1,10 @@
 /* Convolutions on cuDNN. All tensors lie channels last, weights [output, kernel..., input] too, so
- * nothing is reordered. With bfloat16 activations the weights are converted, once per update where
- * they are a variable, else in each run into the workspace; their gradient becomes float32 after
- * one rounding to bfloat16. Bias, relu, the gradient's conversion and the
- * relu at which a gradient stops are part of cuDNN's kernel where it has an engine for that, else
- * passes of our own behind it; so is, always, the sum of such a gradient. Workspace: [bfloat16
- * weights][cuDNN's]. */
+ * nothing is reordered. Under half activations float32 weights are converted, once per update where
+ * they are a variable, else in each run into the workspace; their gradient is rounded to half and
+ * then converted, unless the engine writes float32 itself. Bias, relu, that conversion and the relu
+ * at which a gradient stops are part of cuDNN's kernel where it has an engine for that, else passes
+ * of our own behind it; so is, always, the sum of such a gradient. Workspace: [weights as
+ * half][cuDNN's], or what the sum takes. */
 #include "ops/conv.h"
 #include "ops/cudnn_cuda.h"
 #include "ops/kernels_cuda.h"
@@ -14,7 +14,7 @@ typedef struct state {
     dl_cuda *cuda;
     dl_cudnn *call;
     dl_dnnl_direction direction;
-    bool converted, packed; /* weights, or their gradient, in bfloat16; weights come so */
+    bool converted, packed; /* weights, or their gradient, are half; weights come so */
     bool fused;             /* the call does all that the row does */
     bool bias;
     dl_epilogue epilogue;
@@ -22,7 +22,7 @@ typedef struct state {
     dl_type stopped;
     dl_dtype x, y;
     int64_t weights, cells, filters; /* elements of w, of y, of its last dimension */
-    size_t held;                     /* bytes of bfloat16 weights in the workspace */
+    size_t held;                     /* bytes of half weights in the workspace */
 } state;
 
 /* What a row asks for, in one form for the three. */

@@ -165,7 +165,7 @@ static void say_product(const dl_lt_product *p, char key[TEXT]) {
              "%s%s, of type %d into %d%s%s%s",
              p->batch, p->m, p->k, p->n, p->transpose_a ? ", a transposed" : "",
              p->transpose_b ? ", b transposed" : "", (int)p->a, (int)p->y, p->bias ? ", bias" : "",
-             epilogue[p->epilogue], p->tf32 ? ", tf32" : "");
+             epilogue[p->epilogue], p->tf32 && p->a == DL_F32 ? ", tf32" : "");
 }
 
 static int number_of(const cublasLtMatmulAlgo_t *algorithm,

@@ -2,7 +2,6 @@
  * engine 45 for the first way, with values for its knobs 2 and 13. With the answer neither cuDNN's
  * heuristics nor a clock are asked again. See cudnn_call_cuda.h. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "ops/cudnn_call_cuda.h"

@@ -1,8 +1,9 @@
 /* cuDNN 9's graph API: the one place that calls it. A row describes what it computes as a few
  * tensors and operations, in one or several ways; choose takes the first engine of cuDNN's
- * heuristics that keeps our promises, or the fastest of a few: deterministic, no inputs rounded
- * (float32 is not multiplied as TF32 unasked), a workspace within bounds. No cuDNN type leaves
- * cudnn_cuda.c (running), cudnn_graph_cuda.c (describing) and cudnn_choose_cuda.c.
+ * heuristics that keeps our promises, or the fastest of a few that do: deterministic, inputs and
+ * partial sums not rounded (float32 is not multiplied as TF32 unasked), a workspace within bounds.
+ * No cuDNN type leaves the files that share cudnn_call_cuda.h: cudnn_graph_cuda.c (describing),
+ * cudnn_choose_cuda.c, cudnn_answer_cuda.c (what was chosen, in words), cudnn_cuda.c (running).
  *
  * For a device that is only imagined the heuristics get the card's properties instead of a handle
  * (cudnn_card_cuda.c); everything up to the loading of code happens without GPU and driver. */

@@ -12,7 +12,7 @@ static void note(dl_cudnn *call, dl_status status) {
     snprintf(call->message, sizeof call->message, "%s", dl_message());
 }
 
-/* Into the key; one that is too long is a description of its own kind, and a defect. */
+/* Into the key; a description that does not fit is a defect. */
 __attribute__((format(printf, 2, 3))) static void say(dl_cudnn *call, const char *format, ...) {
     va_list arguments;
     size_t room = sizeof call->key - call->key_length;

@@ -22,15 +22,16 @@ dl_status dl_cuda_from_half(const dl_cuda *cuda, dl_dtype half, const void *from
 dl_status dl_cuda_epilogue(const dl_cuda *cuda, void *y, dl_dtype dtype, int64_t count,
                            const float *bias, int64_t width, dl_epilogue epilogue);
 
-/* relu_cuda.cu: the mask of y [rows, columns], as ops.h has it (matmul_relu); z is x, 0 where y
- * (NULL: nowhere) is not above 0, all of one type, z may be x; out [c] the sum of z [..., c] over
- * all but its last axis. */
+/* relu_cuda.cu. relu_mask: the mask of y [rows, columns], as ops.h has it (matmul_relu). relu_stop:
+ * z is x, 0 where y is not above 0; all of one type, z may be x. row_sum: the same, and out [c] the
+ * sum of z [..., c] over all but its last axis; y NULL: the sum of x, and z is not written. */
 dl_status dl_cuda_relu_mask(const dl_cuda *cuda, const void *y, const dl_type *type, void *mask);
 dl_status dl_cuda_relu_stop(const dl_cuda *cuda, const void *x, const void *y, const dl_type *type,
                             void *z);
 size_t dl_cuda_row_sum_workspace(const dl_type *type);
 dl_status dl_cuda_row_sum(const dl_cuda *cuda, const void *x, const void *y, const dl_type *type,
                           void *z, void *workspace, float *out);
+
 /* norm_cuda.cu: of a normalisation over channels, for others that apply it: gamma, beta may be
  * NULL. to_scale: y = x * scale + bias, out [scale, bias] as `half`; to_parts: out [1 /
  * sqrt(variance + epsilon), gamma, beta] in float32. */

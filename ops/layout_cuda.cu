@@ -68,7 +68,7 @@ struct concatenate_state {
 
 dl_status prepare_concatenate(const dl_prepare *what, dl_prepared *out) {
     int axis = ((const dl_concatenate_attributes *)what->attributes)->axis;
-    size_t bytes = sizeof(concatenate_state) + sizeof(dl_box) * (size_t)what->inputs;
+    size_t bytes = sizeof(concatenate_state) + sizeof(dl_box) * (size_t)(what->inputs - 1);
     concatenate_state *state = (concatenate_state *)dl_alloc(bytes);
     if (!state)
         return dl_fail_memory(bytes);

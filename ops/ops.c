@@ -15,9 +15,9 @@ static const dl_fusion fusions[] = {
 #define X(row) {#row, dl_fuse_##row},
     DL_FUSION_LIST(X)
 #undef X
-        {NULL, NULL}};
+};
 
 const dl_op_table *dl_ops(void) {
-    static const dl_op_table table = {rows, DL_COUNT(rows), fusions, DL_COUNT(fusions) - 1};
+    static const dl_op_table table = {rows, DL_COUNT(rows), fusions, DL_COUNT(fusions)};
     return &table;
 }

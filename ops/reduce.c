@@ -78,14 +78,8 @@ static void grad_reduce(dl_grad *grad) {
     }
 }
 
-/* One run of neighbouring reduced axes. */
-typedef struct run_of_axes {
-    int64_t outer, reduced, inner;
-    int64_t blocks, block; /* pieces of `reduced` */
-} run_of_axes;
-
 typedef struct reduce_state {
-    run_of_axes run[DL_MAX_RANK];
+    dl_axes_run run[DL_MAX_RANK];
     int runs;
     dl_reduction kind;
     float scale;
@@ -115,6 +109,16 @@ int dl_axes_runs(const dl_type *x, uint32_t axes, dl_axes_run run[DL_MAX_RANK]) 
     return runs;
 }
 
+/* Of a run, `reduced` in pieces: how long they are, and how many. */
+static int64_t block_of(const dl_axes_run *run) {
+    return run->inner == 1 ? DL_SUM_BLOCK : DL_SUM_BLOCK / (run->inner < 16 ? run->inner : 16);
+}
+
+static int64_t blocks_of(const dl_axes_run *run) {
+    int64_t block = block_of(run);
+    return (run->reduced + block - 1) / block;
+}
+
 static dl_status prepare_reduce(const dl_prepare *what, dl_prepared *out) {
     const dl_reduce_attributes *attributes = what->attributes;
     reduce_state *state = dl_alloc(sizeof *state);
@@ -122,20 +126,13 @@ static dl_status prepare_reduce(const dl_prepare *what, dl_prepared *out) {
         return dl_fail_memory(sizeof *state);
     state->kind = attributes->kind;
     state->half = what->input[0]->dtype == DL_BF16;
-    dl_axes_run runs[DL_MAX_RANK];
-    state->runs = dl_axes_runs(what->input[0], attributes->axes, runs);
+    state->runs = dl_axes_runs(what->input[0], attributes->axes, state->run);
     int64_t reduced = dl_type_count(what->input[0]) / dl_type_count(what->output[0]);
     state->scale = attributes->kind == DL_REDUCE_MEAN ? (float)(1.0 / (double)reduced) : 1.0f;
     for (int i = 0; i < state->runs; i++) {
-        run_of_axes *run = &state->run[i];
-        run->outer = runs[i].outer;
-        run->reduced = runs[i].reduced;
-        run->inner = runs[i].inner;
-        run->block =
-            run->inner == 1 ? DL_SUM_BLOCK : DL_SUM_BLOCK / (run->inner < 16 ? run->inner : 16);
-        run->blocks = (run->reduced + run->block - 1) / run->block;
+        const dl_axes_run *run = &state->run[i];
         size_t result = sizeof(float) * (size_t)(run->outer * run->inner);
-        size_t partial = result * (size_t)run->blocks;
+        size_t partial = result * (size_t)blocks_of(run);
         if (i + 1 < state->runs && result > state->between)
             state->between = (result + 63) / 64 * 64;
         if (partial > state->partial)
@@ -147,7 +144,7 @@ static dl_status prepare_reduce(const dl_prepare *what, dl_prepared *out) {
 }
 
 typedef struct reduce_call {
-    const run_of_axes *run;
+    const dl_axes_run *run;
     const void *x;
     bool half;
     float *partial;
@@ -158,12 +155,13 @@ typedef struct reduce_call {
 /* Blocks [first, last) of all (outer, block) pairs. */
 static void reduce_blocks(void *argument, int64_t first, int64_t last) {
     const reduce_call *call = argument;
-    const run_of_axes *run = call->run;
+    const dl_axes_run *run = call->run;
+    int64_t block = block_of(run), blocks = blocks_of(run);
     for (int64_t i = first; i < last; i++) {
-        int64_t from = i % run->blocks * run->block;
-        int64_t rows = run->reduced - from < run->block ? run->reduced - from : run->block;
+        int64_t from = i % blocks * block;
+        int64_t rows = run->reduced - from < block ? run->reduced - from : block;
         const void *x =
-            dl_cell_at(call->x, (i / run->blocks * run->reduced + from) * run->inner, call->half);
+            dl_cell_at(call->x, (i / blocks * run->reduced + from) * run->inner, call->half);
         float *partial = call->partial + i * run->inner;
         if (run->inner == 1)
             *partial = call->most ? dl_cells_max(x, call->half, rows)
@@ -175,20 +173,21 @@ static void reduce_blocks(void *argument, int64_t first, int64_t last) {
     }
 }
 
-static void join_blocks(const run_of_axes *run, const float *partial, bool most, float *y) {
+static void join_blocks(const dl_axes_run *run, const float *partial, bool most, float *y) {
+    int64_t blocks = blocks_of(run);
     for (int64_t o = 0; o < run->outer; o++)
         for (int64_t c = 0; c < run->inner; c++) {
-            const float *p = partial + o * run->blocks * run->inner + c;
+            const float *p = partial + o * blocks * run->inner + c;
             if (most) {
                 float value = p[0];
-                for (int64_t b = 1; b < run->blocks; b++) {
+                for (int64_t b = 1; b < blocks; b++) {
                     float next = p[b * run->inner];
                     value = value != value || value > next ? value : next;
                 }
                 y[o * run->inner + c] = value;
             } else {
                 double sum = 0;
-                for (int64_t b = 0; b < run->blocks; b++)
+                for (int64_t b = 0; b < blocks; b++)
                     sum += (double)p[b * run->inner];
                 y[o * run->inner + c] = (float)sum;
             }
@@ -202,7 +201,8 @@ static dl_status run_reduce(const void *state_pointer, const dl_run *call) {
     int64_t count =
         state->runs ? state->run[state->runs - 1].outer * state->run[state->runs - 1].inner : 0;
     for (int i = 0; i < state->runs; i++) {
-        const run_of_axes *run = &state->run[i];
+        const dl_axes_run *run = &state->run[i];
+        int64_t blocks = blocks_of(run);
         bool last = i + 1 == state->runs;
         float *to =
             last ? y : (float *)((char *)call->workspace + state->between * (size_t)(i % 2));
@@ -211,12 +211,12 @@ static dl_status run_reduce(const void *state_pointer, const dl_run *call) {
                        : state->kind == DL_REDUCE_SUM_ABS && i == 0   ? DL_TERM_ABS
                                                                       : DL_TERM_PLAIN;
         bool most = state->kind == DL_REDUCE_MAX;
-        reduce_call blocks = {run,  x,   state->half && i == 0, run->blocks == 1 ? to : partial,
+        reduce_call of_run = {run,  x,   state->half && i == 0, blocks == 1 ? to : partial,
                               most, term};
-        int64_t work = (run->blocks == 1 ? run->reduced : run->block) * run->inner;
-        dl_team_range(call->team, run->outer * run->blocks, 16384 / (work + 1) + 1, reduce_blocks,
-                      &blocks);
-        if (run->blocks > 1)
+        int64_t work = (blocks == 1 ? run->reduced : block_of(run)) * run->inner;
+        dl_team_range(call->team, run->outer * blocks, 16384 / (work + 1) + 1, reduce_blocks,
+                      &of_run);
+        if (blocks > 1)
             join_blocks(run, partial, most, to);
         x = to;
     }
