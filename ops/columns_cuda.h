@@ -122,22 +122,30 @@ __global__ void dl_sum_lines(Term term, dl_columns c, int across, float *partial
     }
 }
 
-/* The same sums, by lines where rows are whole ones. Term also has enum { HALF }; struct held, what
- * a thread keeps of its columns; void hold(int64_t column, held *) const; void add_line(const held
- * &, int64_t element, float sum[SUMS * WIDE]) const. */
+/* The same sums of rows that are whole lines. Term also has enum { HALF }; struct held, what a
+ * thread keeps of its columns; void hold(int64_t column, held *) const; void add_line(const held &,
+ * int64_t element, float sum[SUMS * WIDE]) const; but no add. */
 template <class Term>
-static dl_status dl_sum_column_lines(const dl_cuda *cuda, Term term, dl_columns c, void *workspace,
-                                     float *out) {
-    enum { WIDE = dl_line<Term::HALF>::WIDE };
-    int64_t lines = c.columns / WIDE;
+static dl_status dl_sum_whole_lines(const dl_cuda *cuda, Term term, dl_columns c, void *workspace,
+                                    float *out) {
+    int64_t lines = c.columns / dl_line<Term::HALF>::WIDE;
     float *partial = (float *)workspace;
-    if (c.columns == 0 || c.columns % WIDE)
-        return dl_sum_columns(cuda, term, c, workspace, out);
+    if (lines == 0)
+        return DL_OK;
     int across = lines < DL_BLOCK ? (int)lines : (int)DL_BLOCK;
     DL_TRY(DL_LAUNCH_TEAM(dl_sum_lines<Term>,
                           dim3((unsigned)((lines + across - 1) / across), (unsigned)c.chunks),
                           dim3(DL_BLOCK), 0, cuda->stream, term, c, across, partial));
     return dl_finish_sums(cuda, term, c, (const float *)partial, out);
+}
+
+/* By lines where rows are whole ones; Term has what both ways need. */
+template <class Term>
+static dl_status dl_sum_column_lines(const dl_cuda *cuda, Term term, dl_columns c, void *workspace,
+                                     float *out) {
+    return c.columns % dl_line<Term::HALF>::WIDE
+               ? dl_sum_columns(cuda, term, c, workspace, out)
+               : dl_sum_whole_lines(cuda, term, c, workspace, out);
 }
 
 #endif

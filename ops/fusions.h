@@ -12,6 +12,8 @@
     X(matmul_sums)               \
     X(conv_relu_gradient)        \
     X(relu_gradient)             \
+    X(residual_sums)             \
+    X(residual)                  \
     X(channel_moments)           \
     X(moment_squares)            \
     X(conv_statistics)           \

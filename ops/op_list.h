@@ -42,6 +42,8 @@
     X(conv_norm_input_gradient)       \
     X(batch_norm)                     \
     X(batch_norm_add)                 \
+    X(residual)                       \
+    X(residual_sums)                  \
     X(batch_norm_sums)                \
     X(batch_norm_input_gradient)      \
     X(layer_norm)                     \

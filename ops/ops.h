@@ -189,6 +189,28 @@ dl_value dl_batch_norm(dl_graph *graph, dl_value x, dl_value mean, dl_value vari
  * same shape: the kernels of the normalisation then do it all on their way. A NaN
  * stays one. -1, and no error, where y is anything else. */
 dl_value dl_batch_norm_relu(dl_graph *graph, dl_value y);
+/* ---- residual.c: for devices; where a block of convolutions and its shortcut meet ---- */
+
+/* residual: relu(batch_norm(x) + shortcut), the shortcut normalised as well if said so; channels in
+ * eights. Inputs x, shortcut, mean, variance[, gamma][, beta] of x, then those of the shortcut.
+ * Outputs y and, where `outputs` is 2, uint8 [n, ..., c / 8]: bit i % 8 of byte i / 8: element i of
+ * y is above 0. */
+typedef struct dl_residual_attributes {
+    int outputs;
+    bool normalised; /* the shortcut */
+    struct {
+        float epsilon;
+        bool has_gamma, has_beta;
+    } norm[2];
+} dl_residual_attributes;
+/* residual_sums: the gradient of that as far as its column sums. Inputs those bits, x, two values
+ * whose sum dy is, mean, variance, and of a normalised shortcut: itself, its mean, variance.
+ * Outputs d: dy, 0 where the bit is; batch_norm_sums(d, x), then (d, shortcut), in a row. */
+typedef struct dl_residual_sums_attributes {
+    bool normalised;
+    float epsilon[2];
+} dl_residual_sums_attributes;
+
 /* ---- moments.c: for devices ---- */
 
 typedef struct dl_moment_squares_attributes {

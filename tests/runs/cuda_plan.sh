@@ -40,6 +40,19 @@ one_kernel() {
     [ "$found" -eq "$1" ] && ok "$2, $1 times one kernel" || bad "$2, $1 times one kernel" "$found times"
 }
 
+# rows COUNT ROW: so many of the row in the plan that was made last.
+rows() {
+    found=$(grep -cE " = $2 " plan.out)
+    [ "$found" -eq "$1" ] && ok "$2, $1 times" || bad "$2, $1 times" "$found times"
+}
+
+# moves TENTHS: what the step of the plan that was made last reads and writes is at most so many tenths of a GB.
+moves() {
+    found=$(sed -nE 's/.* read and write ([0-9]+)\.([0-9]).* GB or more$/\1\2/p' plan.out)
+    what="a step moves at most $(($1 / 10)).$(($1 % 10)) GB"
+    [ -n "$found" ] && [ "$found" -le "$1" ] && ok "$what" || bad "$what" "${found:-no} tenths of a GB"
+}
+
 # The plans of every second job, a line for all of a job.
 half() { # 0 or 1
     WORK=$PWD/half-$1 count=0
@@ -74,6 +87,10 @@ half() { # 0 or 1
         one_kernel 52 conv_statistics
         one_kernel 32 conv_norm_weight_gradient
         one_kernel 32 conv_norm_input_gradient
+        # Where 16 blocks meet their shortcuts; what comes back to the last is broadcast.
+        rows 15 residual
+        rows 15 residual_sums
+        moves 775
     done
     [ $plans -gt 0 ] || bad "plans for CUDA" "no jobs"
 }

@@ -150,7 +150,8 @@ static void begin(trial *run, bool constant, int position) {
                              .position = position};
     for (int i = 0; i < sample->inputs; i++) {
         run->input[i] = &sample->input[i];
-        run->what.constant[i] = constant;
+        if (i < DL_MAX_PACKED)
+            run->what.constant[i] = constant;
     }
     for (int o = 0; o < values->outputs; o++) {
         run->output[o] = &values->type[o];
@@ -176,7 +177,7 @@ static dl_status prepare(trial *run, bool later) {
         char *memory = grab(run, bytes + shift);
         run->in[i] = memory + shift;
         DL_TRY(table->copy(run->device, memory + shift, run->values->in[i], bytes));
-        if (run->prepared.packed_bytes[i]) {
+        if (i < DL_MAX_PACKED && run->prepared.packed_bytes[i]) {
             void *packed = grab(run, run->prepared.packed_bytes[i]);
             run->kernel->pack(run->prepared.state, i, run->in[i], packed, NULL);
             run->in[i] = packed;

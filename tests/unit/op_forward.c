@@ -51,7 +51,8 @@ static dl_status call_prepare(trial *run, int threads, bool constant) {
                        .runs = constant ? 1000 : 1};
     for (int i = 0; i < sample->inputs; i++) {
         input[i] = &sample->input[i];
-        what.constant[i] = constant;
+        if (i < DL_MAX_PACKED)
+            what.constant[i] = constant;
         run->in[i] = run->values->in[i];
     }
     for (int o = 0; o < run->values->outputs; o++)
@@ -66,7 +67,7 @@ static bool prepare(trial *run, int threads, bool constant) {
         complain(run, dl_message());
         return false;
     }
-    for (int i = 0; i < sample->inputs; i++)
+    for (int i = 0; i < DL_MAX_PACKED; i++)
         if (run->prepared.packed_bytes[i]) {
             run->packed[i] = dl_alloc(run->prepared.packed_bytes[i]);
             CU_ASSERT_PTR_NOT_NULL_FATAL(run->packed[i]);

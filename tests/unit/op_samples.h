@@ -14,7 +14,7 @@
 
 #include "ops/ops.h"
 
-enum { SAMPLE_INPUTS = 8, SAMPLE_OUTPUTS = 3 };
+enum { SAMPLE_INPUTS = 10, SAMPLE_OUTPUTS = 3 };
 
 /* Types in a static table: F32(5, 7) is float32 [5, 7]. */
 #define SAMPLE_RANK(...) (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int))
@@ -83,7 +83,8 @@ extern const op_sample_table op_samples_norm;     /* test_ops_norm.c */
 extern const op_sample_table op_samples_layer_norm;
 extern const op_sample_table op_samples_conv_norm; /* test_ops_conv_norm.c: rows for devices */
 extern const op_sample_table op_samples_dense;     /* test_ops_dense.c: the same */
-enum { SAMPLE_TABLES = 9 };
+extern const op_sample_table op_samples_residual;  /* the same */
+enum { SAMPLE_TABLES = 10 };
 extern const op_sample_table *const op_sample_tables[SAMPLE_TABLES]; /* all of them: test_ops.c */
 
 /* Run the checks of one table's samples as CUnit assertions: the tests of a family's suite. */

@@ -27,6 +27,24 @@ static const char convnet[] = "model:\n"
                               "loss: sparse_categorical_crossentropy\n"
                               "optimizer: sgd\n";
 
+/* A block whose shortcut is normalised, too, and two whose is not. */
+#define NORMAL(name, from)                                                            \
+    "  - {conv2d: {filters: 8, kernel_size: 3, padding: same}, inputs: [" from "]}\n" \
+    "  - {batch_normalization, name: " name "}\n"
+#define BLOCK(name, shortcut, from)                                     \
+    NORMAL("n_" name, from)                                             \
+    "  - {add, inputs: [" shortcut ", n_" name "], name: a_" name "}\n" \
+    "  - {activation: relu, name: " name "}\n"
+
+static const char blocks[] =
+    "model:\n"
+    "  - {conv2d: {filters: 4, kernel_size: 3, padding: same}, name: stem}\n" NORMAL("s", "stem")
+        BLOCK("one", "s", "stem") BLOCK("two", "one", "one")
+            BLOCK("three", "two", "two") "  - global_average_pooling2d\n"
+                                         "  - dense: {units: 3, activation: softmax}\n"
+                                         "loss: sparse_categorical_crossentropy\n"
+                                         "optimizer: sgd\n";
+
 enum { SAMPLES = 5 };
 
 static const dl_field flat[] = {FLOATS("x", 6), {.name = "y", .type = {.dtype = DL_I32}}};
@@ -112,6 +130,14 @@ static void test_convnet(void) {
     compare(convnet, images, rows, DL_COUNT(rows));
 }
 
+/* What the third block hands back has one reader's gradient, so it stays. */
+static void test_blocks(void) {
+    static const expected rows[] = {{"batch_norm", 1, 0},      {"batch_norm_add", 3, 1},
+                                    {"batch_norm_sums", 4, 1}, {"residual", 0, 2},
+                                    {"residual_sums", 0, 2},   {"batch_norm_input_gradient", 4, 4}};
+    compare(blocks, images, rows, DL_COUNT(rows));
+}
+
 /* An evaluation has no gradient, and a plan of the CPU no fused row. */
 static void test_unchanged(void) {
     char *text = NULL;
@@ -145,5 +171,6 @@ void suite_fusions(void) {
     CU_pSuite suite = CU_add_suite("fusions", NULL, NULL);
     CU_add_test(suite, "the step of a multilayer perceptron", test_mlp);
     CU_add_test(suite, "the step of a convnet", test_convnet);
+    CU_add_test(suite, "the step of blocks with shortcuts", test_blocks);
     CU_add_test(suite, "what has no gradient, and plans of the CPU, stay", test_unchanged);
 }
