@@ -66,8 +66,8 @@ for precision in fp32 bf16 fp16; do
     fi
 done
 
-# Two bottleneck blocks: convolutions beside batch normalisations, which the device takes together. Beside them lie
-# some thirty roundings.
+# Two bottleneck blocks and one of a single convolution: convolutions beside batch normalisations, and the sums where
+# blocks meet, which the device takes together. Beside them lie some thirty roundings.
 sed '/^model:/,/^loss:/d' short.yaml >residual.yaml
 cat >>residual.yaml <<'END'
 loss: sparse_categorical_crossentropy
@@ -97,6 +97,10 @@ model:
   - {conv2d: {filters: 32, kernel_size: 1, strides: 2, use_bias: false}, inputs: out}
   - {batch_normalization, name: beside}
   - {add, inputs: [two, beside]}
+  - {activation: relu, name: wide}
+  - {conv2d: {filters: 32, kernel_size: 3, padding: same, use_bias: false}}
+  - {batch_normalization, name: three}
+  - {add, inputs: [wide, three]}
   - {activation: relu}
   - global_average_pooling2d
   - dense: {units: 10, activation: softmax}
