@@ -23,11 +23,13 @@ typedef enum dl_bench_stage {
 extern const char *const dl_bench_stage_name[DL_BENCH_STAGES];
 
 /* Means over the steps of one rank in which parts were timed, in seconds. input + part[] + other is
- * step; other, the work of the loop itself, is what is left. */
+ * step; other, the work of the loop itself, is what is left. On a device a step is what the device
+ * makes of it, by its own clock, and input is in its compute. */
 typedef struct dl_bench_rank {
     double step, input, part[DL_RUN_PARTS], other;
     double reading;                /* of a batch, on a thread of its own */
-    double peak;                   /* FLOP/s that this rank's threads can reach */
+    double peak;                   /* FLOP/s that this rank's threads, or device, can reach */
+    double bandwidth;              /* bytes/s that its device can; 0: not known */
     double memory;                 /* most bytes of this process in memory, until the last step */
     double start[DL_BENCH_STAGES]; /* seconds of the process, and most bytes, at a stage's end */
     double start_memory[DL_BENCH_STAGES];
@@ -49,6 +51,7 @@ typedef struct dl_bench {
     int metrics_output;
     int64_t done;              /* steps so far */
     int64_t steps, warmup;     /* as measured */
+    int64_t profiled_steps;    /* in which every node was timed */
     double *step;              /* [repeat] seconds of a step, hooks off, of the slowest rank */
     double *rate;              /* [repeat] samples/s */
     double loss;               /* of the last batch */

@@ -10,6 +10,11 @@
 #include "runtime/store/file.h"
 #include "runtime/store/json.h"
 
+static const char host_peak[] =
+    "best of oneDNN's products of matrices in this precision, all ranks at once";
+static const char device_peak[] =
+    "best of cuBLASLt's products of matrices in this precision, of all ranks' devices";
+
 /* NaN and infinity have no number in JSON. */
 static json_t *number(double value) {
     return isfinite(value) ? json_real(value) : json_null();
@@ -62,6 +67,8 @@ static json_t *ranks_of(const dl_bench *b) {
         json_t *object = json_object();
         put(object, "parts", parts_of(&b->rank[r]));
         put(object, "peak_flop_per_second", number(b->rank[r].peak));
+        if (b->session->device)
+            put(object, "peak_bytes_per_second", number(b->rank[r].bandwidth));
         put(object, "peak_memory", number(b->rank[r].memory));
         put(object, "start_to_first_step", number(b->rank[r].start[DL_BENCH_BEGUN]));
         json_array_append_new(list, object);
@@ -142,9 +149,11 @@ static void put_results(json_t *top, const dl_bench *b, dl_bench_row *group) {
     put(top, "flop", number(b->flop));
     put(top, "flop_per_second", number(b->flop / step));
     put(top, "peak_flop_per_second", number(mean.peak));
-    put(top, "peak_of",
-        json_string("best of oneDNN's products of matrices in this precision, all ranks at once"));
-    put(top, "peak_matrix_size", json_integer(DL_PEAK_SIZE));
+    put(top, "peak_of", json_string(b->session->device ? device_peak : host_peak));
+    if (b->session->device)
+        put(top, "peak_bytes_per_second", number(mean.bandwidth));
+    else
+        put(top, "peak_matrix_size", json_integer(DL_PEAK_SIZE));
     put(top, "share_of_peak", number(b->flop / step / mean.peak));
     put(top, "start_to_first_step", number(mean.start[DL_BENCH_BEGUN]));
     put(top, "start", start_of(&mean));

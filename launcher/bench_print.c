@@ -66,6 +66,7 @@ dl_bench_rank dl_bench_mean(const dl_bench *bench) {
         for (int p = 0; p < DL_RUN_PARTS; p++)
             mean.part[p] += rank->part[p] / size;
         mean.peak += rank->peak; /* of all together */
+        mean.bandwidth += rank->bandwidth / size;
         mean.memory = largest(rank->memory, mean.memory);
         for (int i = 0; i < DL_BENCH_STAGES; i++) {
             mean.start[i] = largest(rank->start[i], mean.start[i]);
@@ -84,20 +85,26 @@ static void print_parts(const dl_bench *b, const dl_bench_rank *mean) {
     dl_exec_report report;
     dl_exec_describe(b->exec, &report);
     bool alone = b->session->comm->size == 1, overlaps = report.overlap;
-    printf("\nStep            ms          share   parts timed, mean%s\n",
+    printf("\nStep            ms          share   parts timed%s, mean%s\n",
+           b->session->device ? " by the device's clock, steps not recorded" : "",
            alone ? "" : " over the ranks");
     char reading[128];
     snprintf(reading, sizeof reading, "getting the batch, which takes %.4f ms to read",
              1e3 * mean->reading);
-    print_part("input", mean->input, mean->step, reading);
-    print_part("compute", mean->part[DL_RUN_COMPUTE], mean->step, "forward and backward");
+    if (!b->session->device)
+        print_part("input", mean->input, mean->step, reading);
+    print_part("compute", mean->part[DL_RUN_COMPUTE], mean->step,
+               b->session->device ? "forward and backward, and taking the batch"
+                                  : "forward and backward");
     print_part("communication", mean->part[DL_RUN_COMMUNICATION], mean->step,
-               alone      ? "sums over pieces of the batch"
-               : overlaps ? "what compute did not hide, and the waiting"
-                          : "none of it hidden behind compute");
+               alone                            ? "sums over pieces of the batch"
+               : overlaps || b->session->device ? "what compute did not hide, and the waiting"
+                                                : "none of it hidden behind compute");
     print_part("update", mean->part[DL_RUN_UPDATE], mean->step, "");
-    print_part("waiting", mean->part[DL_RUN_WAITING], mean->step, "for the last rank");
-    print_part("other", mean->other, mean->step, "");
+    if (!b->session->device) {
+        print_part("waiting", mean->part[DL_RUN_WAITING], mean->step, "for the last rank");
+        print_part("other", mean->other, mean->step, "");
+    }
     print_part("sum", mean->step, mean->step, "");
 }
 
@@ -111,14 +118,23 @@ static void print_start(const dl_bench_rank *mean) {
            mean->start_memory[DL_BENCH_BEGUN] / (1 << 20));
 }
 
-static void print_group(const dl_bench *b, bool by_op, dl_bench_row *group) {
+/* What a row cannot be faster than, over what it takes; no answer where the device has none. */
+static double share_of_limit(const dl_bench_row *row, const dl_bench_rank *mean, int ranks) {
+    double flop = row->flop / mean->peak, bytes = row->bytes / mean->bandwidth / ranks;
+    return largest(flop, bytes) / row->seconds;
+}
+
+static void print_group(const dl_bench *b, const dl_bench_rank *mean, bool by_op,
+                        dl_bench_row *group) {
     int size = b->session->comm->size, groups = dl_bench_group(b, by_op, group);
     double all = 0;
     for (int i = 0; i < groups; i++)
         all += group[i].seconds;
-    printf("\n%-32s%12s%10s%10s%10s%12s%10s\n", by_op ? "By row" : "By layer",
-           dl_team_form_of(b->session->team) == DL_TEAM_SIDE ? "thread ms" : "ms a step", "share",
-           "calls", "GFLOP", "GFLOP/s", "GB/s");
+    bool limited = b->session->device && mean->peak > 0 && mean->bandwidth > 0;
+    bool side = !b->session->device && dl_team_form_of(b->session->team) == DL_TEAM_SIDE;
+    printf("\n%-32s%12s%10s%10s%10s%12s%10s%s\n", by_op ? "By row" : "By layer",
+           side ? "thread ms" : "ms a step", "share", "calls", "GFLOP", "GFLOP/s", "GB/s",
+           limited ? "  of limit" : "");
     for (int i = 0; i < groups; i++) {
         const dl_bench_row *row = &group[i];
         double seconds = row->seconds > 0 ? row->seconds : 1e-12;
@@ -131,8 +147,22 @@ static void print_group(const dl_bench *b, bool by_op, dl_bench_row *group) {
             printf("%10s%12s", "", "");
         if (row->bytes > 0)
             printf("%10.2f", 1e-9 * row->bytes / seconds);
+        if (limited && row->bytes > 0)
+            printf("%8.1f %%", 100 * share_of_limit(row, mean, size));
         putchar('\n');
     }
+}
+
+static void print_peaks(const dl_bench *b, const dl_bench_rank *mean, double rate) {
+    const char *precision = dl_text(b->session->job, "precision");
+    printf("  GFLOP/s        %10.1f   %.1f %% of %.1f, the best of ", 1e-9 * rate,
+           100 * rate / mean->peak, 1e-9 * mean->peak);
+    if (b->session->device)
+        printf("cuBLASLt's %s products here; copies move %.1f GB/s\n", precision,
+               1e-9 * mean->bandwidth);
+    else
+        printf("oneDNN's %s products of %dx%d on these threads\n", precision, DL_PEAK_SIZE,
+               DL_PEAK_SIZE);
 }
 
 dl_status dl_bench_print(const dl_bench *b) {
@@ -152,24 +182,21 @@ dl_status dl_bench_print(const dl_bench *b) {
            dl_text(s->job, "precision"), dl_dnnl_version());
     printf("%d repetition%s of %" PRId64 " steps after %" PRId64 " to warm up\n\n",
            b->options->repeat, b->options->repeat == 1 ? "" : "s", b->steps, b->warmup);
+    if (s->device)
+        printf("  on %s\n", s->device->text);
     int places = rate.median < 100 ? 2 : 0;
     printf("  samples/s      %10.*f   median; %.*f to %.*f\n", places, rate.median, places,
            rate.least, places, rate.most);
-    printf("  ms a step      %10.4f   median; %.4f to %.4f (%.4f with parts timed, %.4f with every "
-           "node timed)\n",
+    printf("  ms a step      %10.4f   median; %.4f to %.4f (%.4f %s, %.4f with every node timed)\n",
            1e3 * step.median, 1e3 * step.least, 1e3 * step.most, 1e3 * mean.step,
-           1e3 * b->profiled);
-    printf(
-        "  GFLOP/s        %10.1f   %.1f %% of %.1f, the best of oneDNN's %s products of %dx%d on "
-        "these threads\n",
-        1e-9 * b->flop / step.median, 100 * b->flop / step.median / mean.peak, 1e-9 * mean.peak,
-        dl_text(s->job, "precision"), DL_PEAK_SIZE, DL_PEAK_SIZE);
+           s->device ? "by the device's clock" : "with parts timed", 1e3 * b->profiled);
+    print_peaks(b, &mean, b->flop / step.median);
     printf("  memory         %10.1f   MiB at most%s\n", mean.memory / (1 << 20),
            ranks == 1 ? "" : ", of the largest rank");
     print_parts(b, &mean);
     print_start(&mean);
-    print_group(b, true, group);
-    print_group(b, false, group);
+    print_group(b, &mean, true, group);
+    print_group(b, &mean, false, group);
     dl_free(group);
     return DL_OK;
 }

@@ -14,7 +14,11 @@
 #include "ops/peak.h"
 #include "runtime/base/clock.h"
 
-enum { TRACED_STEPS = 20, SETTLE = 3 /* steps before the speed is known */ };
+enum {
+    TRACED_STEPS = 20,
+    SETTLE = 3,       /* steps before the speed is known */
+    DEVICE_STEPS = 10 /* profiled there, where the clock is the device's */
+};
 static const double warm_seconds = 0.5, repeat_seconds = 1.0;
 
 /* Since the system started this process, in hundredths: what came before main() counts. */
@@ -159,6 +163,10 @@ static dl_status time_repetitions(dl_bench *b) {
         DL_TRY(slowest(b, &seconds));
         b->step[i] = seconds / (double)b->steps;
         b->rate[i] = samples / seconds;
+        if (b->session->device) { /* whose parts are those of the profile */
+            reading += b->reading;
+            continue;
+        }
         DL_TRY(dl_comm_agree(b->session->comm, dl_exec_measure(b->exec, DL_MEASURE_PARTS, 0)));
         DL_TRY(run_steps(b, b->steps, &seconds, &samples));
         step += seconds;
@@ -169,9 +177,11 @@ static dl_status time_repetitions(dl_bench *b) {
         dl_exec_measure(b->exec, DL_MEASURE_OFF, 0);
     }
     double steps = (double)b->steps * repeat;
+    b->mine.reading = reading / steps;
+    if (b->session->device)
+        return DL_OK;
     b->mine.step = step / steps;
     b->mine.input = input / steps;
-    b->mine.reading = reading / steps;
     b->mine.other = b->mine.step - b->mine.input;
     for (int p = 0; p < DL_RUN_PARTS; p++) {
         b->mine.part[p] = sum[p] / steps;
@@ -185,8 +195,9 @@ static dl_status time_nodes(dl_bench *b) {
     dl_session *s = b->session;
     dl_exec_report report;
     dl_exec_describe(b->exec, &report);
+    b->profiled_steps = s->device && b->steps > DEVICE_STEPS ? DEVICE_STEPS : b->steps;
     int64_t traced = b->options->trace ? TRACED_STEPS : 0;
-    traced = traced < b->steps ? traced : b->steps;
+    traced = traced < b->profiled_steps ? traced : b->profiled_steps;
     int64_t a_step = (int64_t)report.nodes * report.local_leaves +
                      (int64_t)8 * (report.collectives + 2) * (1 + report.local_leaves);
     dl_status status = DL_OK;
@@ -202,9 +213,12 @@ static dl_status time_nodes(dl_bench *b) {
     DL_TRY(dl_comm_barrier(s->comm));
     b->mine.origin = dl_seconds();
     double seconds, samples;
-    DL_TRY(run_steps(b, b->steps, &seconds, &samples));
-    b->profiled = seconds / (double)b->steps;
+    double count = (double)b->profiled_steps;
+    DL_TRY(run_steps(b, b->profiled_steps, &seconds, &samples));
+    b->profiled = seconds / count;
     b->mine.memory = most_memory();
+    for (int p = 0; s->device && p < DL_RUN_PARTS; p++)
+        b->mine.step += b->mine.part[p] = dl_exec_part(b->exec, (dl_run_part)p) / count;
     return DL_OK;
 }
 
@@ -234,10 +248,10 @@ static dl_status gather_rows(dl_bench *b) {
         dl_bench_row row = {.op = slot.op, .name = slot.name};
         for (int r = 0; r < comm->size; r++) {
             const figures *f = &all[(size_t)r * (size_t)slots + (size_t)i];
-            row.seconds += f->seconds / (double)b->steps / comm->size;
-            row.calls += f->calls / (double)b->steps;
-            row.flop += f->flop / (double)b->steps;
-            row.bytes += f->bytes / (double)b->steps;
+            row.seconds += f->seconds / (double)b->profiled_steps / comm->size;
+            row.calls += f->calls / (double)b->profiled_steps;
+            row.flop += f->flop / (double)b->profiled_steps;
+            row.bytes += f->bytes / (double)b->profiled_steps;
         }
         b->flop += row.flop;
         if (row.calls > 0)
@@ -271,16 +285,26 @@ static dl_status open_bench(dl_bench *b) {
     return dl_batches_open(&b->batches, s, b->exec, &options);
 }
 
+static dl_status measure_peaks(dl_bench *b) {
+    dl_session *s = b->session;
+    dl_dtype dtype = dl_is(s->job, "precision", "bf16")   ? DL_BF16
+                     : dl_is(s->job, "precision", "fp16") ? DL_F16
+                                                          : DL_F32;
+    if (s->device)
+        return s->device->table->peaks(s->device, dtype, dl_bool(s->job, "tf32"), &b->mine.peak,
+                                       &b->mine.bandwidth);
+    return dl_peak_measure(s->team, dtype, &b->mine.peak);
+}
+
 dl_status dl_bench_run(dl_bench *b) {
     dl_session *s = b->session;
-    dl_dtype dtype = dl_is(s->job, "precision", "bf16") ? DL_BF16 : DL_F32;
     DL_TRY(open_bench(b));
     dl_bench_mark(b, DL_BENCH_READY);
     DL_TRY(warm_up(b));
     DL_TRY(time_repetitions(b));
     DL_TRY(time_nodes(b));
     DL_TRY(gather_rows(b));
-    DL_TRY(dl_comm_agree(s->comm, dl_peak_measure(s->team, dtype, &b->mine.peak)));
+    DL_TRY(dl_comm_agree(s->comm, measure_peaks(b)));
     return dl_comm_gather(s->comm, &b->mine, sizeof b->mine, b->rank);
 }
 

@@ -10,6 +10,9 @@
 #include "runtime/store/file.h"
 #include "runtime/store/json.h"
 
+static const char *const stream_name[DL_STREAMS] = {[DL_STREAM_COMPUTE] = "device",
+                                                    [DL_STREAM_SUMS] = "device: sums",
+                                                    [DL_STREAM_COPIES] = "device: copies"};
 static const char *const loop_name[] = {
     [DL_BENCH_STEP] = "step", [DL_BENCH_INPUT] = "input", [DL_BENCH_READING] = "batch"};
 
@@ -94,7 +97,9 @@ static void write_all(FILE *file, const dl_bench *b, const dl_exec_span *all, in
                 r ? ",\n" : "", r, r);
         for (int lane = 0; lane <= lanes; lane++) {
             char text[32] = "reading ahead";
-            if (lane == lanes - 1 && report.overlap)
+            if (lane < lanes && b->session->device)
+                snprintf(text, sizeof text, "%s", stream_name[lane]);
+            else if (lane == lanes - 1 && report.overlap)
                 snprintf(text, sizeof text, "sums");
             else if (lane < lanes)
                 snprintf(text, sizeof text, "thread %d", lane);

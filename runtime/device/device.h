@@ -79,12 +79,19 @@ typedef struct dl_device_table {
     /* Copies, fills, takes, sums and marks go there from now on. */
     void (*turn_to)(dl_device *device, dl_work_stream stream);
     /* A place in a stream, set anew by every `mark`: await waits until all before it is done, what
-     * is enqueued after follow runs after that. */
-    dl_status (*mark_open)(dl_device *device, dl_mark **out);
+     * is enqueued after follow runs after that. A timed one keeps when that was. */
+    dl_status (*mark_open)(dl_device *device, bool timed, dl_mark **out);
     void (*mark_close)(dl_device *device, dl_mark *mark); /* NULL is allowed */
     dl_status (*mark)(dl_device *device, dl_mark *mark);
     dl_status (*await)(dl_device *device, dl_mark *mark);
     dl_status (*follow)(dl_device *device, dl_mark *mark);
+    /* Between two timed marks that are done. */
+    dl_status (*seconds)(dl_device *device, const dl_mark *from, const dl_mark *to, double *out);
+    /* For so long what is enqueued from now on waits, so that the host gets ahead. */
+    dl_status (*pause)(dl_device *device, double seconds);
+    /* What the device can do at most: FLOP/s of large products of that precision, bytes/s read and
+     * written by a large copy; 0 where its memory is too full to try. */
+    dl_status (*peaks)(dl_device *device, dl_dtype dtype, bool tf32, double *flop, double *bytes);
     /* Ranks with a device each sum on them, once they have joined, which is collective; give_up,
      * after a failure on any rank, ends what waits for others. */
     dl_status (*join)(dl_device *device, dl_comm *comm);
@@ -118,7 +125,7 @@ struct dl_device {
 
 /* What libdl_cuda.so exports as DL_CUDA_LIBRARY. */
 #define DL_CUDA_LIBRARY "dl_cuda_library_of_this"
-enum { DL_CUDA_LIBRARY_VERSION = 2 };
+enum { DL_CUDA_LIBRARY_VERSION = 3 };
 typedef struct dl_cuda_library {
     int version;
     /* GPUs that can be used; DL_UNAVAILABLE with the reason (driver absent, too old, none visible).

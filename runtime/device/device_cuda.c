@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "runtime/base/memory.h"
 #include "runtime/device/choices.h"
@@ -125,11 +126,12 @@ static void forget(dl_device *device, dl_recording *recording) {
 }
 
 /* A mark is an event of CUDA's. */
-static dl_status mark_open(dl_device *device, dl_mark **out) {
+static dl_status mark_open(dl_device *device, bool timed, dl_mark **out) {
     cudaEvent_t event = NULL;
     (void)device;
     *out = NULL;
-    DL_CUDA_TRY(cudaEventCreateWithFlags, &event, cudaEventDisableTiming);
+    DL_CUDA_TRY(cudaEventCreateWithFlags, &event,
+                timed ? cudaEventDefault : cudaEventDisableTiming);
     *out = (dl_mark *)event;
     return DL_OK;
 }
@@ -154,6 +156,28 @@ static dl_status await(dl_device *device, dl_mark *mark) {
     if (device->joined)
         return dl_nccl_await(dl_cuda_of(device), (cudaEvent_t)mark);
     DL_CUDA_TRY(cudaEventSynchronize, (cudaEvent_t)mark);
+    return DL_OK;
+}
+
+static dl_status seconds(dl_device *device, const dl_mark *from, const dl_mark *to, double *out) {
+    float milliseconds = 0;
+    (void)device;
+    DL_CUDA_TRY(cudaEventElapsedTime, &milliseconds, (cudaEvent_t)(uintptr_t)from,
+                (cudaEvent_t)(uintptr_t)to);
+    *out = 1e-3 * (double)milliseconds;
+    return DL_OK;
+}
+
+/* On a thread of CUDA's. */
+static void sleep_for(void *microseconds) {
+    intptr_t count = (intptr_t)microseconds;
+    struct timespec time = {.tv_sec = count / 1000000, .tv_nsec = count % 1000000 * 1000};
+    nanosleep(&time, NULL);
+}
+
+static dl_status pause_for(dl_device *device, double seconds) {
+    DL_CUDA_TRY(cudaLaunchHostFunc, dl_cuda_of(device)->turned, sleep_for,
+                (void *)(intptr_t)(1e6 * seconds));
     return DL_OK;
 }
 
@@ -196,6 +220,9 @@ static const dl_device_table table = {.allocate = allocate,
                                       .mark = mark,
                                       .await = await,
                                       .follow = follow,
+                                      .seconds = seconds,
+                                      .pause = pause_for,
+                                      .peaks = dl_cuda_peaks,
                                       .join = dl_nccl_join,
                                       .give_up = dl_nccl_give_up,
                                       .sum_allocate = dl_nccl_allocate,

@@ -73,6 +73,8 @@ dl_status dl_cuda_sum(dl_device *device, const dl_device_sum *sum);
 /* add_cuda.cu: in the stream turned to; `out` may be one of the others. */
 dl_status dl_cuda_add(const dl_cuda *cuda, float *out, const float *left, const float *right,
                       int64_t count);
+/* ops/peak_cuda.c */
+dl_status dl_cuda_peaks(dl_device *device, dl_dtype dtype, bool tf32, double *flop, double *bytes);
 /* rows_cuda.cu */
 dl_status dl_cuda_take(dl_device *device, void *to, const void *table, const uint32_t *number,
                        int64_t count, size_t bytes);

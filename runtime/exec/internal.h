@@ -133,7 +133,7 @@ struct dl_exec {
 
 /* Sums a lane and slot; slots: nodes by position, parts, what is around the nodes. Each lane is
  * written by one thread. */
-enum { AROUND_PACK, AROUND_COPY, AROUND };
+enum { AROUND_PACK, AROUND_COPY, AROUND_ROWS, AROUND_GAPS, AROUND };
 typedef struct tally {
     double seconds, flop, bytes;
     int64_t calls;
@@ -153,6 +153,8 @@ typedef struct profile {
 void dl_profile_free(profile *p); /* NULL is allowed */
 void dl_profile_lap(profile *p, dl_run_part part);
 void dl_profile_note(profile *p, int lane, int slot, double start, double flop, double bytes);
+void dl_profile_add(profile *p, int lane, int slot, double start, double end, double flop,
+                    double bytes);
 
 /* compile.c */
 dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out);

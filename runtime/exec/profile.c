@@ -11,7 +11,10 @@ static const char *const part_name[DL_RUN_PARTS] = {[DL_RUN_COMPUTE] = "compute"
                                                     [DL_RUN_UPDATE] = "update"};
 static const struct {
     const char *op, *name;
-} around_name[AROUND] = {[AROUND_PACK] = {"pack", "weights"}, [AROUND_COPY] = {"copy", "buckets"}};
+} around_name[AROUND] = {[AROUND_PACK] = {"pack", "weights"},
+                         [AROUND_COPY] = {"copy", "buckets"},
+                         [AROUND_ROWS] = {"take", "samples"},
+                         [AROUND_GAPS] = {"idle", "between kernels"}};
 
 void dl_profile_free(profile *p) {
     if (!p)
@@ -55,7 +58,11 @@ static void keep(profile *p, int lane, int slot, double start, double end) {
 }
 
 void dl_profile_note(profile *p, int lane, int slot, double start, double flop, double bytes) {
-    double end = dl_seconds();
+    dl_profile_add(p, lane, slot, start, dl_seconds(), flop, bytes);
+}
+
+void dl_profile_add(profile *p, int lane, int slot, double start, double end, double flop,
+                    double bytes) {
     tally *sum = &p->sum[(size_t)lane * (size_t)p->slots + (size_t)slot];
     sum->seconds += end - start;
     sum->flop += flop;
@@ -103,7 +110,7 @@ double dl_exec_part(const dl_exec *exec, dl_run_part part) {
 }
 
 int dl_exec_lanes(const dl_exec *exec) {
-    return exec->workers + (exec->carrier != NULL);
+    return exec->queue ? DL_STREAMS : exec->workers + (exec->carrier != NULL);
 }
 
 const dl_exec_span *dl_exec_spans(const dl_exec *exec, int lane, int *count) {

@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/base/clock.h"
+
 void dl_queue_keep(dl_queue *queue, dl_status status) {
     if (status == DL_OK || queue->failure != DL_OK)
         return;
@@ -116,6 +118,7 @@ static dl_status stage_sums(dl_exec *exec, const turn *t, int phase, int leaves)
     dl_queue *s = exec->queue;
     bool failed = false;
     int first, last;
+    double start = dl_seconds();
     units_of(exec->variant[0], phase, CLASS_COLLECTIVE, &first, &last);
     if (s->failure == DL_OK)
         dl_queue_keep(s, bring_leaves(exec, t, first, last));
@@ -136,6 +139,8 @@ static dl_status stage_sums(dl_exec *exec, const turn *t, int phase, int leaves)
                                                     exec->sum[sum]->result,
                                                     sizeof(float) * (size_t)flag));
     }
+    if (dl_queue_timed(exec))
+        dl_queue_time_staged(exec, first, last, start);
     return failed ? dl_comm_agree(exec->options.comm, take_failure(s)) : DL_OK;
 }
 
@@ -271,7 +276,7 @@ static dl_status take_slot(dl_exec *exec, int64_t batch) {
         s->used++;
         t->batch = batch;
         t->runs = t->collected = 0;
-        t->as = delivers(exec) ? NULL : find_batch(s, batch);
+        t->as = delivers(exec) || dl_queue_timed(exec) ? NULL : find_batch(s, batch);
     }
     if (t->as)
         t->as->begun++;

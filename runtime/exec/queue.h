@@ -76,6 +76,14 @@ typedef struct work_list {
     int count, accesses, most, most_accesses;
 } work_list;
 
+/* When the pieces of a list began and ended, by the device's clock: queue_time.c. */
+typedef struct work_times {
+    dl_mark **mark; /* [WORK_MARKS * list.most] */
+    dl_mark *begun;
+    double enqueuing; /* what that took the host the last time */
+} work_times;
+enum { WORK_ASKED, WORK_READY, WORK_DONE, WORK_MARKS };
+
 struct dl_queue {
     dl_device *device;
     dl_resident *resident;
@@ -103,6 +111,7 @@ struct dl_queue {
     batch_run batch[MAX_BATCHES];
     int batches;
     work_list list;
+    work_times times;
     /* The first failure here, until all ranks hear of it. */
     dl_status failure;
     char message[DL_MESSAGE_MAX];
@@ -130,6 +139,17 @@ void dl_queue_list(dl_exec *exec, int first, int end);
 dl_status dl_queue_phases(dl_exec *exec, batch_run *batch, int segment, int first, int end);
 /* The runs of a whole turn, which are recorded the first time; not where sums are staged. */
 dl_status dl_queue_together(dl_exec *exec, batch_run *batch);
+
+/* queue_time.c: whether runs are timed piece by piece now. Then between begin and end all work is
+ * enqueued, each piece between stamps: when its stream has come to it, when what it waits for is
+ * done (if it waits), when it is done. The host waits for the end, and the profile has it all. */
+bool dl_queue_timed(const dl_exec *exec);
+dl_status dl_queue_time_begin(dl_exec *exec);
+dl_status dl_queue_stamp(const dl_exec *exec, int index, int which);
+dl_status dl_queue_time_end(dl_exec *exec);
+/* The host's sums of a phase, units [first, last), since `start`. */
+void dl_queue_time_staged(const dl_exec *exec, int first, int last, double start);
+void dl_queue_time_close(dl_queue *queue);
 
 /* queue_pack.c: copies of weights in the kernels' own layout. Before a turn, for a program that
  * changes no variables; in each run, for one that does. */

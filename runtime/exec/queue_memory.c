@@ -12,6 +12,7 @@ void dl_queue_close(dl_exec *exec) {
     dl_device *device = s->device;
     device->table->wait(device);
     dl_queue_list_close(s);
+    dl_queue_time_close(s);
     for (int b = 0; b < s->batches; b++)
         dl_queue_forget(s, &s->batch[b]);
     for (int i = 0; i < LANDINGS; i++) {
@@ -179,7 +180,7 @@ static dl_status make_turns(dl_queue *s) {
         t->block = memory;
         DL_TRY(device->table->allocate_host(device, s->tail_bytes * slots, &memory));
         t->tail = memory;
-        DL_TRY(device->table->mark_open(device, &t->mark));
+        DL_TRY(device->table->mark_open(device, false, &t->mark));
     }
     s->last = s->turns[0].tail;
     DL_TRY(device->table->allocate(device, s->block_bytes * slots, &memory));
@@ -195,8 +196,8 @@ static dl_status make_landings(dl_queue *s) {
     void *memory;
     for (int i = 0; i < LANDINGS && dl_goes_ahead(bytes); i++) {
         landing *l = &s->landing[i];
-        DL_TRY(device->table->mark_open(device, &l->filled));
-        DL_TRY(device->table->mark_open(device, &l->emptied));
+        DL_TRY(device->table->mark_open(device, false, &l->filled));
+        DL_TRY(device->table->mark_open(device, false, &l->emptied));
         DL_TRY(device->table->allocate(device, bytes, &memory));
         l->block = memory;
     }

@@ -130,27 +130,36 @@ static dl_status place_piece(dl_exec *exec, int index) {
     dl_device *device = exec->queue->device;
     work_list *list = &exec->queue->list;
     const dl_task *task = &list->task[index];
+    bool timed = dl_queue_timed(exec);
     device->table->turn_to(device, task->stream);
+    if (timed)
+        DL_TRY(dl_queue_stamp(exec, index, WORK_ASKED));
     for (int s = 0; s < DL_STREAMS; s++)
         if (task->wait[s] >= 0)
             DL_TRY(device->table->follow(device, list->mark[task->wait[s]]));
+    if (timed)
+        DL_TRY(dl_queue_stamp(exec, index, WORK_READY));
     DL_TRY(run_piece(exec, &list->piece[index]));
+    if (timed)
+        DL_TRY(dl_queue_stamp(exec, index, WORK_DONE));
     if (!task->awaited)
         return DL_OK;
     if (!list->mark[index])
-        DL_TRY(device->table->mark_open(device, &list->mark[index]));
+        DL_TRY(device->table->mark_open(device, false, &list->mark[index]));
     return device->table->mark(device, list->mark[index]);
 }
 
 static dl_status enqueue(dl_exec *exec, int first, int end) {
     dl_device *device = exec->queue->device;
-    dl_status status = DL_OK;
+    dl_status status = dl_queue_timed(exec) ? dl_queue_time_begin(exec) : DL_OK;
     if (first == 0)
         dl_queue_pack_in_run(exec);
     dl_queue_list(exec, first, end);
     for (int i = 0; i < exec->queue->list.count && status == DL_OK; i++)
         status = place_piece(exec, i);
     device->table->turn_to(device, DL_STREAM_COMPUTE);
+    if (dl_queue_timed(exec) && status == DL_OK)
+        status = dl_queue_time_end(exec);
     return status;
 }
 

@@ -48,6 +48,18 @@ prints "bench prints the sums beside compute" 'what compute did not hide'
 bench "bench with shards side by side" 1 25 2 --set reproducible=any_ranks --set shards=4
 bench "bench with shards on 2 ranks" 2 5 1 --set reproducible=any_ranks --set shards=5
 bench "bench with micro-batches" 2 5 1 --set accumulate=3
+# By the clock of a device; sums beside its compute are what that waits for.
+if [ -r "$BUILD/libdl_cuda_shim.so" ]; then
+    export DLTRAIN_CUDA_LIBRARY=$BUILD/libdl_cuda_shim.so
+    bench "bench on a device" 1 3 2 --set device=cuda --set data.on_device=never
+    prints "bench prints the device's clock" 'by the device.s clock'
+    bench "bench on 2 devices" 2 2 1 --set device=cuda --set data.on_device=never
+    prints "bench prints what compute did not hide on devices" 'what compute did not hide'
+    SHIM_GPUS=1 bench "bench on a device for 2 ranks" 2 2 1 --set device=cuda --set data.on_device=never
+    unset DLTRAIN_CUDA_LIBRARY
+else
+    skip "bench on a device" "libdl_cuda_shim.so is not built"
+fi
 [ ! -e runs ] && ok "bench leaves no run" || bad "bench leaves no run" "runs is there"
 
 # Files that are not there: refused, or replaced by made-up samples when asked for.

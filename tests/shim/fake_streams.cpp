@@ -191,6 +191,12 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     return shim_mend();
 }
 
+cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *argument) {
+    CALL(cudaErrorLaunchFailure);
+    shim_enqueue(stream, [=] { function(argument); });
+    return cudaSuccess;
+}
+
 /* ---- events ---- */
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags) {
@@ -211,12 +217,12 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     CALL(cudaErrorLaunchFailure);
+    if (event->timed)
+        shim_enqueue(stream, [event] { event->time = now; });
     event->stream = stream;
     event->place = stream->submitted;
     event->captured = stream->captured;
     event->tails = stream->tails;
-    if (event->timed)
-        shim_enqueue(stream, [event] { event->time = now; });
     return cudaSuccess;
 }
 

@@ -58,6 +58,7 @@ static bool open_shim(void) {
 static bool joins;      /* the ranks' devices sum among themselves */
 static bool along_tree; /* as any_ranks has it */
 static bool timed;      /* engines and algorithms are chosen by the clock */
+static bool measured;   /* runs are timed piece by piece */
 
 /* ---- the program: convolutions, a product, two sums, one of them inside the shards' work ---- */
 
@@ -160,6 +161,8 @@ static dl_status run_all(dl_exec *exec, const dl_comm *comm, outcome *out) {
     dl_exec_bind_input(exec, dl_exec_input(exec, "y"), y + first);
     dl_exec_bind_input(exec, dl_exec_input(exec, "rate"), &rate);
     int begun = 0, output = dl_exec_output(exec, "sums");
+    if (measured)
+        DL_TRY(dl_exec_measure(exec, DL_MEASURE_NODES, 0));
     do {
         rate = 0.1f * (float)(begun + 1); /* another one in every run: each reads its own */
         if (begun < RUNS)
@@ -442,6 +445,12 @@ static void test_timed(void) {
     timed = false;
 }
 
+static void test_measured(void) {
+    measured = true;
+    test_one_rank();
+    measured = false;
+}
+
 static void test_two_ranks(void) {
     joins = false;
     run_forked(fail_each);
@@ -484,6 +493,7 @@ void suite_cuda_faults(void) {
     CU_pSuite suite = CU_add_suite("cuda_faults", set_up, tear_down);
     CU_add_test(suite, "every call of CUDA fails once", test_one_rank);
     CU_add_test(suite, "and where kernels are timed", test_timed);
+    CU_add_test(suite, "and where runs are timed, piece by piece", test_measured);
     CU_add_test(suite, "and on one rank of two", test_two_ranks);
     CU_add_test(suite, "and of NCCL, where devices sum", test_joined);
     CU_add_test(suite, "and along the tree", test_any_ranks);
