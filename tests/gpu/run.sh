@@ -51,7 +51,22 @@ limited() {
     timeout -k 10 "$seconds" "$@"
 }
 
-# check NAME FUNCTION ARGUMENTS...: status 0 is ok, 77 skipped; the last line that it prints says more.
+# note RESULT NAME SECONDS DETAIL: a row of the table and of the JSON, counted.
+note() {
+    case $1 in
+    ok) passed=$((passed + 1)) ;;
+    skipped) skipped=$((skipped + 1)) ;;
+    *) failed=$((failed + 1)) ;;
+    esac
+    detail=$(echo "$4" | tr -d '\\\t' | tr '"' "'" | cut -c 1-160)
+    printf '%-8s %-34s %4s s  %s\n' "$1" "$2" "$3" "$detail" >>table
+    [ -n "$reason" ] || tail -n 1 table
+    [ ! -s entries ] || echo "," >>entries
+    printf '  {"check": "%s", "result": "%s", "seconds": %s, "detail": "%s"}' "$2" "$1" "$3" "$detail" >>entries
+}
+
+# check NAME FUNCTION ARGUMENTS...: status 0 is ok, 77 skipped; the last line that it prints says more. Of one that is
+# ok, lines "skipped PART: why" are rows of their own.
 check() {
     name=$1
     shift
@@ -69,22 +84,21 @@ check() {
     fi
     [ $status != 124 ] || echo "not done when the time was over" >>said
     { echo "==== $name: status $status"; cat said; } >>"$log"
-    detail=$(tail -n 1 said | tr -d '\\\t' | tr '"' "'" | cut -c 1-160)
     case $status in
-    0) result=ok passed=$((passed + 1)) ;;
-    77) result=skipped skipped=$((skipped + 1)) ;;
+    0) result=ok ;;
+    77) result=skipped ;;
     *)
-        result=FAILED failed=$((failed + 1))
+        result=FAILED
         echo "---- $name"
         tail -n 40 said
         ;;
     esac
-    seconds=$(($(date +%s) - start))
-    printf '%-8s %-34s %4s s  %s\n' $result "$name" $seconds "$detail" >>table
-    [ -n "$reason" ] || tail -n 1 table
-    [ ! -s entries ] || echo "," >>entries
-    printf '  {"check": "%s", "result": "%s", "seconds": %s, "detail": "%s"}' \
-        "$name" $result $seconds "$detail" >>entries
+    note $result "$name" $(($(date +%s) - start)) "$(tail -n 1 said)"
+    [ $status = 0 ] || return 0
+    sed -n 's/^skipped //p' said >parts
+    while IFS= read -r part; do
+        note skipped "${part%%: *}" 0 "${part#*: }"
+    done <parts
 }
 
 # train RANKS JOB ARGUMENTS...: what it prints is left in out.
@@ -126,10 +140,10 @@ unit() { # SUITE
     status=$?
     cat unit.out
     set -- $(awk '$1 == "tests" {print $4, $5} $1 == "asserts" {print $4}' unit.out)
-    grep -q '^skipped' unit.out && { grep -m 1 '^skipped' unit.out; return 77; }
-    [ $# = 3 ] && [ "$1" -gt 0 ] || { echo "exit $status, no tests"; return 1; }
-    echo "$1 tests, $3 assertions"
-    return $status
+    [ $# = 3 ] && [ $(($1 + $2)) -gt 0 ] || { echo "exit $status, no tests"; return 1; }
+    echo "$1 tests, $2 failed, $3 assertions"
+    [ $status = 0 ] || return $status
+    [ "$3" -gt 0 ] || { grep -m 1 '^skipped' unit.out || echo "nothing was asserted"; return 77; }
 }
 
 reference() {
