@@ -140,6 +140,10 @@ int emitted_count(void) {
     return all.distinct;
 }
 
+int emitted_with_parts(void) {
+    return all.with_parts;
+}
+
 const char *emitted_text(void) {
     return all.source ? dl_expr_source_text(all.source) : NULL;
 }
@@ -218,7 +222,6 @@ typedef struct trial {
     float *in[DL_EXPR_MAX_INPUTS], *again[DL_EXPR_MAX_INPUTS];
     float *out[DL_EXPR_MAX_OUTPUTS], *emitted[DL_EXPR_MAX_OUTPUTS];
     int64_t elements;
-    int output; /* that is written over an input; -1: none */
 } trial;
 
 /* Elements of input i that the first `elements` of the output read. */
@@ -342,12 +345,20 @@ bool emitted_check(void) {
         CU_FAIL("the emitted text compiles");
         return false;
     }
-    for (int i = 0; i < all.count; i++)
-        if (all.list[i].own) {
-            compare(&all.list[i], library);
-            if (all.list[i].parts[0])
-                compare_parts(&all.list[i], library);
-        }
+    int compared = 0, with_parts = 0;
+    for (int i = 0; i < all.count; i++) {
+        const taken *t = &all.list[i];
+        if (!t->own)
+            continue;
+        compare(t, library);
+        compared++;
+        if (!t->parts[0])
+            continue;
+        compare_parts(t, library);
+        with_parts++;
+    }
     dlclose(library);
+    CU_ASSERT_EQUAL(compared, all.distinct);
+    CU_ASSERT_EQUAL(with_parts, all.with_parts);
     return true;
 }

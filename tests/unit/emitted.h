@@ -14,6 +14,7 @@ void emitted_unwatch(void);
 void emitted_take(dl_expr_program *program, const dl_expr_access *access, int64_t count,
                   int64_t sample_elements);
 int emitted_count(void);
+int emitted_with_parts(void); /* of those, entries that take several arrays in turn, too */
 const char *emitted_text(void);
 
 /* Compiles and compares; failures are reported by CUnit. False: could not compile. */

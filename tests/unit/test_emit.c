@@ -99,6 +99,7 @@ static void test_operations(void) {
     take_operations();
     take_random_programs();
     CU_ASSERT(emitted_count() > DL_EXPR_KINDS + 100);
+    CU_ASSERT(emitted_with_parts() > 50);
     emitted_check();
     emitted_close();
     dl_arena_free(&arena);
@@ -126,6 +127,7 @@ static void test_words_and_jobs(void) {
     printf("[%d texts of words, %d more of %d jobs, %d more in bf16] ", words, wide, jobs,
            emitted_count() - words - wide);
     CU_ASSERT(words > 200 && jobs >= 3);
+    CU_ASSERT(emitted_with_parts() > 100);
     emitted_check();
 }
 
