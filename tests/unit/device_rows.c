@@ -63,7 +63,7 @@ static double rounded_more(const op_values *values, int o, int64_t e) {
     const op_sample *sample = values->sample;
     const dl_op *op = sample->op;
     dl_dtype dtype = sample->input[0].dtype;
-    double want = fabs(values->want[o][e]), unit = dtype == DL_BF16 ? 0x1p-8 : 0x1p-11;
+    double want = fabs(values->want[o][e]), unit = op_values_unit(dtype);
     if (!dl_is_half(dtype))
         return 0;
     if (op == &dl_op_conv_weight_gradient && !dl_is_half(values->type[o].dtype))

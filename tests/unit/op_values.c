@@ -69,6 +69,10 @@ float op_values_round(dl_dtype dtype, float value) {
                              : value;
 }
 
+double op_values_unit(dl_dtype dtype) {
+    return dtype == DL_BF16 ? 0x1p-8 : dtype == DL_F16 ? 0x1p-11 : 0;
+}
+
 /* The type that the sample has in place of float32, if in any input. */
 static dl_dtype half_of(const op_sample *sample) {
     for (int i = 0; i < sample->inputs; i++)
@@ -106,15 +110,15 @@ static void fill_input(op_values *values, int i) {
     }
 }
 
-/* A bfloat16 result is off by half a unit of its 8 bits more, a float16 result of its 11 bits or of
- * its least number, 2^-24. Gradients of overlapping windows are added up in half. */
+/* A half result is off by its rounding more, a float16 result by half of its least number, 2^-24,
+ * at least. Gradients of overlapping windows are added up in half. */
 static double allowed(const dl_op *op, const dl_type *type, double bound, double want) {
     if (!dl_is_half(type->dtype))
         return bound * (double)FLT_EPSILON;
     bool windows = op == &dl_op_max_pool_gradient || op == &dl_op_average_pool_gradient;
-    double unit = type->dtype == DL_BF16 ? 0x1p-8 : 0x1p-11;
-    double sums = windows ? unit : (double)FLT_EPSILON;
-    return bound * sums + (want + bound * sums) * unit + (type->dtype == DL_F16 ? 0x1p-25 : 0);
+    double rounding = op_values_unit(type->dtype);
+    double sums = windows ? rounding : (double)FLT_EPSILON;
+    return bound * sums + (want + bound * sums) * rounding + (type->dtype == DL_F16 ? 0x1p-25 : 0);
 }
 
 void op_values_init(op_values *values, const op_sample *sample) {

@@ -22,6 +22,9 @@ void op_values_fini(op_values *values);
 /* Element of a float32, bfloat16 or float16 array; a number as such an array would keep it. */
 float op_values_cell(dl_dtype dtype, const void *memory, int64_t element);
 float op_values_round(dl_dtype dtype, float value);
+/* What rounding to it changes a number by, at most and relative to it: half a unit of the 8 bits of
+ * bfloat16 or the 11 of float16; 0 for others. */
+double op_values_unit(dl_dtype dtype);
 /* The reference at other inputs: out has the outputs' sizes, zeroed here. */
 void op_values_reference(const op_values *values, const double *const *in, double *const *out);
 /* Uniform in -1 .. 1, a function of (sample, purpose, element). */

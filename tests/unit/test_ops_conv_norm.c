@@ -7,16 +7,16 @@
 
 #include "tests/unit/check.h"
 #include "tests/unit/op_references.h"
+#include "tests/unit/op_values.h"
 
 /* Rows of a block are added one after another, blocks in double. */
 static double terms(int64_t rows) {
     return rows < 256 ? (double)rows + 4 : 260;
 }
 
-/* Half a unit of the 8 bits of bfloat16, or the 11 of float16, in epsilons of float32. */
+/* In epsilons of float32. */
 static double rounding(const dl_type *type) {
-    double half = type->dtype == DL_BF16 ? 0x1p-8 : type->dtype == DL_F16 ? 0x1p-11 : 0;
-    return half / (double)FLT_EPSILON;
+    return op_values_unit(type->dtype) / (double)FLT_EPSILON;
 }
 
 /* Of x, off by `error` (in epsilons; NULL: exact): sums and sums of squares of the columns. */

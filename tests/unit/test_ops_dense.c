@@ -9,6 +9,7 @@
 #include "ops/matmul.h"
 #include "tests/unit/check.h"
 #include "tests/unit/op_references.h"
+#include "tests/unit/op_values.h"
 
 #define RELU(ta, tb) \
     { .transpose_a = ta, .transpose_b = tb, .epilogue = DL_EPILOGUE_RELU }
@@ -68,9 +69,9 @@ static void stop_reference(const dl_type *type, const double *y, bool sums, doub
     if (!sums)
         return;
     sum_reference(out[0], rows, columns, bound ? bound[0] : NULL, out[1], bound ? bound[1] : NULL);
-    double half = type->dtype == DL_BF16 ? 0x1p-8 : type->dtype == DL_F16 ? 0x1p-11 : 0;
+    double rounding = op_values_unit(type->dtype) / (double)FLT_EPSILON;
     for (int64_t e = 0; bound && e < rows * columns; e++)
-        bound[1][e % columns] += fabs(out[0][e]) * half / (double)FLT_EPSILON;
+        bound[1][e % columns] += fabs(out[0][e]) * rounding;
 }
 
 static void gradient_reference(const op_sample *sample, const dl_type *type,
