@@ -46,7 +46,11 @@ static const dl_variable *parameter_at(const model *m, int64_t offset) {
     return NULL;
 }
 
-/* The sums whose first input is as long as the next parameter are buckets: those of the end. */
+static int64_t padded(const dl_variable *parameter) {
+    return (dl_type_count(&parameter->type) + DL_SLAB_ALIGN - 1) / DL_SLAB_ALIGN * DL_SLAB_ALIGN;
+}
+
+/* As many whole gradients as the limit lets in, but one at least; in the parameters' order. */
 static void test_buckets(void) {
     model m;
     dl_exec *exec = NULL;
@@ -64,13 +68,12 @@ static void test_buckets(void) {
                 const dl_variable *parameter = parameter_at(&m, next);
                 CU_ASSERT_FATAL(parameter != NULL);
                 CU_ASSERT_EQUAL(floats_of(v, node->input[i]), dl_type_count(&parameter->type));
-                int64_t padded = (dl_type_count(&parameter->type) + DL_SLAB_ALIGN - 1) /
-                                 DL_SLAB_ALIGN * DL_SLAB_ALIGN;
-                next += padded;
-                length += padded;
+                next += padded(parameter);
+                length += padded(parameter);
                 CU_ASSERT(length <= limit || i == 0);
             }
             CU_ASSERT(length > 0);
+            CU_ASSERT(next == end || length + padded(parameter_at(&m, next)) > limit);
         }
         CU_ASSERT_EQUAL(next, end); /* every parameter, once */
         CU_ASSERT(buckets >= 3);
@@ -128,7 +131,8 @@ static void test_segments(void) {
             CU_ASSERT_FATAL(end > phase && end <= exec->phases);
             for (int inner = phase; inner < end; inner++) {
                 units_of(exec->variant[0], inner, CLASS_COLLECTIVE, &first, &last);
-                CU_ASSERT((first < last) == (inner == end - 1) || end == exec->phases);
+                CU_ASSERT(first >= last || inner == end - 1);
+                CU_ASSERT(first < last || inner < end - 1 || end == exec->phases);
             }
         }
         CU_ASSERT(segments == with_sums || segments == with_sums + 1);
