@@ -4,6 +4,7 @@ set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 DLTRAIN=${DLTRAIN:-$root/build/dltrain}
 WORK=${WORK:-$(mktemp -d)}
+export DLTRAIN_CACHE="$WORK/cache"
 . "$root/launcher/mpi_env.sh" >/dev/null
 cd "$WORK" || exit 1
 
