@@ -87,7 +87,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
  * descriptors that are not freed. */
 void shim_fail_call(long n);
 bool shim_fails_in(const char *call); /* counts a call */
-const char *shim_failed(void);        /* the call that failed last; NULL: none did */
+const char *shim_failed(void);        /* the call that was made to fail; NULL: not reached */
 long shim_calls(void);
 void shim_count_calls_of(const char *beginning); /* of their names, no others; NULL: all */
 long shim_held(void);

@@ -14,6 +14,8 @@ static cudaError_t last_error = cudaSuccess, broken = cudaSuccess;
 
 void shim_fail_call(long n) {
     fail_at = n ? calls + n : 0;
+    if (n)
+        failed = nullptr;
 }
 
 void shim_count_calls_of(const char *beginning) {

@@ -2,42 +2,41 @@
 #include "tests/unit/shim.h"
 
 #include <dlfcn.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/base/memory.h"
 #include "tests/unit/check.h"
 
-bool shim_is_given(void) {
-    return getenv("DLTRAIN_CUDA_LIBRARY") != NULL;
+void beside_program(const char *file, char path[PATH_MAX]) {
+    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 1);
+    CU_ASSERT_FATAL(length > 0);
+    path[length] = '\0';
+    char *name = strrchr(path, '/') + 1;
+    CU_ASSERT_FATAL(strlen(file) < (size_t)(path + PATH_MAX - name));
+    strcpy(name, file);
 }
 
 dl_device *shim_open(const char *test) {
-    char folder[PATH_MAX], path[PATH_MAX + 32];
+    char path[PATH_MAX];
     dl_device *device = NULL;
-    if (shim_is_given()) {
-        CHECK_OK(dl_device_open_cuda(0, &device));
-        return device;
-    }
-    ssize_t length = readlink("/proc/self/exe", folder, sizeof folder - 1);
-    folder[length > 0 ? length : 0] = '\0';
-    snprintf(path, sizeof path, "%.*s/libdl_cuda_shim.so", (int)(strrchr(folder, '/') - folder),
-             folder);
-    if (access(path, R_OK) != 0) {
+    bool given = getenv("DLTRAIN_CUDA_LIBRARY") != NULL;
+    beside_program("libdl_cuda_shim.so", path);
+    if (!given && access(path, R_OK) != 0) {
         check_skip(test, "libdl_cuda_shim.so is not built");
         return NULL;
     }
-    setenv("DLTRAIN_CACHE", "", 1); /* engines are chosen, not found */
-    setenv("DLTRAIN_CUDA_LIBRARY", path, 1);
+    if (!given)
+        setenv("DLTRAIN_CUDA_LIBRARY", path, 1);
     CHECK_OK(dl_device_open_cuda(0, &device));
-    unsetenv("DLTRAIN_CUDA_LIBRARY");
+    if (!given)
+        unsetenv("DLTRAIN_CUDA_LIBRARY");
     return device;
 }
 
-/* The library is open already. */
-static void *find(const dl_device *device, const char *name) {
+static void *symbol_of(const dl_device *device, const char *name) {
     Dl_info from;
     void *library = dladdr((const void *)device->table, &from)
                         ? dlopen(from.dli_fname, RTLD_NOW | RTLD_NOLOAD)
@@ -45,18 +44,50 @@ static void *find(const dl_device *device, const char *name) {
     return library ? dlsym(library, name) : NULL;
 }
 
-bool shim_streams_of(const dl_device *device, shim_streams *out) {
-    void *symbol[] = {find(device, "shim_order"), find(device, "shim_waits"),
-                      find(device, "shim_leave_out_wait")};
-    memcpy(&out->order, &symbol[0], sizeof out->order);
-    memcpy(&out->waits, &symbol[1], sizeof out->waits);
-    memcpy(&out->leave_out_wait, &symbol[2], sizeof out->leave_out_wait);
-    return out->order && out->waits && out->leave_out_wait;
+bool shim_find(const dl_device *device, const char *name, const char *test, void *function) {
+    void *symbol = symbol_of(device, name);
+    memcpy(function, &symbol, sizeof symbol);
+    if (!symbol && symbol_of(device, "shim_calls")) {
+        fprintf(stderr, "\n  the shim has no %s", name);
+        CU_FAIL("a function of the shim");
+    } else if (!symbol)
+        check_skip(test, "only the host that plays a GPU can do this");
+    return symbol != NULL;
 }
 
-shim_lack_fn shim_lack_of(const dl_device *device) {
-    void *symbol = find(device, "shim_cublaslt_lack");
+bool shim_streams_of(const dl_device *device, const char *test, shim_streams *out) {
+    return shim_find(device, "shim_order", test, &out->order) &&
+           shim_find(device, "shim_waits", test, &out->waits) &&
+           shim_find(device, "shim_leave_out_wait", test, &out->leave_out_wait);
+}
+
+bool shim_goes_wrong(const shim_streams *streams, long wait, bool (*same)(const void *argument),
+                     const void *argument) {
+    static const struct {
+        int kind;
+        unsigned seed;
+    } orders[] = {{SHIM_LATE, 0}, {SHIM_EARLY, 0}, {SHIM_ANY, 1}, {SHIM_ANY, 2}, {SHIM_ANY, 3}};
+    bool wrong = false;
+    for (int i = 0; i < DL_COUNT(orders) && !wrong; i++) {
+        streams->order(orders[i].kind, orders[i].seed);
+        streams->leave_out_wait(wait);
+        wrong = !same(argument);
+        streams->leave_out_wait(0);
+    }
+    streams->order(SHIM_LATE, 0);
+    return wrong;
+}
+
+bool shim_faults_of(const dl_device *device, const char *test, shim_faults *out) {
+    return shim_find(device, "shim_fail_call", test, &out->fail_call) &&
+           shim_find(device, "shim_count_calls_of", test, &out->count_calls_of) &&
+           shim_find(device, "shim_calls", test, &out->calls) &&
+           shim_find(device, "shim_failed", test, &out->failed) &&
+           shim_find(device, "shim_held", test, &out->held);
+}
+
+shim_lack_fn shim_lack_of(const dl_device *device, const char *test) {
     shim_lack_fn lack;
-    memcpy(&lack, &symbol, sizeof lack);
+    shim_find(device, "shim_cublaslt_lack", test, &lack);
     return lack;
 }

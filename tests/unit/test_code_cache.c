@@ -86,7 +86,7 @@ static int begin(void) {
 
 static int end(void) {
     char command[128];
-    unsetenv("DLTRAIN_CACHE");
+    setenv("DLTRAIN_CACHE", "", 1);
     snprintf(command, sizeof command, "rm -r %s", folder);
     return system(command);
 }

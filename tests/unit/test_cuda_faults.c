@@ -1,18 +1,11 @@
 /* Every call of CUDA that a program makes, from opening the device to closing it, fails once
  * (tests/shim plays the GPU): a clear message, the same status on every rank, nothing kept, nobody
  * waiting for ever; and after all of it the program runs as before. Ranks are forked. */
-#include <dlfcn.h>
 #include <float.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "comm/share.h"
-#include "comm/shm.h"
 #include "comm/single.h"
 #include "ops/ops.h"
 #include "runtime/base/clock.h"
@@ -20,39 +13,23 @@
 #include "runtime/device/choices.h"
 #include "runtime/exec/exec.h"
 #include "tests/unit/check.h"
+#include "tests/unit/forked.h"
+#include "tests/unit/shim.h"
 
 enum { FEATURES = 5, CHANNELS = 4, CLASSES = 3, BATCH = 8, LEAVES = 2, RUNS = 6 };
 enum { FIRST, SECOND, OUTPUT, WEIGHTS, MOST = 128 /* floats of all weights */ };
 
-/* Found in the shim by name; NULL where it was not built. */
-static void (*fail_call)(long n);
-static long (*calls)(void), (*held)(void);
-static const char *(*failed)(void);
-static void (*count_calls_of)(const char *beginning);
+static shim_faults shim;
 static void (*go_wrong)(int how, long n); /* tests/shim/nccl.h */
 enum { WELL, ERROR, STALL, STALL_BEGINNING };
 
-static char path[PATH_MAX + 32];
-
-static bool open_shim(void) {
-    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
-    if (length < 0)
-        return false;
-    path[length] = '\0';
-    strcpy(strrchr(path, '/') + 1, "libdl_cuda_shim.so");
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-        return false;
-    void *symbol[] = {dlsym(library, "shim_fail_call"),     dlsym(library, "shim_calls"),
-                      dlsym(library, "shim_held"),          dlsym(library, "shim_failed"),
-                      dlsym(library, "shim_nccl_go_wrong"), dlsym(library, "shim_count_calls_of")};
-    memcpy(&fail_call, &symbol[0], sizeof fail_call);
-    memcpy(&calls, &symbol[1], sizeof calls);
-    memcpy(&held, &symbol[2], sizeof held);
-    memcpy(&failed, &symbol[3], sizeof failed);
-    memcpy(&go_wrong, &symbol[4], sizeof go_wrong);
-    memcpy(&count_calls_of, &symbol[5], sizeof count_calls_of);
-    return fail_call && calls && held && failed && go_wrong && count_calls_of;
+/* The library that it opens is kept: all devices of this process are of it. */
+static bool find_shim(const char *test) {
+    dl_device *device = shim_open(test);
+    bool found = device && shim_faults_of(device, test, &shim) &&
+                 shim_find(device, "shim_nccl_go_wrong", test, &go_wrong);
+    dl_device_close(device);
+    return found;
 }
 
 static bool joins;      /* the ranks' devices sum among themselves */
@@ -216,7 +193,7 @@ static dl_status with_device(dl_comm *comm, dl_device *device, dl_team *team, ou
         status = dl_comm_agree(comm, dl_resident_fetch(resident));
     if (status == DL_OK)
         status = take_weights(&m.variables, out);
-    out->calls = calls();
+    out->calls = shim.calls();
     dl_exec_close(exec);
     if (device)
         device->table->release(device, table);
@@ -241,7 +218,7 @@ static dl_status whole(dl_comm *comm, bool cuda, outcome *out) {
     if (status == DL_OK)
         status = with_device(comm, device, team, out);
     else
-        out->calls = calls();
+        out->calls = shim.calls();
     dl_device_close(device);
     dl_team_close(team);
     return status;
@@ -266,10 +243,10 @@ static void expect(const dl_comm *comm, long n, bool good, const char *what) {
 }
 
 /* Calls that another way is found without: engines that are asked about themselves, descriptions
- * that are one of several, words that are kept, and all that times them. */
+ * that are one of several, words that are kept, and all that times them. NULL: none was called. */
 static bool can_do_without(const char *call) {
-    return timed || strncmp(call, "cudnnBackend", 12) == 0 ||
-           strncmp(call, "cublasLtMatmulAlgo", 18) == 0;
+    return call && (timed || strncmp(call, "cudnnBackend", 12) == 0 ||
+                    strncmp(call, "cublasLtMatmulAlgo", 18) == 0);
 }
 
 /* What call n's failure has led to: a message, or the same numbers by another way. */
@@ -293,35 +270,45 @@ static void expect_told(const dl_comm *comm, long n, dl_status status, const out
 
 /* Calls by the beginnings of their names. cuDNN's are many, most of them to make the descriptors
  * that its answers come in: on several ranks, where it takes long, every STRIDE-th of them fails,
- * and in each test of several ranks it is others. Where kernels are timed every TIMED_STRIDE-th of
- * all calls does: a trial that fails is one less, and nobody hears of it. */
+ * and in each test of several ranks it is others; where kernels are timed, which makes each many
+ * times more, every TIMED_STRIDE-th. Of the others all fail, but TIMED_MOST where kernels are
+ * timed: a trial that fails is one less, and nobody hears of it. */
 static const char *const families[] = {"cuda", "cublas", "nccl", "shim", "cudnn"};
-enum { CUDNN = DL_COUNT(families) - 1, STRIDE = 23, TIMED_STRIDE = 131 };
+enum { CUDNN = DL_COUNT(families) - 1, STRIDE = 23, TIMED_STRIDE = 131, TIMED_MOST = 16 };
 static int turn; /* of the tests of several ranks */
 
-/* Calls that the program makes on rank `victim`: until closing begins, and all of them. */
+static long stride(int family, int64_t calls, int ranks) {
+    if (family == CUDNN)
+        return timed ? TIMED_STRIDE : ranks > 1 ? STRIDE : 1;
+    return timed ? calls / TIMED_MOST + 1 : 1;
+}
+
+static int victim; /* the rank whose calls fail */
+
+/* Calls that the program makes on that rank: until closing begins, and all of them. */
 typedef struct numbers {
     int64_t open, all;
 } numbers;
 
-static numbers count_calls(dl_comm *comm, int victim, const char *family) {
+static numbers count_calls(dl_comm *comm, const char *family) {
     outcome out;
-    count_calls_of(family);
-    long before = calls();
+    shim.count_calls_of(family);
+    long before = shim.calls();
     expect(comm, 0, whole(comm, true, &out) == DL_OK, "the device runs it");
-    numbers n = {.open = out.calls - before, .all = calls() - before};
+    numbers n = {.open = out.calls - before, .all = shim.calls() - before};
     expect(comm, 0, dl_comm_broadcast(comm, &n, sizeof n, victim) == DL_OK, "ranks meet");
     return n;
 }
 
-static void fail_one(dl_comm *comm, int victim, long n, bool closing, const outcome *cpu) {
+static void fail_one(dl_comm *comm, long n, bool closing, const outcome *cpu) {
     outcome got;
     uint64_t here = dl_alloc_held();
     if (comm->rank == victim)
-        fail_call(n);
+        shim.fail_call(n);
     dl_status status = whole(comm, true, &got);
-    fail_call(0);
-    int64_t without = comm->rank == victim && can_do_without(failed());
+    shim.fail_call(0);
+    expect(comm, n, comm->rank != victim || shim.failed(), "the call is reached");
+    int64_t without = comm->rank == victim && can_do_without(shim.failed());
     expect(comm, n, dl_comm_broadcast(comm, &without, sizeof without, victim) == DL_OK,
            "ranks meet");
     if (closing)
@@ -330,12 +317,12 @@ static void fail_one(dl_comm *comm, int victim, long n, bool closing, const outc
         expect_told(comm, n, status, cpu, &got, without);
     expect(comm, n, dl_comm_same(comm, (uint64_t)status, "the status") == DL_OK,
            "the same status on all ranks");
-    expect(comm, n, dl_alloc_held() == here && held() == 0, "nothing is kept");
+    expect(comm, n, dl_alloc_held() == here && shim.held() == 0, "nothing is kept");
 }
 
-/* On rank `victim` every call fails once; the other ranks' calls succeed. Returns what was wrong.
+/* On rank `victim` every call fails once; the other ranks' calls succeed. 1: something was wrong.
  */
-static int fail_each(dl_comm *comm, int victim) {
+static int fail_each(dl_comm *comm) {
     outcome cpu, first, again;
     int64_t each = 0;
     wrong = 0;
@@ -344,32 +331,42 @@ static int fail_each(dl_comm *comm, int victim) {
     expect(comm, 0, close_to(cpu.sums[0], first.sums[0], RUNS * CLASSES), "sums as on the CPU");
     expect(comm, 0, close_to(cpu.weights, first.weights, MOST), "weights as on the CPU");
     whole(comm, true, &again);
-    expect(comm, 0, held() == 0, "nothing is kept on the device");
+    expect(comm, 0, shim.held() == 0, "nothing is kept on the device");
     for (int f = 0; f < DL_COUNT(families) && wrong == 0; f++) {
-        numbers of = count_calls(comm, victim, families[f]);
-        long step = timed ? TIMED_STRIDE : f == CUDNN && comm->size > 1 ? STRIDE : 1;
+        numbers of = count_calls(comm, families[f]);
+        long step = stride(f, of.all, comm->size);
         expect(comm, 0, f != CUDNN || of.open > 1000, "there are cuDNN's calls to fail");
         for (long n = 1 + turn % step; n <= of.all && wrong == 0; n += step)
-            fail_one(comm, victim, n, n > of.open, &cpu);
+            fail_one(comm, n, n > of.open, &cpu);
         each += of.all;
     }
-    int64_t all = count_calls(comm, victim, NULL).all;
+    int64_t all = count_calls(comm, NULL).all;
     expect(comm, 0, wrong || all == each, "a family for every call");
     expect(comm, 0, whole(comm, true, &again) == DL_OK, "it runs again");
     expect(comm, 0, memcmp(first.weights, again.weights, sizeof again.weights) == 0,
            "with the same bits");
-    return wrong;
+    return wrong > 0;
 }
 
-static void test_one_rank(void) {
+static void run_alone(const char *name) {
     dl_comm *comm = NULL;
-    CHECK_OK(dl_single_open(&comm));
-    CU_ASSERT_EQUAL(fail_each(comm, 0), 0);
+    if (find_shim(name) && CHECK_OK(dl_single_open(&comm)))
+        CU_ASSERT_EQUAL(fail_each(comm), 0);
     dl_comm_close(comm);
 }
 
+static void test_one_rank(void) {
+    run_alone("cuda_faults, one rank");
+}
+
+static void test_timed(void) {
+    timed = true;
+    run_alone("cuda_faults, timed kernels");
+    timed = false;
+}
+
 /* NCCL goes wrong on the victim: all ranks hear of it soon, by name if one is to blame. */
-static int nccl_goes_wrong(dl_comm *comm, int victim) {
+static int nccl_goes_wrong(dl_comm *comm) {
     const int hows[] = {ERROR, STALL, STALL_BEGINNING};
     outcome out;
     char name[32];
@@ -392,57 +389,26 @@ static int nccl_goes_wrong(dl_comm *comm, int victim) {
                                     : strstr(message, "waited 1 s") || strstr(message, "gave up"),
                    "who is to blame, or who waited");
             expect(comm, n, dl_seconds() - begun < 20, "an end soon");
-            expect(comm, n, dl_alloc_held() == here && held() == 0, "nothing is kept");
+            expect(comm, n, dl_alloc_held() == here && shim.held() == 0, "nothing is kept");
         }
     comm->timeout = 60;
     expect(comm, 0, whole(comm, true, &out) == DL_OK, "it runs again");
-    return wrong;
-}
-
-typedef int (*test_fn)(dl_comm *comm, int victim);
-
-static void fork_ranks(test_fn test, int victim, int fd, pid_t child[2]) {
-    for (int rank = 0; rank < 2; rank++) {
-        child[rank] = fork();
-        if (child[rank] != 0)
-            continue;
-        dl_comm *comm = NULL;
-        alarm(120);
-        if (dl_shm_join(fd, rank, 2, &comm) != DL_OK)
-            _exit(99);
-        int code = test(comm, victim) ? 1 : 0;
-        dl_comm_close(comm);
-        fflush(NULL);
-        _exit(code);
-    }
+    return wrong > 0;
 }
 
 /* Two ranks for each of the victims, side by side: they wait more than they work. */
-static void run_forked(test_fn test) {
-    int fd[2] = {-1, -1};
-    dl_share_name name;
-    pid_t child[2][2];
-    fflush(NULL);
-    for (int victim = 0; victim < 2; victim++) {
+static void run_victims(const char *name, rank_fn test) {
+    static const int fine[2] = {0};
+    forked all[2];
+    if (!find_shim(name))
+        return;
+    for (victim = 0; victim < 2; victim++) {
         turn += 2;
-        if (!CHECK_OK(dl_share_make(dl_shm_bytes(2), &fd[victim], &name)))
-            CU_FAIL_FATAL("no memory to share");
-        fork_ranks(test, victim, fd[victim], child[victim]);
+        forked_begin(&all[victim], 2, test);
     }
-    for (int victim = 0; victim < 2; victim++) {
-        for (int rank = 0; rank < 2; rank++) {
-            int how = 0;
-            CU_ASSERT_EQUAL(waitpid(child[victim][rank], &how, 0), child[victim][rank]);
-            CU_ASSERT(WIFEXITED(how) && WEXITSTATUS(how) == 0);
-        }
-        dl_share_shut(fd[victim]);
-    }
-}
-
-static void test_timed(void) {
-    timed = true;
-    test_one_rank();
-    timed = false;
+    victim = 0;
+    for (int i = 0; i < 2; i++)
+        forked_end(&all[i], fine);
 }
 
 static void test_measured(void) {
@@ -452,45 +418,30 @@ static void test_measured(void) {
 }
 
 static void test_two_ranks(void) {
-    joins = false;
-    run_forked(fail_each);
+    run_victims("cuda_faults, two ranks", fail_each);
 }
 
 static void test_joined(void) {
     joins = true;
-    run_forked(fail_each);
+    run_victims("cuda_faults, devices that sum", fail_each);
     joins = false;
 }
 
 static void test_any_ranks(void) {
     joins = along_tree = true;
-    run_forked(fail_each);
+    run_victims("cuda_faults, along the tree", fail_each);
     joins = along_tree = false;
 }
 
 static void test_nccl(void) {
     joins = true;
-    run_forked(nccl_goes_wrong);
+    run_victims("cuda_faults, NCCL", nccl_goes_wrong);
     joins = false;
-}
-
-/* Of this suite alone: others run in the same process. */
-static int set_up(void) {
-    return setenv("DLTRAIN_CACHE", "", 1) /* the same calls in every run */ ||
-           setenv("DLTRAIN_CUDA_LIBRARY", path, 1);
-}
-
-static int tear_down(void) {
-    return unsetenv("DLTRAIN_CACHE") || unsetenv("DLTRAIN_CUDA_LIBRARY");
 }
 
 void suite_cuda_faults(void);
 void suite_cuda_faults(void) {
-    if (!open_shim()) {
-        check_skip("cuda_faults", "the CUDA shim is not built");
-        return;
-    }
-    CU_pSuite suite = CU_add_suite("cuda_faults", set_up, tear_down);
+    CU_pSuite suite = CU_add_suite("cuda_faults", NULL, NULL);
     CU_add_test(suite, "every call of CUDA fails once", test_one_rank);
     CU_add_test(suite, "and where kernels are timed", test_timed);
     CU_add_test(suite, "and where runs are timed, piece by piece", test_measured);

@@ -2,18 +2,14 @@
  * the tree they have the bits of the host's on any number of ranks, enqueued and played again;
  * memory to sum in does without NCCL's where that fails. */
 #include <CUnit/Basic.h>
-#include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "comm/share.h"
-#include "comm/shm.h"
 #include "comm/single.h"
 #include "runtime/base/memory.h"
 #include "runtime/base/philox.h"
 #include "tests/unit/check.h"
+#include "tests/unit/forked.h"
 #include "tests/unit/shim.h"
 
 enum { MOST_COUNT = 6000, LEAVES = 8, RANKS = 4, PLAYS = 2 };
@@ -121,47 +117,33 @@ static dl_status check_sums(dl_comm *comm, dl_device *device) {
     return DL_OK;
 }
 
-static int as_rank(int fd, int rank, int ranks) {
-    dl_comm *comm = NULL;
+static int as_rank(dl_comm *comm) {
     dl_device *device = shim_open("cuda_sums");
-    alarm(120);
-    dl_status status = dl_shm_join(fd, rank, ranks, &comm);
-    if (status == DL_OK && device)
-        status = check_sums(comm, device);
+    dl_status status = device ? check_sums(comm, device) : DL_UNAVAILABLE;
     if (status != DL_OK)
-        fprintf(stderr, "rank %d of %d: %s\n", rank, ranks, dl_message());
+        fprintf(stderr, "rank %d of %d: %s\n", comm->rank, comm->size, dl_message());
     dl_device_close(device);
-    dl_comm_close(comm);
-    return status == DL_OK && device ? 0 : 1;
+    return status != DL_OK;
 }
 
+static void test_one_rank(void) {
+    dl_device *device = shim_open("cuda_sums, one rank");
+    dl_comm *comm = NULL;
+    if (device && CHECK_OK(dl_single_open(&comm)))
+        CHECK_OK(check_sums(comm, device));
+    dl_device_close(device);
+    dl_comm_close(comm);
+}
+
+/* A GPU that is open here could not be used by forked processes: the shim can. */
 static void test_ranks(void) {
-    dl_device *shim = shim_open("cuda_sums");
-    if (!shim)
-        return;
+    static const int fine[RANKS] = {0};
+    dl_device *shim = shim_open("cuda_sums, ranks");
+    shim_faults faults;
+    bool found = shim && shim_faults_of(shim, "cuda_sums, ranks", &faults);
     dl_device_close(shim);
-    for (int ranks = 1; ranks <= RANKS; ranks++) {
-        int fd = -1;
-        dl_share_name name;
-        pid_t child[RANKS];
-        if (!CHECK_OK(dl_share_make(dl_shm_bytes(ranks), &fd, &name)))
-            return;
-        fflush(NULL);
-        for (int rank = 0; rank < ranks; rank++) {
-            child[rank] = fork();
-            if (child[rank] == 0) {
-                int code = as_rank(fd, rank, ranks);
-                fflush(NULL);
-                _exit(code);
-            }
-        }
-        for (int rank = 0; rank < ranks; rank++) {
-            int how = 0;
-            CU_ASSERT_EQUAL(waitpid(child[rank], &how, 0), child[rank]);
-            CU_ASSERT(WIFEXITED(how) && WEXITSTATUS(how) == 0);
-        }
-        dl_share_shut(fd);
-    }
+    for (int size = 2; size <= RANKS && found; size++)
+        run_forked(size, as_rank, fine);
 }
 
 /* Every call on the way to such memory fails once: it comes all the same, or a message; and nothing
@@ -170,32 +152,24 @@ static void test_memory(void) {
     enum { BYTES = 9 << 20, MOST_CALLS = 20 };
     dl_device *shim = shim_open("cuda_sums, memory");
     dl_comm *comm = NULL;
-    Dl_info from;
+    shim_faults faults;
     if (!shim)
         return;
-    dladdr((const void *)shim->table, &from);
-    void *library = dlopen(from.dli_fname, RTLD_NOW | RTLD_NOLOAD);
-    void *symbol[] = {library ? dlsym(library, "shim_fail_call") : NULL,
-                      library ? dlsym(library, "shim_held") : NULL};
-    void (*fail_call)(long);
-    long (*held)(void);
-    memcpy(&fail_call, &symbol[0], sizeof fail_call);
-    memcpy(&held, &symbol[1], sizeof held);
-    if (fail_call && held && CHECK_OK(dl_single_open(&comm)) &&
+    if (shim_faults_of(shim, "cuda_sums, memory", &faults) && CHECK_OK(dl_single_open(&comm)) &&
         CHECK_OK(shim->table->join(shim, comm))) {
-        long there = held();
+        long there = faults.held();
         uint64_t here = dl_alloc_held();
         int succeeded = 0;
         for (long n = 0; n <= MOST_CALLS; n++) { /* 0: none fails */
             void *memory = NULL;
-            fail_call(n);
+            faults.fail_call(n);
             dl_status status = shim->table->sum_allocate(shim, BYTES, &memory);
-            fail_call(0);
+            faults.fail_call(0);
             succeeded += status == DL_OK;
             CU_ASSERT((status == DL_OK) == (memory != NULL));
-            CU_ASSERT(n > 0 || held() == there + 2); /* the memory and its registration */
+            CU_ASSERT(n > 0 || faults.held() == there + 2); /* the memory and its registration */
             shim->table->sum_release(shim, memory);
-            CU_ASSERT(held() == there && dl_alloc_held() == here);
+            CU_ASSERT(faults.held() == there && dl_alloc_held() == here);
         }
         CU_ASSERT(succeeded == MOST_CALLS); /* but where it could not be zeroed */
     }
@@ -206,6 +180,7 @@ static void test_memory(void) {
 void suite_cuda_sums(void);
 void suite_cuda_sums(void) {
     CU_pSuite suite = CU_add_suite("cuda_sums", NULL, NULL);
-    CU_add_test(suite, "on 1 to 4 ranks: the tree's bits", test_ranks);
+    CU_add_test(suite, "on one rank: the tree's bits", test_one_rank);
+    CU_add_test(suite, "on 2 to 4 ranks", test_ranks);
     CU_add_test(suite, "memory, with and without NCCL's", test_memory);
 }

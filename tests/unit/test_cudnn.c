@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "ops/ops.h"
 #include "runtime/base/memory.h"
@@ -16,6 +15,7 @@
 #include "runtime/device/device.h"
 #include "tests/unit/check.h"
 #include "tests/unit/op_samples.h"
+#include "tests/unit/shim.h"
 
 typedef struct shape {
     const char *name;
@@ -70,10 +70,8 @@ static const shape shapes[] = {{"3x3, same",
 
 /* libdl_cuda.so of this build, whatever other tests have opened. */
 static const dl_cuda_library *library(void) {
-    char folder[PATH_MAX], path[PATH_MAX + 32];
-    ssize_t length = readlink("/proc/self/exe", folder, sizeof folder - 1);
-    folder[length > 0 ? length : 0] = '\0';
-    snprintf(path, sizeof path, "%.*s/libdl_cuda.so", (int)(strrchr(folder, '/') - folder), folder);
+    char path[PATH_MAX];
+    beside_program("libdl_cuda.so", path);
     void *opened = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     return opened ? dlsym(opened, DL_CUDA_LIBRARY) : NULL;
 }
@@ -192,7 +190,7 @@ static void test_kept(void) {
     choose(cuda, again);
     CU_ASSERT_STRING_EQUAL(first, again);
     CU_ASSERT_EQUAL(look(folder, false), size);
-    unsetenv("DLTRAIN_CACHE");
+    setenv("DLTRAIN_CACHE", "", 1);
     snprintf(command, sizeof command, "rm -r %s", folder);
     CU_ASSERT_EQUAL(system(command), 0);
 }
@@ -223,7 +221,6 @@ static void test_plans(void) {
         check_skip("engines of cuDNN", "libdl_cuda.so is not built, or its libraries not found");
         return;
     }
-    setenv("DLTRAIN_CACHE", "", 1); /* asks cuDNN, whatever it said before */
     for (size_t c = 0; c < sizeof cards / sizeof cards[0]; c++) {
         dl_device *device = NULL;
         CHECK_OK(cuda->imagine(cards[c], &device));
@@ -236,7 +233,6 @@ static void test_plans(void) {
             take_all(cuda, device);
         dl_device_close(device);
     }
-    unsetenv("DLTRAIN_CACHE");
 }
 
 void suite_cudnn(void) {

@@ -229,20 +229,16 @@ static void test_bits(void) {
     dl_device_close(shim);
 }
 
-/* In some order of streams. */
-static bool goes_wrong(const shim_streams *streams, const plan *how, long wait,
-                       const outcome *want) {
+typedef struct trained {
+    plan how;
+    const outcome *outcome;
+} trained;
+
+static bool trains_same(const void *argument) {
     static outcome got;
-    bool wrong = false;
-    for (int i = 0; i < 5 && !wrong; i++) {
-        streams->order(i < 2 ? i : SHIM_ANY, (unsigned)i);
-        streams->leave_out_wait(wait);
-        train(how, &got);
-        wrong = got.status != DL_OK || memcmp(got.sums, want->sums, sizeof got.sums) != 0;
-        streams->leave_out_wait(0);
-    }
-    streams->order(SHIM_LATE, 0);
-    return wrong;
+    const trained *want = argument;
+    train(&want->how, &got);
+    return got.status == DL_OK && memcmp(got.sums, want->outcome->sums, sizeof got.sums) == 0;
 }
 
 /* What goes ahead comes to its step and no other: as if it lay on the device. Each launch waits
@@ -261,11 +257,11 @@ static void test_ahead(void) {
         CHECK_BITS(&got.sums[0][0], &there.sums[0][0], STEPS * 8);
         CHECK_BITS(got.weights, there.weights, got.count);
     }
-    const plan ahead = {shim, 1, .large = true};
-    if (shim_streams_of(shim, &streams)) {
-        CU_ASSERT(!goes_wrong(&streams, &ahead, 0, &there));
+    const trained ahead = {{shim, 1, .large = true}, &there};
+    if (shim_streams_of(shim, "together, ahead in any order of streams", &streams)) {
+        CU_ASSERT(!shim_goes_wrong(&streams, 0, trains_same, &ahead));
         for (long wait = 5; wait <= 8; wait++)
-            CU_ASSERT(goes_wrong(&streams, &ahead, wait, &there));
+            CU_ASSERT(shim_goes_wrong(&streams, wait, trains_same, &ahead));
     }
     dl_device_close(shim);
 }
