@@ -29,8 +29,11 @@ static dl_status make_entry(const dl_prepare *what, pointwise_state *state) {
         dl_expr_program_free(program);
         return status;
     }
-    return dl_cuda_entry_want(dl_cuda_of(what->device), program, attributes->access, state->count,
-                              sample, &state->entry);
+    const dl_expr_entry entry = {.program = program,
+                                 .access = attributes->access,
+                                 .count = state->count,
+                                 .sample_elements = sample};
+    return dl_cuda_entry_want(dl_cuda_of(what->device), &entry, &state->entry);
 }
 
 static dl_status prepare_pointwise(const dl_prepare *what, dl_prepared *out) {
@@ -90,8 +93,9 @@ static dl_status make_parts_entry(const dl_prepare *what, parts_state *state) {
         dl_expr_program_free(program);
         return status;
     }
-    return dl_cuda_entry_want_parts(dl_cuda_of(what->device), program, each->inputs,
-                                    attributes->single, most, &state->entry);
+    const dl_expr_entry entry = {
+        .program = program, .count = most, .inputs = each->inputs, .single = attributes->single};
+    return dl_cuda_entry_want(dl_cuda_of(what->device), &entry, &state->entry);
 }
 
 static dl_status prepare_parts(const dl_prepare *what, dl_prepared *out) {

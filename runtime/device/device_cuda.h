@@ -46,10 +46,7 @@ dl_status dl_cuda_check(cudaError_t error, const char *call);
  * in one piece. An entry can be launched after that. */
 typedef struct dl_cuda_entry dl_cuda_entry; /* lives as long as the device */
 /* Takes the program, on failure too. */
-dl_status dl_cuda_entry_want(dl_cuda *cuda, dl_expr_program *program, const dl_expr_access *access,
-                             int64_t count, int64_t sample_elements, dl_cuda_entry **out);
-dl_status dl_cuda_entry_want_parts(dl_cuda *cuda, dl_expr_program *program, int inputs,
-                                   uint32_t single, int64_t count, dl_cuda_entry **out);
+dl_status dl_cuda_entry_want(dl_cuda *cuda, const dl_expr_entry *what, dl_cuda_entry **out);
 dl_status dl_cuda_entry_launch(const dl_cuda *cuda, const dl_cuda_entry *entry,
                                const dl_kernel_call *call);
 dl_status dl_cuda_entry_launch_parts(const dl_cuda *cuda, const dl_cuda_entry *entry,

@@ -67,25 +67,13 @@ static dl_status keep(dl_cuda_module *module, const char name[DL_EXPR_ENTRY], dl
     return DL_OK;
 }
 
-dl_status dl_cuda_entry_want(dl_cuda *cuda, dl_expr_program *program, const dl_expr_access *access,
-                             int64_t count, int64_t sample_elements, dl_cuda_entry **out) {
+dl_status dl_cuda_entry_want(dl_cuda *cuda, const dl_expr_entry *what, dl_cuda_entry **out) {
     dl_cuda_module *module = cuda->module;
     char name[DL_EXPR_ENTRY];
     dl_status status = module->source ? DL_OK : dl_expr_source_open(&module->source);
     if (status == DL_OK)
-        status = dl_expr_source_add(module->source, program, access, count, sample_elements, name);
-    dl_expr_program_free(program);
-    return status == DL_OK ? keep(module, name, out) : status;
-}
-
-dl_status dl_cuda_entry_want_parts(dl_cuda *cuda, dl_expr_program *program, int inputs,
-                                   uint32_t single, int64_t count, dl_cuda_entry **out) {
-    dl_cuda_module *module = cuda->module;
-    char name[DL_EXPR_ENTRY];
-    dl_status status = module->source ? DL_OK : dl_expr_source_open(&module->source);
-    if (status == DL_OK)
-        status = dl_expr_source_add_parts(module->source, program, inputs, single, count, name);
-    dl_expr_program_free(program);
+        status = dl_expr_source_add(module->source, what, name);
+    dl_expr_program_free(what->program);
     return status == DL_OK ? keep(module, name, out) : status;
 }
 

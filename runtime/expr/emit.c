@@ -312,26 +312,17 @@ static dl_status add_entry(dl_expr_source *source, const writer *how, char name[
     return status;
 }
 
-dl_status dl_expr_source_add(dl_expr_source *source, const dl_expr_program *program,
-                             const dl_expr_access *access, int64_t count, int64_t sample_elements,
+dl_status dl_expr_source_add(dl_expr_source *source, const dl_expr_entry *what,
                              char name[DL_EXPR_ENTRY]) {
-    const writer how = {
-        .p = program, .access = access, .count = count, .sample_elements = sample_elements};
-    return add_entry(source, &how, name);
-}
-
-dl_status dl_expr_source_add_parts(dl_expr_source *source, const dl_expr_program *program,
-                                   int inputs, uint32_t single, int64_t count,
-                                   char name[DL_EXPR_ENTRY]) {
     dl_expr_access access[DL_EXPR_MAX_INPUTS];
     for (int i = 0; i < DL_EXPR_MAX_INPUTS; i++)
-        access[i] = (dl_expr_access){1, single >> i & 1 ? 1 : INT64_MAX};
-    const writer how = {.p = program,
-                        .access = access,
-                        .count = count,
-                        .sample_elements = 1,
-                        .parts = true,
-                        .parts_inputs = inputs};
+        access[i] = dl_expr_part_access(what->single, i);
+    const writer how = {.p = what->program,
+                        .access = what->access ? what->access : access,
+                        .count = what->count,
+                        .sample_elements = what->access ? what->sample_elements : 1,
+                        .parts = !what->access,
+                        .parts_inputs = what->inputs};
     return add_entry(source, &how, name);
 }
 

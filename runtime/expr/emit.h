@@ -13,23 +13,28 @@ typedef struct dl_expr_source dl_expr_source;
 dl_status dl_expr_source_open(dl_expr_source **out);
 void dl_expr_source_close(dl_expr_source *source); /* NULL is allowed */
 
-/* An entry: void NAME(dl_kernel_call). Its name is made of its text's hash, the same in every
- * source. */
-enum { DL_EXPR_ENTRY = 32 };
+/* What an entry does: void NAME(dl_kernel_call) what dl_expr_run does for all of `count` elements;
+ * over parts, void NAME(dl_kernel_parts), of which none has more elements than `count`, and nothing
+ * is random. */
+typedef struct dl_expr_entry {
+    dl_expr_program *program;
+    const dl_expr_access *access; /* [inputs of the program]; NULL: parts */
+    int64_t count, sample_elements;
+    int inputs;      /* of a part */
+    uint32_t single; /* bit i: input i of a part is one number, else it runs along */
+} dl_expr_entry;
 
-/* Appends the entry that does what dl_expr_run does for all of `count` elements, unless the source
- * has it; `name` receives its name. Access and sample_elements become part of the text, the count
+/* Appends the entry unless the source has it. `name` receives its name, which is made of its text's
+ * hash, the same in every source. Access and sample_elements become part of the text, the count
  * does not (but that indices have 64 bits from 2^31 on). After an error the source is as it was. */
-dl_status dl_expr_source_add(dl_expr_source *source, const dl_expr_program *program,
-                             const dl_expr_access *access, int64_t count, int64_t sample_elements,
+enum { DL_EXPR_ENTRY = 32 };
+dl_status dl_expr_source_add(dl_expr_source *source, const dl_expr_entry *what,
                              char name[DL_EXPR_ENTRY]);
 
-/* The same over parts: void NAME(dl_kernel_parts). Input i of `inputs` is one number where bit i of
- * `single` is on, else it runs along the elements, of which no part has more than `count`; nothing
- * random is in it. */
-dl_status dl_expr_source_add_parts(dl_expr_source *source, const dl_expr_program *program,
-                                   int inputs, uint32_t single, int64_t count,
-                                   char name[DL_EXPR_ENTRY]);
+/* The access of an input of parts. */
+static inline dl_expr_access dl_expr_part_access(uint32_t single, int input) {
+    return (dl_expr_access){1, single >> input & 1 ? 1 : INT64_MAX};
+}
 
 /* The whole text; valid until the next add. */
 const char *dl_expr_source_text(const dl_expr_source *source);

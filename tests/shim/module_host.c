@@ -32,31 +32,20 @@ void dl_cuda_module_close(dl_cuda_module *module) {
     dl_free(module);
 }
 
-dl_status dl_cuda_entry_want(dl_cuda *cuda, dl_expr_program *program, const dl_expr_access *access,
-                             int64_t count, int64_t sample_elements, dl_cuda_entry **out) {
-    (void)count;
+dl_status dl_cuda_entry_want(dl_cuda *cuda, const dl_expr_entry *what, dl_cuda_entry **out) {
     dl_cuda_entry *entry = dl_alloc(sizeof *entry);
     if (!entry) {
-        dl_expr_program_free(program);
+        dl_expr_program_free(what->program);
         return dl_fail_memory(sizeof *entry);
     }
-    entry->program = program;
+    entry->program = what->program;
     for (int i = 0; i < DL_EXPR_MAX_INPUTS; i++)
-        entry->access[i] = access[i];
-    entry->sample_elements = sample_elements;
+        entry->access[i] = what->access ? what->access[i] : dl_expr_part_access(what->single, i);
+    entry->sample_elements = what->access ? what->sample_elements : 1;
+    entry->inputs = what->inputs;
     entry->next = cuda->module->entries;
     cuda->module->entries = entry;
     *out = entry;
-    return DL_OK;
-}
-
-dl_status dl_cuda_entry_want_parts(dl_cuda *cuda, dl_expr_program *program, int inputs,
-                                   uint32_t single, int64_t count, dl_cuda_entry **out) {
-    dl_expr_access access[DL_EXPR_MAX_INPUTS];
-    for (int i = 0; i < DL_EXPR_MAX_INPUTS; i++)
-        access[i] = (dl_expr_access){1, single >> i & 1 ? 1 : INT64_MAX};
-    DL_TRY(dl_cuda_entry_want(cuda, program, access, count, 1, out));
-    (*out)->inputs = inputs;
     return DL_OK;
 }
 

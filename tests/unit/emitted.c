@@ -66,8 +66,9 @@ static bool takes_parts(taken *t) {
 }
 
 static void add_parts(taken *t) {
-    CHECK_OK(dl_expr_source_add_parts(all.source, t->program, DL_EXPR_MAX_INPUTS, t->single,
-                                      1 << 20, t->parts));
+    const dl_expr_entry entry = {
+        .program = t->program, .count = 1 << 20, .inputs = DL_EXPR_MAX_INPUTS, .single = t->single};
+    CHECK_OK(dl_expr_source_add(all.source, &entry, t->parts));
     all.with_parts++;
 }
 
@@ -79,7 +80,8 @@ static void note(dl_expr_program *program, const dl_expr_access *access, int64_t
     *t = (taken){.program = program, .count = count, .sample_elements = sample_elements};
     for (int s = 0; s < program->inputs; s++)
         t->access[program->input[s]] = access[program->input[s]];
-    CHECK_OK(dl_expr_source_add(all.source, program, t->access, count, sample_elements, t->name));
+    const dl_expr_entry entry = {program, t->access, count, sample_elements, .inputs = 0};
+    CHECK_OK(dl_expr_source_add(all.source, &entry, t->name));
     t->own = dl_expr_source_entries(all.source) > before;
     all.distinct += t->own;
     if (t->own && all.with_parts < WITH_PARTS && takes_parts(t))

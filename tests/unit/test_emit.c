@@ -148,18 +148,20 @@ static void test_no_memory(void) {
         dl_alloc_fail_after(0);
     }
     CU_ASSERT_EQUAL_FATAL(status, DL_OK);
+    const dl_expr_entry entry = {
+        .program = program, .access = &access, .count = 10, .sample_elements = 1};
     size_t before = strlen(dl_expr_source_text(source));
     uint64_t n = 0;
     do {
         CU_ASSERT(strlen(dl_expr_source_text(source)) == before);
         CU_ASSERT_EQUAL(dl_expr_source_entries(source), 0);
         dl_alloc_fail_after(++n);
-        status = dl_expr_source_add(source, program, &access, 10, 1, name);
+        status = dl_expr_source_add(source, &entry, name);
         dl_alloc_fail_after(0);
     } while (status == DL_NO_MEMORY && n < 50);
     CU_ASSERT(status == DL_OK && n > 3);
     size_t after = strlen(dl_expr_source_text(source));
-    CHECK_OK(dl_expr_source_add(source, program, &access, 10, 1, want));
+    CHECK_OK(dl_expr_source_add(source, &entry, want));
     CU_ASSERT_STRING_EQUAL(name, want); /* and is there once */
     CU_ASSERT(strlen(dl_expr_source_text(source)) == after && after > before);
     CU_ASSERT_PTR_NOT_NULL(strstr(dl_expr_source_text(source), name));
@@ -183,7 +185,8 @@ static void check_rounding(dl_nvrtc *nvrtc) {
                              dl_expr_make(set, DL_EXPR_SQRT, x, NULL, NULL)};
     static const dl_expr_access access[2] = {{1, 100}, {1, 100}};
     if (CHECK_OK(dl_expr_compile(out, 3, 2, &program)) && CHECK_OK(dl_expr_source_open(&source)) &&
-        CHECK_OK(dl_expr_source_add(source, program, access, 100, 1, name)) &&
+        CHECK_OK(dl_expr_source_add(
+            source, &(dl_expr_entry){program, access, .count = 100, .sample_elements = 1}, name)) &&
         CHECK_OK(dl_nvrtc_compile(nvrtc, "x.cu", dl_expr_source_text(source), 9999, &code))) {
         CU_ASSERT(code.ptx);
         CU_ASSERT_PTR_NOT_NULL(strstr(code.bytes, name));
