@@ -52,14 +52,21 @@ void dl_evaluation_close(dl_evaluation *evaluation) {
     dl_free(evaluation);
 }
 
+/* Nothing is left under way: the weights are saved next. */
+static dl_status stop(const dl_evaluation *evaluation) {
+    for (int64_t batch = 1; batch > 0;)
+        DL_TRY(dl_exec_collect(evaluation->exec, true, &batch));
+    return dl_fail(DL_STOPPED, "stopped by %s in the evaluation; start the same command again",
+                   dl_signals_stop() ? dl_signals_name() : "a signal on another rank");
+}
+
 /* Adds up a batch that is through, if there is one: dl_exec_collect. */
 static dl_status count_batch(const dl_evaluation *evaluation, bool all, int64_t *batch) {
     DL_TRY(dl_exec_collect(evaluation->exec, all, batch));
     if (*batch == 0)
         return DL_OK;
     if (dl_exec_noticed(evaluation->exec) != 0.0f)
-        return dl_fail(DL_STOPPED, "stopped by %s in the evaluation; start the same command again",
-                       dl_signals_stop() ? dl_signals_name() : "a signal on another rank");
+        return stop(evaluation);
     const float *metrics =
         dl_exec_result(evaluation->exec, dl_exec_output(evaluation->exec, "metrics"));
     for (int i = 0; i < dl_network_sum_count(evaluation->session->network); i++)
