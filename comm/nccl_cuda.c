@@ -150,9 +150,10 @@ void dl_nccl_release(dl_device *device, void *memory) {
 
 /* ---- joining and leaving ---- */
 
-/* After an abort that does not end, a peer may be dead, the process ends with it under way. */
+enum { PATIENCE = 30 /* seconds, for ranks that leave together unless one of them has died */ };
+
+/* After an abort that does not end the process ends with it under way. */
 static bool is_through(dl_nccl *g) {
-    enum { PATIENCE = 30 /* seconds */ };
     struct timespec until;
     if (!g->aborting)
         return true;
@@ -163,6 +164,7 @@ static bool is_through(dl_nccl *g) {
 
 static void leave(void *state) {
     dl_nccl *g = state;
+    g->timeout = g->timeout > 0 && g->timeout < PATIENCE ? g->timeout : PATIENCE;
     if (g->comm && dl_nccl_check(g, ncclCommFinalize(g->comm), "ncclCommFinalize") == DL_OK &&
         dl_nccl_settle(g, "ncclCommFinalize") == DL_OK)
         ncclCommDestroy(g->comm);

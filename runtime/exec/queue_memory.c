@@ -10,6 +10,8 @@ void dl_queue_close(dl_exec *exec) {
     if (!s)
         return;
     dl_device *device = s->device;
+    if (s->under_way > 0 && device->joined)
+        device->table->give_up(device); /* a rank may have died: nobody waits for its part */
     device->table->wait(device);
     dl_queue_list_close(s);
     dl_queue_time_close(s);
