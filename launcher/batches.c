@@ -77,8 +77,7 @@ dl_status dl_batches_begin(dl_batches *batches) {
     batches->waited += batches->getting;
     if (status != DL_OK) { /* the others wait in the collectives: fail there, together */
         dl_exec_refuse(batches->exec, status);
-        DL_TRY(dl_exec_begin(batches->exec, batches->options.batch, &(dl_random){.seed = s->seed}));
-        return status; /* a rank without samples: no collective carried it */
+        return dl_exec_begin(batches->exec, batches->options.batch, &(dl_random){.seed = s->seed});
     }
     for (int i = 0; i < batches->fields; i++)
         dl_exec_bind_input(batches->exec, batches->input[i], batch.field[i]);

@@ -155,10 +155,10 @@ dl_status dl_exec_connect(dl_exec *exec) {
     exec->sum = dl_alloc(sizeof *exec->sum * sums);
     exec->sum_floats = dl_alloc(sizeof *exec->sum_floats * sums);
     size_t ranks = (size_t)exec->options.comm->size;
-    exec->notices = dl_alloc(sizeof *exec->notices * ranks);
+    exec->notices = dl_alloc(sizeof *exec->notices * ranks * MOST_TOGETHER);
     status = exec->sum && exec->sum_floats && exec->notices
                  ? DL_OK
-                 : dl_fail_memory(sums * sizeof *exec->sum + ranks * sizeof *exec->notices);
+                 : dl_fail_memory(sums * sizeof *exec->sum);
     DL_TRY(dl_comm_agree(exec->options.comm, status));
     const dl_resident *resident = exec->options.resident;
     bool sums_here = !resident || (ranks > 1 && !resident->device->joined);

@@ -124,7 +124,7 @@ struct dl_exec {
     dl_status refusal;
     char refusal_message[256];
     float notice, noticed;
-    float *notices;          /* [ranks], where some have no leaf to send theirs with */
+    float *notices;          /* [ranks][runs of a launch], where no sum carries them */
     struct profile *profile; /* NULL: off */
     int64_t through;         /* samples of a run that nobody has collected; 0: none */
     /* of the current run */
@@ -172,8 +172,9 @@ void dl_carrier_begin(dl_carrier *carrier, int first, int end, int leaves);
 void dl_carrier_ready(dl_carrier *carrier, int sum);
 dl_status dl_carrier_finish(dl_carrier *carrier);
 
-/* run.c: what ranks have to say where some have no leaf to say it with. Collective. */
-dl_status dl_gather_notices(dl_exec *exec, int leaves);
+/* run.c: what this rank has to say with each of some runs becomes the sum of what all ranks have,
+ * where no collective of the runs carries it. Collective. */
+dl_status dl_gather_notices(dl_exec *exec, float *notice, int runs);
 
 static inline void *at(const leaf *context, place where) {
     return where.base < 0 ? NULL : context->base[where.base] + where.offset;

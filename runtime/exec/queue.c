@@ -113,8 +113,13 @@ static dl_status bring_leaves(const dl_exec *exec, const turn *t, int first, int
     return find_fault(exec, t->tail);
 }
 
+/* Whether every rank has a leaf of a staged sum to send its notice with. */
+static bool carries_notices(const dl_exec *exec, int leaves) {
+    return exec->queue->staged && exec->collectives > 0 && leaves >= exec->options.comm->size;
+}
+
 /* Fails on all ranks or on none. */
-static dl_status stage_sums(dl_exec *exec, const turn *t, int phase, int leaves) {
+static dl_status stage_sums(dl_exec *exec, turn *t, int phase, int leaves) {
     dl_queue *s = exec->queue;
     bool failed = false;
     int first, last;
@@ -133,7 +138,8 @@ static dl_status stage_sums(dl_exec *exec, const turn *t, int phase, int leaves)
         }
         DL_TRY(dl_sum_run(exec->sum[sum], leaves, exec->options.team));
         failed = failed || exec->sum[sum]->result[flag] != 0.0f;
-        exec->noticed = exec->sum[sum]->result[flag + 1];
+        if (carries_notices(exec, leaves))
+            t->noticed[0] = exec->sum[sum]->result[flag + 1];
         if (s->failure == DL_OK)
             dl_queue_keep(s, s->device->table->copy(s->device, s->leaf[sum * exec->local_leaves],
                                                     exec->sum[sum]->result,
@@ -163,7 +169,7 @@ static bool delivers(const dl_exec *exec) {
     return false;
 }
 
-static dl_status run_segments(dl_exec *exec, const turn *t, int leaves) {
+static dl_status run_segments(dl_exec *exec, turn *t, int leaves) {
     dl_queue *s = exec->queue;
     int segment = 0, first, last;
     for (int phase = 0, end = 0; phase < exec->phases; phase = end) {
@@ -214,7 +220,7 @@ static dl_status run_together(dl_exec *exec, const turn *t) {
 }
 
 /* Each by slot 0 of the device. */
-static dl_status run_alone(dl_exec *exec, const turn *t, int slot, int leaves) {
+static dl_status run_alone(dl_exec *exec, turn *t, int slot, int leaves) {
     dl_queue *s = exec->queue;
     if (s->failure == DL_OK)
         dl_queue_keep(s, bring(s, t->block + s->block_bytes * (size_t)slot, 1));
@@ -225,7 +231,7 @@ static dl_status run_alone(dl_exec *exec, const turn *t, int slot, int leaves) {
     return DL_OK;
 }
 
-static dl_status run_turn(dl_exec *exec, const turn *t, int leaves) {
+static dl_status run_turn(dl_exec *exec, turn *t, int leaves) {
     dl_queue *s = exec->queue;
     bool together = s->slots > 1 && t->runs == s->slots && t->as && t->as->runs > 0;
     if (s->failure == DL_OK)
@@ -251,18 +257,19 @@ static int leaves_of(const dl_exec *exec, int64_t batch) {
 static dl_status launch(dl_exec *exec) {
     dl_queue *s = exec->queue;
     turn *t = &s->turns[s->next];
+    int leaves = leaves_of(exec, t->batch);
     if (s->held == 0)
         return DL_OK;
-    dl_status status = run_turn(exec, t, leaves_of(exec, t->batch));
+    dl_status status = run_turn(exec, t, leaves);
     s->resident->held -= s->held;
     s->held = 0;
-    if (status == DL_OK) {
-        s->next = (s->next + 1) % MOST_UNDER_WAY;
-        return DL_OK;
+    if (status != DL_OK) {
+        s->used--;
+        s->under_way -= t->runs;
+        return status;
     }
-    s->used--;
-    s->under_way -= t->runs;
-    return status;
+    s->next = (s->next + 1) % MOST_UNDER_WAY;
+    return carries_notices(exec, leaves) ? DL_OK : dl_gather_notices(exec, t->noticed, t->runs);
 }
 
 /* A slot for a run, in the turn that is filled. */
@@ -313,11 +320,9 @@ dl_status dl_queue_begin(dl_exec *exec, int64_t batch, const dl_random *random) 
     if (s->failure == DL_OK)
         dl_queue_keep(
             s, write_inputs(exec, t->block + s->block_bytes * (size_t)slot, batch, leaves, random));
-    exec->noticed = exec->notice;
+    t->noticed[slot] = exec->notice;
     if (is_full(s, t))
         DL_TRY(launch(exec));
-    DL_TRY(dl_gather_notices(exec, s->device->joined ? 0 : leaves)); /* no sum here carries them */
-    t->noticed[slot] = exec->noticed;
     if (exec->variant[0]->graph.assignments)
         dl_resident_changed(s->resident);
     return DL_OK;
@@ -325,6 +330,31 @@ dl_status dl_queue_begin(dl_exec *exec, int64_t batch, const dl_random *random) 
 
 int dl_queue_under_way(const dl_exec *exec) {
     return exec->queue->under_way;
+}
+
+/* All ranks fail together, and none waits any more for the part of one that has failed. */
+static dl_status agree(dl_exec *exec, dl_status mine) {
+    dl_device *device = exec->queue->device;
+    if (mine != DL_OK && device->joined)
+        device->table->give_up(device);
+    dl_status status = dl_comm_agree(exec->options.comm, mine);
+    if (status != DL_OK && device->joined)
+        device->table->give_up(device);
+    return status;
+}
+
+/* The turn is through, and whether without failure or fault on any rank: asked once for all its
+ * runs. If not, the run that it is of is looked for. */
+static bool is_sound(dl_exec *exec, const turn *t) {
+    dl_queue *s = exec->queue;
+    if (s->failure == DL_OK)
+        dl_queue_keep(s, s->device->table->await(s->device, t->mark));
+    bool sound = s->failure == DL_OK;
+    for (int slot = 0; slot < t->runs && sound; slot++)
+        sound = fault_in(t->tail + s->tail_bytes * (size_t)slot)->node == 0;
+    if (s->failure != DL_OK && s->device->joined)
+        s->device->table->give_up(s->device);
+    return dl_comm_agree(exec->options.comm, sound ? DL_OK : DL_FAILED) == DL_OK;
 }
 
 dl_status dl_queue_collect(dl_exec *exec, bool all, int64_t *batch) {
@@ -340,16 +370,12 @@ dl_status dl_queue_collect(dl_exec *exec, bool all, int64_t *batch) {
     const char *tail = t->tail + s->tail_bytes * (size_t)slot;
     s->under_way--;
     s->used -= t->collected == t->runs;
-    if (s->failure == DL_OK && slot == 0)
-        dl_queue_keep(s, s->device->table->await(s->device, t->mark));
-    if (s->failure == DL_OK)
+    if (slot == 0)
+        t->sound = is_sound(exec, t);
+    if (!t->sound && s->failure == DL_OK)
         dl_queue_keep(s, find_fault(exec, tail));
-    if (s->failure != DL_OK && s->device->joined)
-        s->device->table->give_up(s->device); /* others may wait for this one's part */
-    dl_status status = dl_comm_agree(exec->options.comm, take_failure(s));
-    if (status != DL_OK && s->device->joined)
-        s->device->table->give_up(s->device);
-    DL_TRY(status);
+    if (!t->sound)
+        DL_TRY(agree(exec, take_failure(s)));
     s->last = tail;
     *batch = t->batch;
     exec->noticed = t->noticed[slot];

@@ -42,7 +42,8 @@ typedef struct turn {
     batch_run *as; /* NULL: not recorded */
     int64_t batch;
     int runs, collected;
-    float noticed[MOST_TOGETHER];
+    bool sound;                   /* no rank has a failure or fault in any of them */
+    float noticed[MOST_TOGETHER]; /* of this rank; once launched, of all */
 } turn;
 
 /* Where what a launch reads waits on the device, if it goes there ahead. */

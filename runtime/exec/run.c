@@ -266,7 +266,6 @@ static dl_status begin(dl_exec *exec, int64_t batch, int leaves, const dl_random
                    sizeof exec->refusal_message);
         }
     }
-    exec->refusal = DL_OK;
     return DL_OK;
 }
 
@@ -285,14 +284,16 @@ float dl_exec_noticed(const dl_exec *exec) {
 
 /* A rank without samples has no leaf that its notice could ride in. All ranks know when there are
  * such ranks. */
-dl_status dl_gather_notices(dl_exec *exec, int leaves) {
+dl_status dl_gather_notices(dl_exec *exec, float *notice, int runs) {
     dl_comm *comm = exec->options.comm;
-    if (exec->collectives == 0 || leaves >= comm->size)
+    if (exec->collectives == 0 || comm->size == 1)
         return DL_OK;
-    DL_TRY(dl_comm_gather(comm, &exec->notice, sizeof exec->notice, exec->notices));
-    exec->noticed = 0;
-    for (int r = 0; r < comm->size; r++)
-        exec->noticed += exec->notices[r];
+    DL_TRY(dl_comm_gather(comm, notice, sizeof *notice * (size_t)runs, exec->notices));
+    for (int i = 0; i < runs; i++) {
+        notice[i] = 0;
+        for (int r = 0; r < comm->size; r++)
+            notice[i] += exec->notices[r * runs + i];
+    }
     return DL_OK;
 }
 
@@ -321,6 +322,14 @@ static void begin_carrying(dl_exec *exec, int phase, int leaves) {
         dl_carrier_begin(exec->carrier, first, last, leaves);
 }
 
+/* What no collective has told: there was none after it, or this rank had no leaf to say it with. */
+static dl_status failure_here(const dl_exec *exec) {
+    for (int l = 0; l < exec->leaf_count; l++)
+        if (exec->leaves[l].status != DL_OK)
+            return dl_fail(exec->leaves[l].status, "%s", exec->leaves[l].message);
+    return exec->refusal == DL_OK ? DL_OK : dl_fail(exec->refusal, "%s", exec->refusal_message);
+}
+
 static dl_status run_here(dl_exec *exec, int64_t batch, const dl_random *random) {
     int leaves = batch < exec->options.leaves ? (int)batch : exec->options.leaves;
     if (exec->profile)
@@ -341,12 +350,12 @@ static dl_status run_here(dl_exec *exec, int64_t batch, const dl_random *random)
         DL_TRY(run_collectives(exec, phase, leaves));
         lap(exec, DL_RUN_COMMUNICATION);
     }
-    DL_TRY(dl_gather_notices(exec, leaves));
+    if (leaves < exec->options.comm->size) {
+        exec->noticed = exec->notice;
+        DL_TRY(dl_gather_notices(exec, &exec->noticed, 1));
+    }
     lap(exec, DL_RUN_COMMUNICATION);
-    for (int l = 0; l < exec->leaf_count;
-         l++) /* a program without a collective after the failure */
-        if (exec->leaves[l].status != DL_OK)
-            return dl_fail(exec->leaves[l].status, "%s", exec->leaves[l].message);
+    DL_TRY(failure_here(exec));
     DL_TRY(copy_assigned(exec));
     if (exec->variant[0]->graph.assignments)
         exec->options.variables->version++;
@@ -357,9 +366,10 @@ static dl_status run_here(dl_exec *exec, int64_t batch, const dl_random *random)
 dl_status dl_exec_begin(dl_exec *exec, int64_t batch, const dl_random *random) {
     if (exec->queue)
         return dl_queue_begin(exec, batch, random);
-    DL_TRY(run_here(exec, batch, random));
-    exec->through = batch;
-    return DL_OK;
+    dl_status status = run_here(exec, batch, random);
+    exec->refusal = DL_OK;
+    exec->through = status == DL_OK ? batch : 0;
+    return status;
 }
 
 dl_status dl_exec_collect(dl_exec *exec, bool all, int64_t *batch) {
