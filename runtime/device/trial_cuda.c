@@ -77,6 +77,7 @@ dl_status dl_trial_open(dl_trial **out, dl_cuda *cuda, const size_t *bytes, int 
     t->cuda = cuda;
     dl_status status = open(t, bytes, count, workspace);
     if (status != DL_OK) {
+        cudaGetLastError(); /* who does without a trial must not find it after a launch */
         dl_trial_close(t);
         return status;
     }
@@ -121,14 +122,22 @@ static void insert(double *sorted, int count, double value) {
     sorted[count] = value;
 }
 
+/* Once more than counts: the first run loads what is loaded lazily. */
+static dl_status run_some(dl_trial *t, dl_trial_fn run, const void *argument, double *sorted) {
+    double once;
+    for (int i = -1; i < REPEATS; i++) {
+        DL_TRY(run_once(t, run, argument, &once));
+        if (i >= 0)
+            insert(sorted, i, once);
+    }
+    return DL_OK;
+}
+
 bool dl_trial_better(dl_trial *t, dl_trial_fn run, const void *argument, double *seconds) {
-    double sorted[REPEATS], once;
-    if (run_once(t, run, argument, &once) != DL_OK) /* loads what is loaded lazily */
+    double sorted[REPEATS];
+    if (run_some(t, run, argument, sorted) != DL_OK) {
+        cudaGetLastError(); /* it ends here */
         return false;
-    for (int i = 0; i < REPEATS; i++) {
-        if (run_once(t, run, argument, &once) != DL_OK)
-            return false;
-        insert(sorted, i, once);
     }
     double median = sorted[REPEATS / 2];
     if (!(median > 0) || (*seconds > 0 && !(median < chance * *seconds)))
