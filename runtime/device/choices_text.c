@@ -10,7 +10,7 @@
 #include "runtime/device/choices_inner.h"
 
 static const char head[] = "kernel choices 1\ncard\t";
-enum { END = 64 /* most bytes of the last line */ };
+enum { END = 64 /* most bytes of the last line */, MOST = 1 << 14 /* choices that are believed */ };
 
 dl_status dl_choices_write(const dl_choices *choices, char **text) {
     size_t bytes = sizeof head + strlen(choices->device) + END;
@@ -89,11 +89,15 @@ static bool read_choices(char *at, dl_choice *list, int count) {
 static dl_status read_copy(dl_choices *choices, char *text, const char *name, bool *foreign) {
     size_t length = strlen(text); /* each choice has three tabs at least */
     int count = check_end(text);
-    char *at = text + sizeof head - 1;
+    char *at = text;
     const char *card = NULL;
     dl_choice *list = NULL;
-    bool whole = count >= 0 && (size_t)count <= length / 4 &&
-                 strncmp(text, head, sizeof head - 1) == 0 && (card = next_line(&at));
+    bool whole = count >= 0 && count <= MOST && (size_t)count <= length / 4 &&
+                 strncmp(text, head, sizeof head - 1) == 0;
+    if (whole) {
+        at += sizeof head - 1;
+        whole = (card = next_line(&at));
+    }
     if (whole) {
         list = dl_alloc(sizeof *list * (size_t)(count + 1));
         if (!list)
