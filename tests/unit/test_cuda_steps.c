@@ -210,9 +210,11 @@ static int refuse_one(dl_comm *comm) {
 }
 
 static bool played(void) {
+    long (*made)(void);
     dl_device *device = shim_open("cuda_steps, ranks");
+    bool plays = device && shim_find(device, "shim_calls", "cuda_steps, ranks", &made);
     dl_device_close(device);
-    return device && !shim_is_given();
+    return plays;
 }
 
 static void test_lost(void) {
