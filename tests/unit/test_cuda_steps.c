@@ -2,7 +2,6 @@
  * step is a handful of calls and waits for none of them; a rank that dies or cannot go on takes the
  * others along, by name, although their devices wait for its part of a sum. */
 #include <CUnit/Basic.h>
-#include <dlfcn.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -92,23 +91,7 @@ static dl_status step(program *p, int number, int *collected) {
 
 /* ---- calls ---- */
 
-static long (*calls)(void);
-static void (*count_calls_of)(const char *beginning);
-
-static bool find_counters(const dl_device *device) {
-    Dl_info from;
-    void *library = dladdr((const void *)device->table, &from)
-                        ? dlopen(from.dli_fname, RTLD_NOW | RTLD_NOLOAD)
-                        : NULL;
-    void *symbol[2] = {NULL, NULL};
-    if (library) {
-        symbol[0] = dlsym(library, "shim_calls");
-        symbol[1] = dlsym(library, "shim_count_calls_of");
-    }
-    memcpy(&calls, &symbol[0], sizeof calls);
-    memcpy(&count_calls_of, &symbol[1], sizeof count_calls_of);
-    return calls && count_calls_of;
-}
+static shim_faults shim;
 
 /* Of the name, in `together` steps when all are played. Their oldest runs are collected by then,
  * three launches stay under way, and nothing is allocated. */
@@ -119,17 +102,17 @@ static long calls_of(dl_device *device, dl_comm *comm, int together, const char 
     bool going = CHECK_OK(open(&p, comm, device, together));
     while (going && number < 8 * together + 1) /* the first one goes alone */
         going = CHECK_OK(step(&p, ++number, &collected));
-    count_calls_of(name);
-    long before = calls();
+    shim.count_calls_of(name);
+    long before = shim.calls();
     uint64_t allocated = dl_alloc_count();
     for (int i = 0; i < together && going; i++)
         going = CHECK_OK(step(&p, ++number, &collected));
     if (going) {
-        count = calls() - before;
+        count = shim.calls() - before;
         CU_ASSERT_EQUAL(dl_alloc_count(), allocated);
         CU_ASSERT_EQUAL(number - collected, 3 * together);
     }
-    count_calls_of(NULL);
+    shim.count_calls_of(NULL);
     shut(&p);
     return count;
 }
@@ -145,7 +128,8 @@ static void test_calls(void) {
                      {"cudaStreamSynchronize", 0}, {NULL /* all there are */, 5}};
     dl_comm *comm = NULL;
     dl_device *device = shim_open("cuda_steps");
-    bool counts = device && find_counters(device) && CHECK_OK(dl_single_open(&comm));
+    bool counts =
+        device && shim_faults_of(device, "cuda_steps", &shim) && CHECK_OK(dl_single_open(&comm));
     for (int i = 0; i < DL_COUNT(of_launch) && counts; i++)
         for (int together = 1; together <= 4; together += 3) {
             long count = calls_of(device, comm, together, of_launch[i].name);
@@ -209,21 +193,21 @@ static int refuse_one(dl_comm *comm) {
     return ends_with(comm, run_joined(comm, refuse), DL_NO_INPUT, "the file ends early");
 }
 
-static bool played(void) {
-    long (*made)(void);
+/* A machine that has but one GPU cannot let ranks join. */
+static bool is_played(void) {
     dl_device *device = shim_open("cuda_steps, ranks");
-    bool plays = device && shim_find(device, "shim_calls", "cuda_steps, ranks", &made);
+    bool played = device && shim_faults_of(device, "cuda_steps, ranks", &shim);
     dl_device_close(device);
-    return plays;
+    return played;
 }
 
 static void test_lost(void) {
-    for (together = 1; together <= 4 && played(); together += 3)
+    for (together = 1; together <= 4 && is_played(); together += 3)
         run_forked(2, lose_one, (const int[]){0, -SIGKILL});
 }
 
 static void test_refused(void) {
-    for (together = 1; together <= 4 && played(); together += 3)
+    for (together = 1; together <= 4 && is_played(); together += 3)
         run_forked(2, refuse_one, (const int[]){0, 0});
 }
 
