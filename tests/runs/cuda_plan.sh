@@ -96,8 +96,11 @@ half() { # 0 or 1
 }
 
 half 0 >even &
+even=$!
 half 1 >odd &
-wait
+odd=$!
+wait $even || bad "plans of every second job" "their shell ended with $?"
+wait $odd || bad "plans of the other jobs" "their shell ended with $?"
 cat even odd
 
 for device in cuda:sm_70 cuda:sm_ cuda cuda:sm_90x; do

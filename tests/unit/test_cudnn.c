@@ -235,8 +235,42 @@ static void test_plans(void) {
     }
 }
 
+/* Turing has no bfloat16: what cuDNN answers there, the row says with the way out of it. */
+static void test_none(void) {
+    const dl_cuda_library *cuda = library();
+    dl_device *device = NULL;
+    dl_prepared prepared = {0};
+    if (!cuda) {
+        check_skip("a card without an engine", "libdl_cuda.so is not built");
+        return;
+    }
+    setenv("DLTRAIN_CACHE", "", 1);
+    dl_type x = shapes[0].x, y;
+    x.dtype = DL_BF16;
+    const dl_type *input[] = {&x, &shapes[0].w}, *output = &y;
+    dl_conv_attributes conv = shapes[0].conv;
+    conv.epilogue = DL_EPILOGUE_NONE;
+    dl_infer infer = {.attributes = &conv, .inputs = 2, .input = input, .output = &y};
+    CHECK_OK(dl_op_conv.infer(&infer));
+    CHECK_OK(cuda->imagine(75, &device));
+    dl_prepare what = {.attributes = &conv,
+                       .inputs = 2,
+                       .outputs = 1,
+                       .input = input,
+                       .output = &output,
+                       .name = "bf16 on Turing",
+                       .device = device};
+    const dl_kernel *kernel = device->kernel("conv");
+    CHECK_FAILS(kernel->prepare(&what, &prepared), DL_UNAVAILABLE, "has no engine for it on");
+    CU_ASSERT_PTR_NOT_NULL(strstr(dl_message(), "precision: fp32"));
+    CU_ASSERT_PTR_NULL(prepared.state);
+    dl_device_close(device);
+    unsetenv("DLTRAIN_CACHE");
+}
+
 void suite_cudnn(void) {
     CU_pSuite suite = CU_add_suite("cudnn", NULL, NULL);
     CU_add_test(suite, "kept on disk", test_kept);
     CU_add_test(suite, "engines without a GPU", test_plans);
+    CU_add_test(suite, "no engine", test_none);
 }
