@@ -6,8 +6,10 @@
 
 enum { NAMES = 1024 };
 
+/* Of the help its first line. */
 static void print_row(FILE *out, const char *name, const char *note, const char *help) {
-    fprintf(out, "  %-24s %s%s%s\n", name, help, note && *note ? "  " : "", note ? note : "");
+    fprintf(out, "  %-24s %.*s%s%s\n", name, (int)strcspn(help, "\n"), help,
+            note && *note ? "  " : "", note ? note : "");
 }
 
 /* "required", "= 0.9", or nothing for what is absent unless given. */
@@ -75,12 +77,15 @@ static void print_word(FILE *out, const dl_family *family, const dl_word *word) 
 }
 
 static void print_key(FILE *out, const char *where, const dl_key *key) {
-    fprintf(out, "%s%s%s: %s\n  type: %s\n", where, *where ? "." : "", key->name, key->help,
+    int line = (int)strcspn(key->help, "\n");
+    fprintf(out, "%s%s%s: %.*s\n  type: %s\n", where, *where ? "." : "", key->name, line, key->help,
             key->type);
     if (!key->value)
         fprintf(out, "  required\n");
     else
         fprintf(out, "  default: %s\n", *key->value ? key->value : "absent unless given");
+    if (key->help[line])
+        fprintf(out, "%s\n", key->help + line + 1);
 }
 
 /* The first table that the type of a key names: data of `keys data`, cut of `item source or keys

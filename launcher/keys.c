@@ -10,18 +10,41 @@ static const dl_key root_keys[] = {
     {"seed", "int 0..", "0", "initial weights, order, dropout and random steps (data: data.seed)"},
     {"repeat", "keys repeat", "1", "train with seed, seed + 1, ...; mean and standard error"},
     {"constants", "map of number", "{}", "named numbers for expressions"},
-    {"device", "word auto|cpu|cuda", "auto", "where to compute; auto: a GPU if one is seen"},
+    {"device", "word auto|cpu|cuda", "auto",
+     "where to compute; auto: a GPU if one is seen\n"
+     "auto looks for a GPU and says so where it can use none; cuda ends with exit code 69 and the\n"
+     "reason instead; cpu never looks. Each process takes one GPU of CUDA_VISIBLE_DEVICES, by its\n"
+     "number on the host: start as many ranks there as there are GPUs. dltrain plan --device\n"
+     "cuda:sm_90 JOB tells without one what a GPU would do."},
     {"precision", "word fp32|bf16|fp16", "fp32",
-     "number format of activations and their gradients; weights and sums are fp32"},
-    {"tf32", "bool", "false", "a GPU may round the factors of fp32 products to 10 bits"},
+     "number format of activations and their gradients; weights and sums are fp32\n"
+     "bf16: half the memory and faster products, on GPUs of compute capability 8.0 and later and\n"
+     "on CPUs with AMX or AVX-512 BF16. fp16: on GPUs alone; 3 bits more than bf16, but so little\n"
+     "range that dltrain scales the loss and leaves out a step whose gradients are not finite.\n"
+     "Checkpoints and model.h5 are fp32 in any case."},
+    {"tf32", "bool", "false",
+     "a GPU may round the factors of fp32 products to 10 bits\n"
+     "Faster fp32 on Ampere and later, about as exact as fp16; without it fp32 is fp32. It says\n"
+     "nothing to bf16 and fp16, nor to a CPU."},
     {"kernels", "word heuristic|timed", "heuristic",
-     "how those of a GPU are chosen: by its libraries, or timed by rank 0; a CPU has no choice"},
+     "how those of a GPU are chosen: by its libraries, or timed by rank 0; a CPU has no choice\n"
+     "timed runs the first few for each shape before the first step: worth it for long trainings.\n"
+     "Choices are kept in ~/.cache/dltrain (DLTRAIN_CACHE names another folder), in the run's\n"
+     "kernels.txt and in its checkpoints, with which it goes on with the same bits."},
     {"steps_per_execution", "int 1..16 or word auto", "auto",
-     "steps that go to a GPU together; auto: several of a tiny network"},
+     "steps that go to a GPU together; auto: several of a tiny network\n"
+     "A launch takes the host some 10 us, longer than a step of a tiny network; auto sends 4, 8\n"
+     "or 16 at once where these last 2 ms at most. It changes no bit; a stop waits for what was\n"
+     "sent. A CPU has no use for it."},
     {"accumulate", "int 1.. or word auto", "auto", "micro-batches of a rank in a step"},
     {"reproducible", "word run|any_ranks", "run",
-     "same bits for the same ranks, or for any number"},
-    {"shards", "int 1..4096", "8", "pieces of a batch under reproducible: any_ranks"},
+     "same bits for the same ranks, or for any number\n"
+     "run: another number of ranks or threads adds in another order, so the last digits differ.\n"
+     "any_ranks: the batch is cut into `shards` pieces, each computed alone, so that 1, 2 or 4\n"
+     "ranks train to the same bits; slower where pieces are small. CPU and GPU differ in either."},
+    {"shards", "int 1..4096", "8",
+     "pieces of a batch under reproducible: any_ranks\n"
+     "Another number gives other bits. More ranks than shards are refused."},
     {"batch_statistics", "word global|shard|rank", "global",
      "what batch normalisation averages over"},
     {"data", "keys data", 0, "where samples come from and how they are prepared"},
@@ -66,7 +89,10 @@ static const dl_key data_keys[] = {
      "old labels in their new order, or {new name: [old labels]}; others are left out"},
     {"prepare", "items step", "[]", "steps in order, from raw samples to what the model reads"},
     {"shuffle", "bool or word with_replacement", "true", "order of training samples"},
-    {"on_device", "word auto|never", "auto", "keep the samples in a GPU's memory if it has room"},
+    {"on_device", "word auto|never", "auto",
+     "keep the samples in a GPU's memory if it has room\n"
+     "auto: parts that fit into an eighth of the free memory, 2 GiB in all, are sent once; others\n"
+     "are streamed ahead of the steps, and with never all are. The bits are the same."},
 };
 const dl_table dl_data_table = {"data", DL_KEYS(data_keys), 0};
 

@@ -36,7 +36,7 @@ typedef struct dl_key {
     const char *type; /* a type text as above */
     const char
         *value; /* default as it would stand in a job; NULL: required; "": absent unless given */
-    const char *help; /* one line, with unit and source */
+    const char *help; /* one line, with unit and source; lines behind it: for `dltrain help KEY` */
 } dl_key;
 
 /* What an item can be: dense, max_pooling2d, rmsprop, ... */

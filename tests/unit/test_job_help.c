@@ -80,6 +80,27 @@ static void help_tells_functions(void) {
     free(text);
 }
 
+/* Lists have the first line of a key's help, and help of the key alone has all of it. */
+static void help_tells_more(void) {
+    char *text = NULL;
+    size_t size;
+    FILE *stream = open_memstream(&text, &size);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(stream);
+    CHECK_OK(dl_job_help(dl_job_vocabulary(), "", stream));
+    fputs("--\n", stream);
+    CHECK_OK(dl_job_help(dl_job_vocabulary(), "data", stream));
+    fputs("--\n", stream);
+    CHECK_OK(dl_job_help(dl_job_vocabulary(), "data.on_device", stream));
+    fclose(stream);
+    const char *table = strstr(text, "\n--\n"), *key = table ? strstr(table + 1, "\n--\n") : NULL;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(key);
+    const char *more = strstr(text, "The bits are the same.");
+    CU_ASSERT(more > key);
+    CU_ASSERT_PTR_NOT_NULL(strstr(table, "if it has room  (word auto|never; default auto)\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(key, "if it has room\n  type: word auto|never\n"));
+    free(text);
+}
+
 /* Brackets outside of strings match, and every reference has its definition. */
 static void schema_is_whole(void) {
     char *text = NULL;
@@ -156,6 +177,7 @@ static void drafts_are_yaml(void) {
 void suite_job_help(void) {
     CU_pSuite suite = CU_add_suite("job help", NULL, NULL);
     CU_add_test(suite, "help tells", help_tells);
+    CU_add_test(suite, "help of a key tells more", help_tells_more);
     CU_add_test(suite, "help tells the functions of expressions", help_tells_functions);
     CU_add_test(suite, "schema is whole", schema_is_whole);
     CU_add_test(suite, "drafts are YAML", drafts_are_yaml);
