@@ -56,7 +56,8 @@ static void squares_reference(const op_sample *sample, const dl_type *type, cons
     }
 }
 
-/* relu(batch_norm(x)), its vectors from in[first] on; error: in epsilons. */
+/* relu(batch_norm(x)), its vectors from in[first] on; error: in epsilons. Of a half x, z is
+ * rounded, and cuDNN multiplies x by a rounded scale and adds a rounded beta - mean * scale. */
 static void normalise(const op_sample *sample, const double *const *in, int x, int first, double *z,
                       double *error) {
     const dl_conv_norm_attributes *a = sample->attributes;
@@ -69,8 +70,9 @@ static void normalise(const op_sample *sample, const double *const *in, int x, i
         scale *= a->has_gamma ? in[first + 2][c] : 1;
         around -= in[first][c];
         z[e] = fmax(0, around * scale + beta);
+        double rounded = fabs(scale * in[x][e]) + fabs(beta - in[first][c] * scale) + z[e];
         error[e] = 4 * fabs(scale) * (fabs(around) + fabs(in[first][c])) + fabs(beta) +
-                   rounding(&sample->input[x]) * z[e];
+                   rounding(&sample->input[x]) * rounded;
     }
 }
 
