@@ -278,10 +278,13 @@ static const char *with_units(dl_job *job, const char *number, const dl_form *fo
     return text ? text : "";
 }
 
+/* Few words are all told: the nearest of auto, cpu and cuda may be the opposite of what is meant.
+ */
 static const char *nearest_choice(const dl_form *forms, const char *text) {
+    enum { FEW = 4 };
     for (; forms; forms = forms->next) {
         const char *near = NULL;
-        if (forms->kind == DL_FORM_WORD)
+        if (forms->kind == DL_FORM_WORD && forms->word_count > FEW)
             near = dl_nearest(text, forms->words, forms->word_count);
         else if (forms->kind == DL_FORM_ITEM)
             near = dl_word_nearest(forms->family, text);

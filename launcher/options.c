@@ -144,6 +144,30 @@ static dl_status read_option(dl_options *options, int *at, int count, char **wor
     return DL_OK;
 }
 
+/* An option of one verb says nothing to another. */
+static dl_status check_options(const dl_options *options) {
+    const struct {
+        const char *name, *verb, *instead;
+        bool given;
+    } of_one[] = {
+        {"--device", "plan", "; --set device=cuda says where to compute", options->device != NULL},
+        {"--graph", "plan", "", options->graph},
+        {"--output", "predict", "", options->output != NULL},
+        {"--json", "bench", "", options->json != NULL},
+        {"--ranks", "plan", "; mpirun -np N starts N ranks", options->ranks > 0},
+        {"--steps", "bench", "; --set epochs=none --set steps=N is a training of N",
+         options->steps > 0},
+        {"--warmup", "bench", "", options->warmup > 0},
+        {"--repeat", "bench", "; --set repeat=N trains N times", options->repeat > 0},
+        {"--trace", "bench", "", options->trace != NULL},
+        {"--synthetic", "bench", "", options->synthetic != NULL}};
+    for (int i = 0; i < DL_COUNT(of_one); i++)
+        if (of_one[i].given && strcmp(of_one[i].verb, options->verb->name) != 0)
+            return dl_fail(DL_BAD_JOB, "%s is for dltrain %s, not for dltrain %s%s", of_one[i].name,
+                           of_one[i].verb, options->verb->name, of_one[i].instead);
+    return DL_OK;
+}
+
 dl_status dl_options_read(dl_options *options, int count, char **words) {
     memset(options, 0, sizeof *options);
     int arguments = 0;
@@ -174,5 +198,5 @@ dl_status dl_options_read(dl_options *options, int count, char **words) {
     if (arguments < options->verb->min_arguments || arguments > options->verb->max_arguments)
         return dl_fail(DL_BAD_JOB, "dltrain %s takes %s; see dltrain --help", options->verb->name,
                        options->verb->arguments);
-    return DL_OK;
+    return check_options(options);
 }

@@ -241,9 +241,7 @@ static dl_status no_gpu(cudaError_t error) {
     if (driver == 0)
         return dl_fail(
             DL_UNAVAILABLE,
-            "no GPU can be used: there is no NVIDIA driver here (%s); install it, or say "
-            "device: cpu",
-            why);
+            "no GPU can be used: there is no NVIDIA driver here; install it, or say device: cpu");
     if (error == cudaErrorInsufficientDriver)
         return dl_fail(
             DL_UNAVAILABLE,
@@ -299,7 +297,8 @@ static dl_status start(dl_cuda *cuda, int index) {
              properties.name, device->architecture, properties.totalGlobalMem >> 30, driver / 1000,
              driver % 1000 / 10);
     if (device->architecture < 75)
-        return dl_fail(DL_UNAVAILABLE, "%s: compute capability 7.5 (Turing) is the least",
+        return dl_fail(DL_UNAVAILABLE,
+                       "%s: compute capability 7.5 (Turing) is the least; say device: cpu",
                        device->text);
     return DL_OK;
 }

@@ -53,13 +53,13 @@ if [ ! -r "$real" ]; then
 elif nvidia-smi >/dev/null 2>&1; then
     skip "device: cuda, no driver, as the real library has it" "there is a driver"
 else
-    refused "no driver, as the real library has it" "$real" 'there is no NVIDIA driver here .*install it'
+    refused "no driver, as the real library has it" "$real" 'there is no NVIDIA driver here; install it'
 fi
 if [ ! -r "$shim" ]; then
     skip "device: cuda where the machine is played" "libdl_cuda_shim.so is not built"
     exit 0
 fi
-refused "no driver" "$shim" 'there is no NVIDIA driver here .*install it' SHIM_DRIVER=0
+refused "no driver" "$shim" 'there is no NVIDIA driver here; install it' SHIM_DRIVER=0
 refused "the driver is too old" "$shim" 'the driver serves CUDA 12.4, dltrain is built with 13.0; install a newer' SHIM_DRIVER=12040
 refused "no visible device" "$shim" 'no CUDA-capable device is detected; look at .*CUDA_VISIBLE_DEVICES' CUDA_VISIBLE_DEVICES=
 refused "the GPU is too old" "$shim" 'sm_70, .*compute capability 7.5 .* is the least' SHIM_CAPABILITY=70

@@ -212,7 +212,7 @@ static void items(void) {
 
 static void values(void) {
     EXPECT(HEAD "  - conv2d: {filters: 1, kernel_size: 1, padding: smae}\n" TAIL,
-           "job.yaml:3:51: 'padding' cannot be 'smae'; did you mean 'same'?");
+           "job.yaml:3:51: 'padding' cannot be 'smae'; write valid or same");
     EXPECT(HEAD "  - conv2d: {filters: 1, kernel_size: 1, padding: 3}\n" TAIL,
            "job.yaml:3:51: 'padding' cannot be '3'; write valid or same");
     EXPECT(HEAD "  - dropout: 1.5\n" TAIL,
