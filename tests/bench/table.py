@@ -2,10 +2,12 @@
 """Tables from the benchmark's JSON.
 
   tests/bench/table.py FILE...             as the benchmark prints them
-  tests/bench/table.py FILE... --readme    puts them into README.md, between the lines that mark their place"""
+  tests/bench/table.py FILE... --readme    puts them into README.md, between the lines that mark their place; what
+                                           several files have measured comes from the first of them"""
 import json
 import os
 import sys
+import textwrap
 
 BEGIN, END = "<!-- benchmark: written by tests/bench/table.py -->", "<!-- end of benchmark -->"
 GPU_BEGIN, GPU_END = "<!-- GPU benchmark: written by tests/bench/table.py -->", "<!-- end of GPU benchmark -->"
@@ -159,7 +161,8 @@ def lines_of(name, part):
     return lines + missing
 
 
-def setting(results):
+def place_of(results):
+    """Where it was measured: machine and versions."""
     machine = results["machine"]
     versions = machine["versions"]
     onednn = [line.split()[1] for line in versions["dltrain"] if line.split()[:1] == ["oneDNN"]]
@@ -167,12 +170,15 @@ def setting(results):
     libraries = "".join(f" ({key} {versions[key]})" for key in ("cuda", "cudnn") if versions.get(key))
     return (f"{card}{machine['processor']}, {machine['used']} of {machine['processors']} processors, "
             f"{machine['memory_gib']} GiB, {machine['system']}; {', '.join(versions['dltrain'][:1])}, "
-            f"oneDNN {''.join(onednn)}, {''.join(versions['mpi'])}, PyTorch {versions['torch'] or 'absent'}{libraries}; "
-            f"{results['when'][:10]}, commit {versions['commit']}")
+            f"oneDNN {''.join(onednn)}, {''.join(versions['mpi'])}, PyTorch {versions['torch'] or 'absent'}{libraries}")
+
+
+def moment_of(results):
+    return f"{results['when'][:16].replace('T', ' ')} UTC, commit {results['machine']['versions']['commit']}"
 
 
 def terminal(results):
-    lines = [setting(results)]
+    lines = [f"{place_of(results)}; {moment_of(results)}"]
     for title, note, rows in all_tables(results):
         lines += ["", title + (". " + note if note else "")] + aligned(rows)
     for failure in results["failures"]:
@@ -180,10 +186,26 @@ def terminal(results):
     return "\n".join(lines)
 
 
-def markdown(results):
-    lines = ["", f"`{results['command']}`: {setting(results)}."]
+def wrapped(text):
+    return textwrap.fill(text, 118, break_on_hyphens=False)
+
+
+def markdown(results, name, told):
+    """What is in `told` already, machines, notes and parts, is left out."""
+    def new(text):
+        fresh = bool(text) and text not in told
+        told.add(text)
+        return fresh
+
+    results = results | {"parts": {key: part for key, part in results["parts"].items() if new(key)}}
+    if not results["parts"]:
+        return ""
+    place = place_of(results)
+    lines = ["", wrapped(f"On {place}:")] if new(place) else []
+    lines += ["", f"**`{name}`**, {moment_of(results)}:", f"`{results['command']}`"]
     for _, note, rows in all_tables(results):
-        lines += [""] + ([note, ""] if note else [])
+        lines += ["", wrapped(note)] if new(note) else []
+        lines += [""]
         lines += ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
         lines += ["| " + " | ".join(row) + " |" for row in rows[1:]]
     missing = {f"{side} is missing in '{name}': {why}" for name, part in results["parts"].items()
@@ -214,10 +236,12 @@ def main():
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../README.md")
     with open(path) as file:
         text = file.read()
-    gpu = [results for results in several if "gpu" in results["format"]]
-    for begin, end, those in ((BEGIN, END, [r for r in several if r not in gpu]), (GPU_BEGIN, GPU_END, gpu)):
-        if those:
-            text = between(text, begin, end, [markdown(results) for results in those])
+    files = [(results, os.path.basename(name)) for results, name in zip(several, names)]
+    for begin, end, gpu in ((BEGIN, END, False), (GPU_BEGIN, GPU_END, True)):
+        told = set()
+        tables = [markdown(*one, told) for one in files if ("gpu" in one[0]["format"]) == gpu]
+        if tables:
+            text = between(text, begin, end, [table for table in tables if table])
     with open(path, "w") as file:
         file.write(text)
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Holds the source to its house rules: a room includes only itself and rooms below it, and no file of
-# the program is longer than 500 lines. Prints each offender, then "ok NAME" or "FAILED NAME: why". The
+# Holds the source to its house rules: a room includes only itself and rooms below it, no file of the
+# program is longer than 500 lines, and the README names files that exist. Prints each offender, then "ok NAME" or "FAILED NAME: why". The
 # check first proves itself on a small tree with known offenders.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -99,10 +99,31 @@ else
     failed=1
 fi
 
+# "FILE: NAME" for each source, script and job that the file names and the tree does not have; NAME and * stand for any.
+unknown() {
+    find . -name .git -prune -o -path './build*' -prune -o -type f -print >"$scratch/files"
+    grep -oE '`[A-Za-z0-9_/.*-]+\.(c|h|cu|sh|py)`|jobs/[a-z0-9-]+\.yaml' "$1" | tr -d '`' | sort -u |
+        while read -r name; do
+            pattern=$(echo "$name" | sed 's/\./\\./g; s/NAME/*/; s/\*/[^\/]*/')
+            grep -q "/$pattern\$" "$scratch/files" || echo "$1: $name"
+        done
+}
+
+printf '`rooms.sh`, `source_NAME.c`, `tests/runs/no*.sh`, `nowhere.c`, jobs/nowhere.yaml\n' >"$scratch/README.md"
+if [ "$(unknown "$scratch/README.md" | LC_ALL=C sort)" = "$scratch/README.md: jobs/nowhere.yaml
+$scratch/README.md: nowhere.c" ]; then
+    echo "ok the check of the README's names finds what is wrong"
+else
+    unknown "$scratch/README.md"
+    echo "FAILED the check of the README's names finds what is wrong"
+    failed=1
+fi
+
 found=$(includes .)
 seen=$(echo "$found" | tail -n 1)
 offenders=$(echo "$found" | sed '$d')
 [ "$seen" -gt 0 ] || offenders="no include was found"
 report "rooms include only what lies below ($seen includes)" "$offenders"
 report "no file of the program or its tests is longer than 500 lines" "$(long_files .)"
+report "the README names files that are here" "$(unknown README.md)"
 [ $failed -eq 0 ]
