@@ -43,6 +43,8 @@ dl_exec_options dl_session_exec_options(const dl_session *session, const char *n
                              .steps_per_execution = steps_per_execution(session->job),
                              .any_ranks = session->any_ranks,
                              .tf32 = dl_bool(session->job, "tf32"),
+                             .recompute =
+                                 session->device ? dl_number(session->job, "recompute") : 0,
                              .training = training,
                              .build = build,
                              .argument = session->network};

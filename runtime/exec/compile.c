@@ -17,6 +17,30 @@ static int order_class(const dl_graph_node *node) {
     return node->shared ? CLASS_SHARED : CLASS_SHARD;
 }
 
+/* Those that run when they are first read, the last first. */
+static dl_status find_late_phases(variant *v, int *phase) {
+    const dl_graph *graph = &v->graph;
+    int *first = DL_NEW_N(&v->memory, int, graph->values + 1); /* phase that reads it */
+    if (!first)
+        return dl_fail_memory(sizeof *first * (size_t)graph->values);
+    for (int i = 0; i < graph->values; i++)
+        first[i] = INT_MAX;
+    for (int n = graph->nodes; n-- > 0;) {
+        const dl_graph_node *node = &graph->node[n];
+        bool view = node->op == &dl_op_view;
+        int read = INT_MAX;
+        for (int o = 0; o < node->outputs; o++)
+            read = first[node->output + o] < read ? first[node->output + o] : read;
+        if (node->late && read != INT_MAX)
+            phase[n] = read;
+        read = view ? read : phase[n];
+        for (int i = 0; i < node->inputs; i++)
+            if (read < first[node->input[i]])
+                first[node->input[i]] = read;
+    }
+    return DL_OK;
+}
+
 /* Phases of all nodes, then units sorted by (phase, shared/per shard/collective, creation). */
 static dl_status order_units(dl_exec *exec, variant *v) {
     const dl_graph *graph = &v->graph;
@@ -26,7 +50,6 @@ static dl_status order_units(dl_exec *exec, variant *v) {
     if (!level || !phase || !v->units)
         return dl_fail_memory(sizeof *v->units * (size_t)graph->nodes);
     int phases = 1, collectives = 0;
-    bool lockstep = false;
     for (int n = 0; n < graph->nodes; n++) {
         const dl_graph_node *node = &graph->node[n];
         for (int i = 0; i < node->inputs; i++)
@@ -38,9 +61,8 @@ static dl_status order_units(dl_exec *exec, variant *v) {
         if (phase[n] + collective + 1 > phases)
             phases = phase[n] + collective + 1;
         collectives += collective;
-        lockstep = lockstep ||
-                   (order_class(node) == CLASS_SHARD && phase[n] > 0 && node->op != &dl_op_view);
     }
+    DL_TRY(find_late_phases(v, phase));
     v->begin = DL_NEW_N(&v->memory, int, CLASSES *phases + 1);
     if (!v->begin)
         return dl_fail_memory(sizeof(int) * (size_t)phases);
@@ -66,13 +88,13 @@ static dl_status order_units(dl_exec *exec, variant *v) {
     for (int u = 0; u < v->count; u++)
         if (v->units[u].node->op == &dl_op_sum_leaves)
             v->units[u].sum = sum++;
-    exec->last_shard_phase = 0;
+    exec->last_shard_phase = 0; /* beyond 0: a collective lies between nodes of shards */
     for (int u = 0; u < v->count; u++)
         if (order_class(v->units[u].node) == CLASS_SHARD)
             exec->last_shard_phase = v->units[u].phase; /* ascending */
     exec->phases = phases;
     exec->collectives = collectives;
-    exec->lockstep = lockstep;
+    exec->lockstep = exec->last_shard_phase > 0;
     return DL_OK;
 }
 
@@ -113,7 +135,7 @@ static double bytes_of(const variant *v, const dl_graph_node *node) {
     return bytes;
 }
 
-static dl_device *device_of(const dl_exec *exec) {
+dl_device *dl_exec_device(const dl_exec *exec) {
     return exec->options.resident ? exec->options.resident->device : exec->options.plan_for;
 }
 
@@ -122,7 +144,7 @@ static dl_device *device_of(const dl_exec *exec) {
 static bool take_half_copy(const dl_exec *exec, unit *made, int input) {
     place from = made->in[input];
     size_t offset = from.offset / sizeof(float) * sizeof(uint16_t);
-    if (!device_of(exec) || !dl_is_half(exec->options.variables->half) ||
+    if (!dl_exec_device(exec) || !dl_is_half(exec->options.variables->half) ||
         !(made->prepared.packed_half >> input & 1) || from.base != BASE_SLAB + DL_SLAB_PARAMETER ||
         offset % 16 != 0)
         return false;
@@ -131,9 +153,17 @@ static bool take_half_copy(const dl_exec *exec, unit *made, int input) {
     return true;
 }
 
+/* A variable or a view of one. */
+static bool is_constant(const dl_graph *graph, dl_value value) {
+    const dl_graph_node *node = dl_producer(graph, value);
+    for (; node && node->op == &dl_op_view; node = dl_producer(graph, value))
+        value = node->input[0];
+    return graph->value[value].role == DL_ROLE_VARIABLE;
+}
+
 static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made) {
     const dl_graph_node *node = made->node;
-    dl_device *device = device_of(exec);
+    dl_device *device = dl_exec_device(exec);
     made->bytes = bytes_of(v, node);
     if (made->sum >= 0)
         return DL_OK;
@@ -166,8 +196,7 @@ static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made) {
     for (int i = 0; i < node->inputs; i++) {
         input[i] = &v->graph.value[node->input[i]].type;
         if (i < DL_MAX_PACKED && !node->shared)
-            what.constant[i] = v->where[node->input[i]].base >= BASE_SLAB &&
-                               v->where[node->input[i]].base < BASE_INPUT;
+            what.constant[i] = is_constant(&v->graph, node->input[i]);
     }
     for (int o = 0; o < node->outputs; o++)
         output[o] = &v->graph.value[node->output + o].type;
@@ -177,14 +206,20 @@ static dl_status prepare_unit(dl_exec *exec, variant *v, unit *made) {
         return dl_fail_prefix(status, "%s of '%s': ", node->op->name, node->name);
     made->ready = true;
     size_t *workspace = node->shared ? &v->shared_workspace : &v->workspace;
-    if (made->prepared.workspace > *workspace)
+    if (made->prepared.workspace > *workspace && !dl_workspace_placed(exec, node))
         *workspace = made->prepared.workspace;
-    for (int i = 0; i < DL_MAX_PACKED; i++)
-        if (made->prepared.packed_bytes[i] && !take_half_copy(exec, made, i)) {
-            made->in[i] = (place){BASE_PACKED, v->packed_bytes};
-            v->packed_bytes += (made->prepared.packed_bytes[i] + 63) / 64 * 64;
-        }
     return DL_OK;
+}
+
+static void place_packed(const dl_exec *exec, variant *v) {
+    for (int u = 0; u < v->count; u++) {
+        unit *made = &v->units[u];
+        for (int i = 0; i < DL_MAX_PACKED; i++)
+            if (made->prepared.packed_bytes[i] && !take_half_copy(exec, made, i)) {
+                made->in[i] = (place){BASE_PACKED, v->packed_bytes};
+                v->packed_bytes += (made->prepared.packed_bytes[i] + 63) / 64 * 64;
+            }
+    }
 }
 
 /* A plan for a device that is not here names all that it cannot run, of what has no kernel at all
@@ -227,11 +262,17 @@ dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out) {
                   exec->options.training);
     DL_GOTO(failed, exec->options.build(exec->options.argument, &v->graph));
     DL_GOTO(failed, dl_graph_simplify(&v->graph));
-    if (device_of(exec)) {
-        DL_GOTO(failed, dl_graph_fuse(&v->graph, device_of(exec)));
+    if (dl_exec_device(exec)) {
+        DL_GOTO(failed, dl_graph_fuse(&v->graph, dl_exec_device(exec)));
         DL_GOTO(failed, dl_graph_assign_half(&v->graph));
         DL_GOTO(failed, dl_graph_join_parts(&v->graph));
     }
+    bool changed = false;
+    DL_GOTO(failed, order_units(exec, v));
+    if (exec->options.training && exec->options.recompute > 0)
+        DL_GOTO(failed, dl_variant_recompute(exec, v, &changed));
+    if (changed)
+        DL_GOTO(failed, order_units(exec, v));
     uint64_t hash = dl_graph_hash(&v->graph);
     if (first)
         exec->hash = hash;
@@ -240,13 +281,13 @@ dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out) {
                          exec->options.name, (long long)samples);
         goto failed;
     }
-    DL_GOTO(failed, order_units(exec, v));
     if (first)
         DL_GOTO(failed, learn_inputs(exec, v));
+    DL_GOTO(failed, prepare_units(exec, v, first));
     DL_GOTO(failed, dl_variant_place(exec, v));
     dl_variant_divide(exec, v);
-    DL_GOTO(failed, prepare_units(exec, v, first));
-    if (v->packed_bytes && !device_of(exec)) {
+    place_packed(exec, v);
+    if (v->packed_bytes && !dl_exec_device(exec)) {
         v->packed = dl_alloc(v->packed_bytes);
         if (!v->packed) {
             status = dl_fail_memory(v->packed_bytes);

@@ -2,7 +2,7 @@
  * takes as long as building one. compile.c makes it ready to run. */
 #include "runtime/exec/internal.h"
 
-static dl_status count_node(const dl_graph *graph, const dl_graph_node *node, dl_exec_work *work) {
+dl_status dl_count_node(const dl_graph *graph, const dl_graph_node *node, dl_exec_work *work) {
     if (!node->op->flop)
         return DL_OK;
     size_t types = (size_t)(node->inputs + node->outputs);
@@ -34,7 +34,7 @@ dl_status dl_exec_count(const dl_exec_options *options, int64_t samples, dl_exec
     if (status == DL_OK)
         status = dl_graph_simplify(&graph);
     for (int i = 0; i < graph.nodes && status == DL_OK; i++)
-        status = count_node(&graph, &graph.node[i], work);
+        status = dl_count_node(&graph, &graph.node[i], work);
     dl_graph_fini(&graph);
     return status;
 }

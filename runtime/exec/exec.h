@@ -39,8 +39,10 @@ typedef struct dl_exec_options {
     int leaves;          /* of a full batch, over all ranks */
     int steps_per_execution; /* runs in one launch of a device, 1..16; 0: together.h says */
     bool any_ranks;          /* kernels are chosen by what is the same on any number of ranks */
-    bool every_leaf; /* makes variants for the leaves of all ranks, not for this one's alone */
-    bool tf32;       /* products of float32 may be rounded so on a device */
+    bool every_leaf;  /* makes variants for the leaves of all ranks, not for this one's alone */
+    bool tf32;        /* products of float32 may be rounded so on a device */
+    double recompute; /* share of the bytes a step's leaves move that may go into making values
+                         again rather than keeping them; 0: all are kept */
     bool training;
     dl_memory_mode memory;
     bool overlap; /* a thread of its own sums what is complete while leaves still compute */

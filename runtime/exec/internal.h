@@ -32,6 +32,7 @@ typedef struct unit { /* one node, ready */
     dl_prepared prepared;
     bool ready; /* prepared */
     place *in, *out;
+    place workspace; /* in the arena; base -1: the context's, which all nodes use in turn */
     int phase, position;
     bool divided; /* every rank of the host runs its part */
     bool meets;   /* ranks of the host wait for each other before it */
@@ -157,10 +158,18 @@ void dl_profile_add(profile *p, int lane, int slot, double start, double end, do
                     double bytes);
 
 /* compile.c */
+dl_device *dl_exec_device(const dl_exec *exec); /* that runs or will run it; NULL: the CPU */
 dl_status dl_variant_make(dl_exec *exec, int64_t samples, variant **out);
 void dl_variant_free(variant *v);
-/* memory.c: places, moves, copies, poison lists of a variant whose units are ordered */
+/* count.c: adds the products of a node */
+dl_status dl_count_node(const dl_graph *graph, const dl_graph_node *node, dl_exec_work *work);
+/* recompute.c: appends nodes to the graph, in the order of which units then change. */
+dl_status dl_variant_recompute(const dl_exec *exec, variant *v, bool *changed);
+/* memory.c: places, moves, copies, poison lists of a variant whose units are prepared */
 dl_status dl_variant_place(dl_exec *exec, variant *v);
+/* Whether the workspace of a node has a place among the values: a device's memory is dear, while a
+ * processor is glad of memory that is still in its cache. */
+bool dl_workspace_placed(const dl_exec *exec, const dl_graph_node *node);
 /* divide.c: which units run in parts, where ranks meet; of a variant that is placed */
 void dl_variant_divide(dl_exec *exec, variant *v);
 
@@ -186,7 +195,8 @@ static inline dl_run run_of(const unit *made, const leaf *context) {
         context->in[i] = at(context, made->in[i]);
     for (int o = 0; o < made->node->outputs; o++)
         context->out[o] = at(context, made->out[o]);
-    return (dl_run){.in = context->in, .out = context->out, .workspace = context->workspace};
+    char *workspace = made->workspace.base < 0 ? context->workspace : at(context, made->workspace);
+    return (dl_run){.in = context->in, .out = context->out, .workspace = workspace};
 }
 
 /* The units of a class in a phase: [*first, *last). */

@@ -1,7 +1,7 @@
 /* Where every value of a variant lives. In order of preference: an assigned value in its variable's
  * own memory, a value bound for a collective in the collective's buffer, a result over an input
  * that dies there, else an interval in the planned arena (per shard or shared). Views are places in
- * another value's memory. */
+ * another value's memory. A workspace on a device is a value that only its node knows. */
 #include <limits.h>
 #include <string.h>
 
@@ -26,6 +26,7 @@ typedef struct placer {
     int *last;    /* [values] of a root: last reading position */
     int *made;    /* [values] position of the producer, -1 */
     int *store;   /* [values] of a root: storage, -1 */
+    int *scratch; /* [units] storage of the workspace, -1 */
     storage *storage;
     int storages;
 } placer;
@@ -257,6 +258,22 @@ static dl_status place_rest(placer *p) {
     return DL_OK;
 }
 
+bool dl_workspace_placed(const dl_exec *exec, const dl_graph_node *node) {
+    return dl_exec_device(exec) && !node->shared;
+}
+
+static void place_workspaces(placer *p) {
+    for (int u = 0; u < p->v->count; u++) {
+        const unit *made = &p->v->units[u];
+        p->scratch[u] = -1;
+        if (made->prepared.workspace == 0 || !dl_workspace_placed(p->exec, made->node))
+            continue;
+        p->scratch[u] = p->storages++;
+        p->storage[p->scratch[u]] =
+            (storage){.bytes = made->prepared.workspace, .first = u, .last = u};
+    }
+}
+
 static dl_status plan_arena(placer *p, bool shared, size_t *total) {
     dl_lifetime *items = DL_NEW_N(&p->v->memory, dl_lifetime, p->storages + 1);
     if (!items)
@@ -320,13 +337,16 @@ static dl_status set_units(placer *p) {
         unit *made = &p->v->units[u];
         made->in = DL_NEW_N(&p->v->memory, place, made->node->inputs + 1);
         made->out = DL_NEW_N(&p->v->memory, place, made->node->outputs);
-        made->dead = DL_NEW_N(&p->v->memory, dying, made->node->inputs + made->node->outputs);
+        made->dead = DL_NEW_N(&p->v->memory, dying, made->node->inputs + made->node->outputs + 1);
         if (!made->in || !made->out || !made->dead)
             return dl_fail_memory(sizeof(place) * (size_t)made->node->inputs);
         for (int i = 0; i < made->node->inputs; i++)
             made->in[i] = p->v->where[made->node->input[i]];
         for (int o = 0; o < made->node->outputs; o++)
             made->out[o] = p->v->where[made->node->output + o];
+        made->workspace = (place){-1, 0};
+        if (p->scratch[u] >= 0)
+            made->workspace = (place){BASE_ARENA, p->storage[p->scratch[u]].offset};
         if (made->sum >= 0)
             set_after(p, made);
     }
@@ -354,14 +374,17 @@ dl_status dl_variant_place(dl_exec *exec, variant *v) {
     p.last = DL_NEW_N(&v->memory, int, values);
     p.made = DL_NEW_N(&v->memory, int, values);
     p.store = DL_NEW_N(&v->memory, int, values);
-    p.storage = DL_NEW_N(&v->memory, storage, values);
-    if (!v->where || !p.root || !p.into || !p.last || !p.made || !p.store || !p.storage)
+    p.scratch = DL_NEW_N(&v->memory, int, v->count + 1);
+    p.storage = DL_NEW_N(&v->memory, storage, values + (size_t)v->count);
+    if (!v->where || !p.root || !p.into || !p.last || !p.made || !p.store || !p.scratch ||
+        !p.storage)
         return dl_fail_memory(values * sizeof(storage));
     find_roots(&p);
     find_lives(&p);
     DL_TRY(place_assignments(&p, first));
     DL_TRY(place_collectives(&p));
     DL_TRY(place_rest(&p));
+    place_workspaces(&p);
     DL_TRY(plan_arena(&p, false, &v->arena_bytes));
     DL_TRY(plan_arena(&p, true, &v->shared_bytes));
     set_places(&p);

@@ -41,6 +41,8 @@ static void list_unit(const dl_exec *exec, const variant *v, int index, int leaf
             touch(list, at(context, made->in[i]), bytes_read(v, made, i), false);
     for (int o = 0; o < node->outputs; o++)
         touch(list, at(context, made->out[o]), bytes_of(v, node->output + o), true);
+    if (made->workspace.base >= 0)
+        touch(list, at(context, made->workspace), made->prepared.workspace, true);
 }
 
 static void list_rows(const dl_exec *exec) {
@@ -182,7 +184,7 @@ dl_status dl_queue_list_open(dl_exec *exec) {
         const variant *v = exec->variant[i];
         int own = v->count + v->move_count + v->graph.outputs, touched = 0;
         for (int u = 0; u < v->count; u++)
-            touched += v->units[u].node->inputs + v->units[u].node->outputs;
+            touched += v->units[u].node->inputs + v->units[u].node->outputs + 1;
         touched += 2 * v->move_count + v->graph.outputs;
         pieces = own > pieces ? own : pieces;
         accesses = touched > accesses ? touched : accesses;

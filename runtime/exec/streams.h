@@ -1,7 +1,7 @@
 /* What a step's pieces of work wait for, a pure function on integers: pieces in the order in which
  * they are enqueued, each with its stream and the memory it touches, become waits for events
- * between streams. Within a stream order is kept anyway. What is shorter-lived than a step
- * (workspaces) is of one stream only and not told here. */
+ * between streams. Within a stream order is kept anyway. The workspace of shared nodes is of one
+ * stream only and not told here. */
 #ifndef DL_EXEC_STREAMS_H
 #define DL_EXEC_STREAMS_H
 

@@ -79,7 +79,7 @@ void dl_graph_print(const dl_graph *graph, FILE *file) {
                 fprintf(file, " \"%s\"", dl_expr_text(&arena, attributes->output[o]));
             dl_arena_free(&arena);
         }
-        fprintf(file, "  # %s\n", node->name);
+        fprintf(file, "  # %s%s\n", node->name, node->late ? ", again" : "");
     }
     for (int i = 0; i < graph->assignments; i++) {
         fputs("assign", file);

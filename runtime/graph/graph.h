@@ -46,6 +46,7 @@ typedef struct dl_graph_node {
     const dl_value *input;
     dl_value output;      /* first; the others follow */
     bool shared;          /* runs once a rank */
+    bool late;            /* runs when it is first read, not as soon as it can */
     const char *name;     /* layer or purpose: messages, profile, stream of random numbers */
     const dl_node *place; /* graph->place when it was added, or NULL; gradients take it over */
 } dl_graph_node;
