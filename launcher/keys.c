@@ -32,16 +32,14 @@ static const dl_key root_keys[] = {
      "Choices are kept in ~/.cache/dltrain (DLTRAIN_CACHE names another folder), in the run's\n"
      "kernels.txt and in its checkpoints, with which it goes on with the same bits."},
     {"steps_per_execution", "int 1..16 or word auto", "auto",
-<<<<<<< HEAD
      "steps that go to a GPU together; auto: several of a tiny network\n"
      "A launch takes the host some 10 us, longer than a step of a tiny network; auto sends 4, 8\n"
      "or 16 at once where these last 2 ms at most. It changes no bit; a stop waits for what was\n"
      "sent. A CPU has no use for it."},
-=======
-     "steps that go to a GPU together; auto: several of a tiny network"},
     {"recompute", "number 0..1", "0.03",
-     "share of a GPU step's memory traffic for making large values again, not keeping them"},
->>>>>>> c4c6773 (Workspaces of a device lie among the values; large values are made again for the backward pass)
+     "share of a GPU step's memory traffic for making large values again, not keeping them\n"
+     "What is cheapest to make comes first, just before the backward pass reads it; 0: all are\n"
+     "kept. It changes no bit, but memory and time. A CPU keeps all."},
     {"accumulate", "int 1.. or word auto", "auto", "micro-batches of a rank in a step"},
     {"reproducible", "word run|any_ranks", "run",
      "same bits for the same ranks, or for any number\n"
