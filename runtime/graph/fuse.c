@@ -1,5 +1,6 @@
 /* See fuse.h. One fusion at a time: the nodes that it appended move to their place, what nobody
- * reads any more goes, and the search begins anew. */
+ * reads any more goes, and the search goes on behind them, round again until it has found nothing.
+ */
 #include "runtime/graph/fuse.h"
 
 #include "runtime/graph/rewrite.h"
@@ -25,10 +26,15 @@ void dl_fuse_map(dl_fuse *fuse, dl_value value, dl_value made) {
 
 const dl_graph_node *dl_fuse_reader(const dl_fuse *fuse, dl_value value, const dl_op *op) {
     const dl_graph *graph = fuse->graph;
-    for (int n = 0; n < graph->nodes; n++)
-        for (int i = 0; i < graph->node[n].inputs && graph->node[n].op == op; i++)
-            if (graph->node[n].input[i] == value)
+    int left = fuse->readers[value]; /* they come after what makes it */
+    for (int n = graph->value[value].node + 1; n < graph->nodes && left > 0; n++)
+        for (int i = 0; i < graph->node[n].inputs; i++) {
+            if (graph->node[n].input[i] != value)
+                continue;
+            if (graph->node[n].op == op)
                 return &graph->node[n];
+            left--;
+        }
     return NULL;
 }
 
@@ -60,6 +66,24 @@ static void put(pass *p, int n) {
     p->order[p->ordered++] = *node;
 }
 
+static bool reads_made(const pass *p, const dl_graph_node *node) {
+    for (int i = 0; i < node->inputs; i++)
+        if (p->map[node->input[i]] != node->input[i])
+            return true;
+    return false;
+}
+
+/* As it stood: what it reads stands before it, unless that is new. */
+static void put_next(pass *p, int n) {
+    const dl_graph_node *node = &p->fuse.graph->node[n];
+    if (p->state[n] != UNSEEN || reads_made(p, node)) {
+        put(p, n);
+        return;
+    }
+    p->state[n] = PUT;
+    p->order[p->ordered++] = *node;
+}
+
 /* The new nodes at the place of the one looked at, unless they are needed sooner. */
 static dl_status order(pass *p, int looked_at) {
     const dl_graph *graph = p->fuse.graph;
@@ -77,29 +101,38 @@ static dl_status order(pass *p, int looked_at) {
     for (int n = 0; n < p->nodes; n++) {
         for (int made = p->nodes; made < graph->nodes && n == looked_at; made++)
             put(p, made);
-        put(p, n);
+        put_next(p, n);
     }
     return DL_OK;
 }
 
 static dl_status replace(pass *p) {
     dl_graph *graph = p->fuse.graph;
-    bool *alive = DL_NEW_N(&p->memory, bool, p->ordered);
-    if (!alive)
-        return dl_fail_memory((size_t)p->ordered);
-    dl_rewrite_keep(graph, p->order, p->ordered);
+    bool *needed = DL_NEW_N(&p->memory, bool, graph->values);
+    if (!needed)
+        return dl_fail_memory((size_t)graph->values);
     dl_rewrite_resolve(graph, p->map);
-    dl_rewrite_mark(graph, alive);
-    int kept = 0;
-    for (int n = 0; n < p->ordered; n++)
-        if (alive[n])
-            p->order[kept++] = p->order[n];
-    dl_rewrite_keep(graph, p->order, kept);
+    for (int i = 0; i < graph->assignments; i++)
+        needed[graph->assignment[i].value] = true;
+    for (int i = 0; i < graph->outputs; i++)
+        needed[graph->output[i].value] = true;
+    int kept = p->ordered; /* from the end, where those that are kept gather */
+    for (int n = p->ordered; n-- > 0;) {
+        const dl_graph_node *node = &p->order[n];
+        bool alive = false;
+        for (int o = 0; o < node->outputs; o++)
+            alive = alive || needed[node->output + o];
+        for (int i = 0; i < node->inputs && alive; i++)
+            needed[node->input[i]] = true;
+        if (alive)
+            p->order[--kept] = *node;
+    }
+    dl_rewrite_keep(graph, p->order + kept, p->ordered - kept);
     return DL_OK;
 }
 
-/* Looks at every node until the fusion has done something. */
-static dl_status search(pass *p, const dl_fusion *fusion, bool *found) {
+/* Looks at every node from `from` on until the fusion has done something. */
+static dl_status search(pass *p, const dl_fusion *fusion, int from, bool *found) {
     dl_graph *graph = p->fuse.graph;
     int *readers = DL_NEW_N(&p->memory, int, graph->values + 1);
     int values = graph->values;
@@ -109,7 +142,7 @@ static dl_status search(pass *p, const dl_fusion *fusion, bool *found) {
     dl_rewrite_count_readers(graph, NULL, readers);
     p->fuse.readers = readers;
     p->nodes = graph->nodes;
-    for (int n = 0; n < p->nodes && !*found; n++) {
+    for (int n = from; n < p->nodes && !*found; n++) {
         dl_graph_node node = graph->node[n];
         graph->scope = node.name;
         graph->place = node.place;
@@ -129,16 +162,19 @@ static dl_status search(pass *p, const dl_fusion *fusion, bool *found) {
 
 static dl_status fuse_all(dl_graph *graph, const struct dl_device *device,
                           const dl_fusion *fusion) {
-    bool found = true;
-    for (int left = graph->nodes; found; left--) {
+    int from = 0;
+    for (int left = graph->nodes;;) {
+        bool found;
         pass p = {.fuse = {.graph = graph, .device = device}};
-        dl_status status = search(&p, fusion, &found);
+        dl_status status = search(&p, fusion, from, &found);
         dl_arena_free(&p.memory);
         DL_TRY(status);
-        if (found && left == 0)
+        if (!found && from == 0)
+            return DL_OK;
+        if (found && left-- == 0)
             return dl_fail(DL_INTERNAL, "the fusion '%s' finds no end", fusion->name);
+        from = found ? graph->value[p.fuse.to[0]].node : 0;
     }
-    return DL_OK;
 }
 
 dl_status dl_graph_fuse(dl_graph *graph, const struct dl_device *device) {

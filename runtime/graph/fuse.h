@@ -32,7 +32,8 @@ typedef struct dl_fusion {
  * makes it must have dl_op.writes_f32. */
 void dl_fuse_map(dl_fuse *fuse, dl_value value, dl_value made);
 
-/* The first node of that kind that reads the value; NULL: none. */
+/* The first node of that kind that reads the value, which was there before the fusion looked; NULL:
+ * none. */
 const dl_graph_node *dl_fuse_reader(const dl_fuse *fuse, dl_value value, const dl_op *op);
 
 /* Applies the fusions of graph->ops, each as often as it finds something; one that would make a

@@ -108,6 +108,7 @@ bool dl_runs_along(const dl_graph_node *node, int input, int output, int64_t cou
 typedef struct pass {
     dl_graph *graph;
     int nodes, values; /* before the pass */
+    bool *alone;       /* [values] made by a node for which there is no group, now or later */
     int *level;        /* [values] sums that must be there before it */
     bool *read;        /* [values] by a node */
     int *instead;      /* [nodes] that takes its place, or itself */
@@ -189,7 +190,7 @@ static int gather(pass *p, int first, int *member) {
     dl_graph *graph = p->graph;
     uint32_t single, other;
     int count = 0;
-    if (!joins(graph, &graph->node[first], &single))
+    if (p->alone[graph->node[first].output] || !joins(graph, &graph->node[first], &single))
         return 0;
     memset(p->depends, 0, sizeof *p->depends * (size_t)p->values);
     for (int n = first; n < p->nodes; n++) {
@@ -274,6 +275,7 @@ static dl_status join_some(pass *p, dl_arena *memory, bool *found) {
     for (int n = 0; n < p->nodes && !*found; n++) {
         int count = gather(p, n, member);
         *found = count > 1;
+        p->alone[graph->node[n].output] = !*found;
         if (*found)
             DL_TRY(join(p, member, count));
     }
@@ -290,12 +292,18 @@ dl_status dl_graph_join_parts(dl_graph *graph) {
     const char *scope = graph->scope;
     const dl_node *place = graph->place;
     dl_status status = DL_OK;
+    dl_arena longer = {0};
+    /* Joining adds dependencies, and so no group for a node that had none. */
+    bool *alone = DL_NEW_N(&longer, bool, 2 * graph->values + 1);
+    if (!alone)
+        status = dl_fail_memory(2 * (size_t)graph->values);
     for (bool found = true; found && status == DL_OK;) {
         dl_arena memory = {0};
-        pass p = {.graph = graph, .nodes = graph->nodes, .values = graph->values};
+        pass p = {.graph = graph, .nodes = graph->nodes, .values = graph->values, .alone = alone};
         status = join_some(&p, &memory, &found);
         dl_arena_free(&memory);
     }
+    dl_arena_free(&longer);
     graph->scope = scope;
     graph->place = place;
     return status;

@@ -15,20 +15,6 @@ void dl_rewrite_resolve(dl_graph *graph, const dl_value *map) {
         graph->output[i].value = map[graph->output[i].value];
 }
 
-void dl_rewrite_mark(const dl_graph *graph, bool *alive) {
-    memset(alive, 0, sizeof *alive * (size_t)graph->nodes);
-    for (int i = 0; i < graph->assignments; i++)
-        if (graph->value[graph->assignment[i].value].node >= 0)
-            alive[graph->value[graph->assignment[i].value].node] = true;
-    for (int i = 0; i < graph->outputs; i++)
-        if (graph->value[graph->output[i].value].node >= 0)
-            alive[graph->value[graph->output[i].value].node] = true;
-    for (int n = graph->nodes; n-- > 0;)
-        for (int i = 0; i < graph->node[n].inputs && alive[n]; i++)
-            if (graph->value[graph->node[n].input[i]].node >= 0)
-                alive[graph->value[graph->node[n].input[i]].node] = true;
-}
-
 void dl_rewrite_count_readers(const dl_graph *graph, const bool *alive, int *readers) {
     memset(readers, 0, sizeof *readers * (size_t)graph->values);
     for (int n = 0; n < graph->nodes; n++)

@@ -7,8 +7,6 @@
 
 /* Every reader of v reads map[v] from now on: nodes, assignments, outputs. */
 void dl_rewrite_resolve(dl_graph *graph, const dl_value *map);
-/* alive[n]: an output or assignment needs node n. */
-void dl_rewrite_mark(const dl_graph *graph, bool *alive);
 /* readers[v]: how many inputs of living nodes (NULL: all) are v; an output or assignment, which
  * stays, counts as two. */
 void dl_rewrite_count_readers(const dl_graph *graph, const bool *alive, int *readers);

@@ -73,6 +73,21 @@ static dl_status merge(dl_graph *graph) {
     return DL_OK;
 }
 
+/* alive[n]: an output or assignment needs node n. */
+static void mark_alive(const dl_graph *graph, bool *alive) {
+    memset(alive, 0, sizeof *alive * (size_t)graph->nodes);
+    for (int i = 0; i < graph->assignments; i++)
+        if (graph->value[graph->assignment[i].value].node >= 0)
+            alive[graph->value[graph->assignment[i].value].node] = true;
+    for (int i = 0; i < graph->outputs; i++)
+        if (graph->value[graph->output[i].value].node >= 0)
+            alive[graph->value[graph->output[i].value].node] = true;
+    for (int n = graph->nodes; n-- > 0;)
+        for (int i = 0; i < graph->node[n].inputs && alive[n]; i++)
+            if (graph->value[graph->node[n].input[i]].node >= 0)
+                alive[graph->value[graph->node[n].input[i]].node] = true;
+}
+
 /* Leaves out the inputs that no output reads any more, where one that is read still says the shape
  * for any number of samples. Else a gradient would wait for the loss that it is of. */
 static void drop_unread(dl_graph *graph, dl_value output, dl_pointwise_attributes *attributes,
@@ -207,10 +222,10 @@ dl_status dl_graph_simplify(dl_graph *graph) {
     int *readers = DL_NEW_N(&graph->arena, int, graph->values + 1);
     if (!alive || !readers)
         return dl_fail(DL_NO_MEMORY, "no memory to simplify a graph");
-    dl_rewrite_mark(graph, alive);
+    mark_alive(graph, alive);
     dl_rewrite_count_readers(graph, alive, readers);
     DL_TRY(write_wide(graph, alive, readers));
-    dl_rewrite_mark(graph, alive);
+    mark_alive(graph, alive);
     dl_rewrite_count_readers(graph, alive, readers);
     for (int n = 0; n < graph->nodes; n++) {
         if (!alive[n] || graph->node[n].op != &dl_op_pointwise)
@@ -218,7 +233,7 @@ dl_status dl_graph_simplify(dl_graph *graph) {
         while (compose(graph, n, readers)) {
         }
     }
-    dl_rewrite_mark(graph, alive);
+    mark_alive(graph, alive);
     int kept = 0; /* never ahead of what is read: in place */
     for (int n = 0; n < graph->nodes; n++)
         if (alive[n])
