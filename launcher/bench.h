@@ -9,6 +9,7 @@
 typedef struct dl_bench_options {
     int64_t steps, warmup; /* of a repetition; before all (-1: as many as take a while) */
     int repeat;
+    bool rate;         /* samples/s alone: no parts, no rows, no peak */
     const char *trace; /* file, or NULL: spans are kept only for it */
 } dl_bench_options;
 

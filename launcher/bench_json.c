@@ -144,6 +144,12 @@ static void put_results(json_t *top, const dl_bench *b, dl_bench_row *group) {
     double step = dl_spread_of(b->step, b->options->repeat).median;
     put(top, "samples_per_second", spread_of(b->rate, b->options->repeat));
     put(top, "step", spread_of(b->step, b->options->repeat));
+    put(top, "start_to_first_step", number(mean.start[DL_BENCH_BEGUN]));
+    put(top, "start", start_of(&mean));
+    put(top, "peak_memory", number(mean.memory));
+    put(top, "reading", number(mean.reading));
+    if (b->options->rate)
+        return;
     put(top, "parts", parts_of(&mean));
     put(top, "step_with_nodes_timed", number(b->profiled));
     put(top, "flop", number(b->flop));
@@ -155,10 +161,6 @@ static void put_results(json_t *top, const dl_bench *b, dl_bench_row *group) {
     else
         put(top, "peak_matrix_size", json_integer(DL_PEAK_SIZE));
     put(top, "share_of_peak", number(b->flop / step / mean.peak));
-    put(top, "start_to_first_step", number(mean.start[DL_BENCH_BEGUN]));
-    put(top, "start", start_of(&mean));
-    put(top, "peak_memory", number(mean.memory));
-    put(top, "reading", number(mean.reading));
     put(top, "by_rank", ranks_of(b));
     int count = dl_bench_group(b, true, group);
     put(top, "rows", rows_of(group, count, true, false));

@@ -165,38 +165,48 @@ static void print_peaks(const dl_bench *b, const dl_bench_rank *mean, double rat
                DL_PEAK_SIZE);
 }
 
-dl_status dl_bench_print(const dl_bench *b) {
+static void print_rates(const dl_bench *b, const dl_bench_rank *mean) {
     const dl_session *s = b->session;
     int ranks = s->comm->size;
-    dl_bench_rank mean = dl_bench_mean(b);
     dl_spread rate = dl_spread_of(b->rate, b->options->repeat);
     dl_spread step = dl_spread_of(b->step, b->options->repeat);
-    dl_bench_row *group = dl_alloc(sizeof *group * (size_t)(b->rows + 1));
-    if (!group)
-        return dl_fail_memory(sizeof *group * (size_t)b->rows);
     printf("%s: batch %" PRId64 " on %d rank%s x %d thread%s%s (%s), %" PRId64
            " parameters, %s, oneDNN %s\n",
            dl_text(s->job, "name"), b->batches.options.batch, ranks, ranks == 1 ? "" : "s",
            s->threads, s->threads == 1 ? "" : "s", s->side && s->threads > 1 ? " side by side" : "",
            s->comm->table->name, dl_network_parameter_count(s->network, false),
            dl_text(s->job, "precision"), dl_dnnl_version());
+    if (s->device)
+        printf("device: %s\n", s->device->text);
     printf("%d repetition%s of %" PRId64 " steps after %" PRId64 " to warm up\n\n",
            b->options->repeat, b->options->repeat == 1 ? "" : "s", b->steps, b->warmup);
-    if (s->device)
-        printf("  on %s\n", s->device->text);
     int places = rate.median < 100 ? 2 : 0;
     printf("  samples/s      %10.*f   median; %.*f to %.*f\n", places, rate.median, places,
            rate.least, places, rate.most);
-    printf("  ms a step      %10.4f   median; %.4f to %.4f (%.4f %s, %.4f with every node timed)\n",
-           1e3 * step.median, 1e3 * step.least, 1e3 * step.most, 1e3 * mean.step,
-           s->device ? "by the device's clock" : "with parts timed", 1e3 * b->profiled);
-    print_peaks(b, &mean, b->flop / step.median);
-    printf("  memory         %10.1f   MiB at most%s\n", mean.memory / (1 << 20),
+    printf("  ms a step      %10.4f   median; %.4f to %.4f", 1e3 * step.median, 1e3 * step.least,
+           1e3 * step.most);
+    if (b->options->rate)
+        printf("\n");
+    else
+        printf(" (%.4f %s, %.4f with every node timed)\n", 1e3 * mean->step,
+               s->device ? "by the device's clock" : "with parts timed", 1e3 * b->profiled);
+    if (!b->options->rate)
+        print_peaks(b, mean, b->flop / step.median);
+    printf("  memory         %10.1f   MiB at most%s\n", mean->memory / (1 << 20),
            ranks == 1 ? "" : ", of the largest rank");
-    print_parts(b, &mean);
+}
+
+dl_status dl_bench_print(const dl_bench *b) {
+    dl_bench_rank mean = dl_bench_mean(b);
+    dl_bench_row *group = dl_alloc(sizeof *group * (size_t)(b->rows + 1));
+    if (!group)
+        return dl_fail_memory(sizeof *group * (size_t)b->rows);
+    print_rates(b, &mean);
+    if (!b->options->rate)
+        print_parts(b, &mean);
     print_start(&mean);
-    print_group(b, &mean, true, group);
-    print_group(b, &mean, false, group);
+    for (int by_op = 1; by_op >= 0 && !b->options->rate; by_op--)
+        print_group(b, &mean, by_op, group);
     dl_free(group);
     return DL_OK;
 }

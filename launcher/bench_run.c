@@ -163,7 +163,7 @@ static dl_status time_repetitions(dl_bench *b) {
         DL_TRY(slowest(b, &seconds));
         b->step[i] = seconds / (double)b->steps;
         b->rate[i] = samples / seconds;
-        if (b->session->device) { /* whose parts are those of the profile */
+        if (b->session->device || b->options->rate) { /* a device's parts are of the profile */
             reading += b->reading;
             continue;
         }
@@ -178,7 +178,7 @@ static dl_status time_repetitions(dl_bench *b) {
     }
     double steps = (double)b->steps * repeat;
     b->mine.reading = reading / steps;
-    if (b->session->device)
+    if (b->session->device || b->options->rate)
         return DL_OK;
     b->mine.step = step / steps;
     b->mine.input = input / steps;
@@ -302,9 +302,12 @@ dl_status dl_bench_run(dl_bench *b) {
     dl_bench_mark(b, DL_BENCH_READY);
     DL_TRY(warm_up(b));
     DL_TRY(time_repetitions(b));
-    DL_TRY(time_nodes(b));
-    DL_TRY(gather_rows(b));
-    DL_TRY(dl_comm_agree(s->comm, measure_peaks(b)));
+    b->mine.memory = most_memory();
+    if (!b->options->rate) {
+        DL_TRY(time_nodes(b));
+        DL_TRY(gather_rows(b));
+        DL_TRY(dl_comm_agree(s->comm, measure_peaks(b)));
+    }
     return dl_comm_gather(s->comm, &b->mine, sizeof b->mine, b->rank);
 }
 

@@ -43,6 +43,7 @@ void dl_options_help(FILE *file) {
         "  --steps N         bench: steps of a repetition (default: a second's worth)\n"
         "  --warmup N        bench: steps before the first (default: half a second's worth)\n"
         "  --repeat N        bench: repetitions, of which the median is told (default: 5)\n"
+        "  --rate            bench: samples/s alone, nothing timed inside: quicker, to compare\n"
         "  --json FILE       bench: all that it prints, and more, for programs\n"
         "  --trace FILE      bench: the first 20 steps for chrome://tracing or ui.perfetto.dev\n"
         "  --synthetic FIELDS  bench: made-up samples in place of files that are not there:\n"
@@ -89,10 +90,10 @@ static dl_status read_number(const char *name, const char *what, int most, const
 }
 
 static dl_status read_option(dl_options *options, int *at, int count, char **words) {
-    static const char *const known[] = {"--set",    "--fresh",       "--ranks",    "--graph",
-                                        "--output", "--json-schema", "--help",     "--version",
-                                        "--device", "--steps",       "--warmup",   "--repeat",
-                                        "--json",   "--trace",       "--synthetic"};
+    static const char *const known[] = {"--set",    "--fresh",       "--ranks",     "--graph",
+                                        "--output", "--json-schema", "--help",      "--version",
+                                        "--device", "--steps",       "--warmup",    "--repeat",
+                                        "--json",   "--trace",       "--synthetic", "--rate"};
     const struct {
         const char *name, *what;
         int most, *to;
@@ -124,6 +125,8 @@ static dl_status read_option(dl_options *options, int *at, int count, char **wor
         options->fresh = true;
     else if (strcmp(word, "--graph") == 0)
         options->graph = true;
+    else if (strcmp(word, "--rate") == 0)
+        options->rate = true;
     else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
         options->help = true;
     else if (strcmp(word, "--version") == 0)

@@ -23,7 +23,7 @@ struct dl_options {
     const char *argument[2]; /* JOB, RUN, KEY; INPUT */
     const char *sets[DL_MAX_SETS];
     int set_count;
-    bool fresh, help, version, json_schema, graph;
+    bool fresh, help, version, json_schema, graph, rate;
     int ranks;                 /* --ranks N of plan; 0: those that are there */
     const char *device;        /* --device cuda:sm_NN of plan */
     const char *output;        /* --output FILE of predict */

@@ -46,6 +46,7 @@ static dl_status measure(const dl_job *job, dl_bench *bench, const dl_options *o
     dl_bench_options wanted = {.steps = options->steps ? options->steps : -1,
                                .warmup = options->warmup ? options->warmup : -1,
                                .repeat = options->repeat ? options->repeat : 5,
+                               .rate = options->rate,
                                .trace = options->trace};
     DL_TRY(dl_session_open(&session, root, comm, &opening));
     bench->session = &session;

@@ -85,5 +85,10 @@ bool dl_cudnn_recall(dl_cudnn *const *way, int count, const char *answer, int *w
 /* cudnn_card_cuda.c: the properties of a card of that compute capability, as cuDNN's JSON. */
 enum { CUDNN_CARD_TEXT = 1024 };
 int dl_cudnn_card(int architecture, char text[CUDNN_CARD_TEXT]); /* its length */
+/* That, and the same text as cuDNN gives it: of the card of that index, or if that is negative of
+ * the kept one. Tests find it by name. */
+__attribute__((visibility("default"))) dl_status dl_cudnn_card_here(int index, int architecture,
+                                                                    char kept[CUDNN_CARD_TEXT],
+                                                                    char *text, int64_t room);
 
 #endif

@@ -1,8 +1,8 @@
 /* Cards that plans are made for without having them: what cuDNN's heuristics ask of a device, in
  * the JSON that CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION takes. The figures are those of NVIDIA's
  * data sheets and the CUDA programming guide's table of compute capabilities; they are to be
- * compared with what a real card gives for the same attribute (its descriptor made with
- * CUDNN_ATTR_DEVICEPROP_DEVICE_ID), and corrected. Clocks in kHz, memory in MiB. */
+ * compared with what a real card gives for the same attribute, and corrected: tests/unit/
+ * test_cuda_card.c does the one and prints the line for the other. Clocks in kHz, memory in MiB. */
 #include "ops/cudnn_call_cuda.h"
 
 #include <stdio.h>
@@ -42,4 +42,33 @@ int dl_cudnn_card(int architecture, char text[CUDNN_CARD_TEXT]) {
         10 * architecture, c->name, c->processors, c->shared, architecture < 80 ? 0 : 1024,
         1024 * c->l2, c->blocks, c->threads, c->clock, c->memory_clock, (long long)c->memory << 20,
         CUDART_VERSION);
+}
+
+static dl_status read_card(cudnnBackendDescriptor_t real, int index, const char *kept, int length,
+                           char *text, int64_t room) {
+    int64_t count = 0;
+    int32_t device = index;
+    DL_TRY(dl_cudnn_check(
+        index >= 0 ? cudnnBackendSetAttribute(real, CUDNN_ATTR_DEVICEPROP_DEVICE_ID,
+                                              CUDNN_TYPE_INT32, 1, &device)
+                   : cudnnBackendSetAttribute(real, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION,
+                                              CUDNN_TYPE_CHAR, length, kept),
+        "cudnnBackendSetAttribute"));
+    DL_TRY(dl_cudnn_check(cudnnBackendFinalize(real), "cudnnBackendFinalize"));
+    DL_TRY(dl_cudnn_check(cudnnBackendGetAttribute(real, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION,
+                                                   CUDNN_TYPE_CHAR, room - 1, &count, text),
+                          "cudnnBackendGetAttribute"));
+    text[count < room ? count : room - 1] = '\0';
+    return DL_OK;
+}
+
+dl_status dl_cudnn_card_here(int index, int architecture, char kept[CUDNN_CARD_TEXT], char *text,
+                             int64_t room) {
+    cudnnBackendDescriptor_t real;
+    int length = dl_cudnn_card(architecture, kept);
+    DL_TRY(dl_cudnn_check(cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &real),
+                          "cudnnBackendCreateDescriptor"));
+    dl_status status = read_card(real, index, kept, length, text, room);
+    cudnnBackendDestroyDescriptor(real);
+    return status;
 }

@@ -34,7 +34,7 @@ SIDES = {
              "process began, at most; start is from the beginning of the process to the end of its first step.",
 }
 IMAGE_SHAPES = {"mlp": (784,), "convnet": (1, 28, 28), "cifar": (3, 32, 32)}
-MODES = {"torch_max_autotune": "max-autotune", "torch_reduce_overhead": "reduce-overhead"}
+MODES = {"torch_max_autotune": "max-autotune", "torch_reduce_overhead": "reduce-overhead", "torch_compile": "default"}
 BYTES = {jobs.RESNET: [[123.68, 116.78, 103.94], [58.39, 57.12, 57.38]], jobs.VGG: [[123.68, 116.78, 103.94], [1, 1, 1]]}
 MOST_STEPS = 20000
 TIMED = ["kernels=timed"]  # as PyTorch's: cudnn.benchmark, max-autotune
@@ -148,7 +148,7 @@ class Benchmark:
 
     def ours(self, job, steps, warmup, timeout):
         sets = jobs.sets(job) + [f"device={self.options.device}"] + self.options.set
-        return self.dltrain.bench(job.file, sets, 1, self.options.threads, steps, warmup, timeout)
+        return self.dltrain.bench(job.file, sets, 1, self.options.threads, steps, warmup, timeout, rate=True)
 
     def open(self, job, timeout):
         torch = Torch(self.options, job, timeout)
@@ -202,7 +202,7 @@ class Benchmark:
         seconds, opened = self.options.seconds, []
         sides = {"dltrain": OurSide(self.ours, job, seconds, said)}
         try:
-            self.open_torch(job, said["parameters"], sides, opened, missing, result)
+            self.open_torch(job, said, sides, opened, missing, result)
             result["ms"], result["ratio"] = self.turns(sides, missing)
         finally:
             for torch in opened:
@@ -211,12 +211,13 @@ class Benchmark:
         result["loss"] = {name: side.loss for name, side in sides.items() if math.isfinite(side.loss)}
         return result
 
-    def open_torch(self, job, parameters, sides, opened, missing, result):
+    def open_torch(self, job, said, sides, opened, missing, result):
         wanted = {"torch": False}
         if "torch" not in missing:
             wanted.update({side: mode for side, mode in MODES.items() if mode in self.options.compile and
                            (mode != "reduce-overhead" or not job.big)})
-        turns = self.options.pairs * (4 * self.options.seconds + 3)  # what a side will take of them, about
+        turns = self.options.pairs * (1.3 * self.options.seconds + 0.5)  # what a side will take of them, about
+        starts = self.options.pairs * said["start_to_first_step"]  # dltrain's
         result["setup_s"] = {}
         for side, mode in wanted.items():
             if side in missing:
@@ -224,10 +225,10 @@ class Benchmark:
             torch = None
             try:
                 torch = self.open(job, self.within(120))
-                keep = turns * (len(sides) + 1)
+                keep = starts + turns * (len(sides) + 1)
                 made = torch.setup(mode, self.within(600, keep))
-                if made["parameters"] != parameters:
-                    raise Failure(f"{made['parameters']} parameters, dltrain {parameters}")
+                if made["parameters"] != said["parameters"]:
+                    raise Failure(f"{made['parameters']} parameters, dltrain {said['parameters']}")
                 sides[side] = TorchSide(torch, self.options.seconds, self.within(120, keep))
                 result["setup_s"][side] = made["first_step_s"]
                 opened.append(torch)
@@ -305,7 +306,8 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=2.0, help="of a turn, about")
     parser.add_argument("--budget", type=float, default=540, help="seconds for all of it; what does not fit is left out")
     parser.add_argument("--compile", type=lambda text: [m for m in text.split(",") if m != "none"],
-                        default=list(MODES.values()), help="modes of torch.compile, or none")
+                        default=["max-autotune", "reduce-overhead"],
+                        help=f"modes of torch.compile, of {', '.join(MODES.values())}, or none; default: the first two")
     parser.add_argument("--quick", action="store_true", help="does every part work?")
     parser.add_argument("--set", action="append", default=[], help="as dltrain's, for its side")
     parser.add_argument("--output", default="", help="the JSON file")

@@ -5,18 +5,40 @@
 # A short table last, JSON and a log of all that was said beside it. Where there is no GPU all of it is skipped, with the
 # reason; where nvidia-smi tells of one that dltrain does not take, that is a failure.
 #   tests/gpu/run.sh [JSON]        default gpu.json in the current folder; the log is JSON.log
+#   tests/gpu/run.sh --go-on [JSON]    what that file has as passed, of the same build, is taken over; the rest is done
 # BUILD=FOLDER                     what was built, default build; in a bundle (cluster/bundle.sh) nothing is needed
+# DLTRAIN_GPU_SECONDS=N            for all of it, default 570
 # DLTRAIN_DATA=FOLDER              mnist/, cifar10/ and tabular/, or those figures are skipped
 # SEED=N                           of the random inputs, else the time; the table tells it
 # ONLY=PATTERN                     checks whose name it matches (grep -E), and the CPU's run that others compare with
 # DLTRAIN_GPU_PYTHON=PYTHON        a Python whose wheels hold CUDA's libraries, where no toolkit is
+# DLTRAIN_CUDA_LIBRARY=FILE        another libdl_cuda.so; libdl_cuda_shim.so of the build tries this script out without a GPU
+#
+# CUDA's libraries of the major version that dltrain was built with must be there, of any minor one: libcublasLt.so.13 for
+# a build with CUDA 13, whose driver is 580 or later. For a host with CUDA 12 build with the toolkit 12.8 or 12.9.
+#
+# The first meeting with a card, a command at a time:
+#   nvidia-smi; bin/dltrain --version; ONLY=properties sh tests/gpu/run.sh one.json     is all found? See one.json.log.
+#   sh tests/gpu/run.sh; then again with --go-on until nothing is left    the table, gpu.json, gpu.json.log
+#     A row that breaks the card's context fails all after it: DLTRAIN_TEST_ROW=NAME bin/dltests cuda_rows does one alone,
+#     DLTRAIN_TEST_ROW=-NAME all others, and compute-sanitizer before it says where.
+#   bin/dltrain bench jobs/resnet50-imagenet.yaml --set device=cuda --set precision=fp16 --set batch_size=256 \
+#     --set kernels=timed --repeat 3 --json b.json     what the time goes into: `of limit` is how near a row is to the card's
+#   sh tests/bench/gpu.sh --only fp16, small, bf16, small-fp16     a command each; its first lines say more
+# "the card's properties" prints the line of ops/cudnn_card_cuda.c as it should be where the card is not as it is kept.
 set -u
+case ${1:-} in
+-h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+esac
+go_on=
+[ "${1:-}" != --go-on ] || { go_on=yes; shift; }
+case ${1:-} in -*) echo "run.sh: no option $1; --help" >&2; exit 2 ;; esac
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 json=${1:-gpu.json}
 case $json in /*) ;; *) json=$PWD/$json ;; esac
 log=$json.log
-: >"$log" || exit 73
+[ -n "$go_on" ] && [ -e "$json" ] || : >"$log" || exit 73
 if [ -x "$root/bin/dltrain" ]; then
     programs=$root/bin libraries=$root/lib mpirun=$root/bin/mpirun
 else
@@ -30,6 +52,8 @@ if [ -e "$library" ]; then
     found=$(cuda_path "$library")
     [ -z "$found" ] || export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$found"
 fi
+version="$("$programs/dltrain" --version | head -n 1), $(cat "$root/COMMIT" 2>/dev/null ||
+    git -C "$root" describe --always --dirty 2>/dev/null)"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'tell; exit 130' INT TERM
@@ -44,12 +68,17 @@ passed=0 failed=0 skipped=0
 
 left() { echo $((last - $(date +%s))); }
 
-# Whatever a check runs ends when all must.
+# Whatever a check runs ends when all must, and what hangs sooner.
 limited() {
     seconds=$(left)
     [ "$seconds" -gt 1 ] || return 124
+    [ "$seconds" -lt 300 ] || seconds=300
     timeout -k 10 "$seconds" "$@"
 }
+
+# What the last call has passed, of the same build: a line each.
+: >before
+[ -z "$go_on" ] || ! grep -qsF "\"version\": \"$version\"" "$json" || grep '"result": "ok"' "$json" >before
 
 # note RESULT NAME SECONDS DETAIL: a row of the table and of the JSON, counted.
 note() {
@@ -72,6 +101,11 @@ check() {
     shift
     [ "$1" = refused ] || echo "$name" | grep -qE "${ONLY:-.}|on the CPU" || return 0
     start=$(date +%s)
+    done_before=$(grep -F "\"check\": \"$name\"," before | head -n 1)
+    if [ -n "$done_before" ] && [ "$1" != reference ]; then
+        note ok "$name" 0 "before: $(echo "$done_before" | sed 's/.*"detail": "\(before: \)*\(.*\)".*/\2/')"
+        return 0
+    fi
     if [ -n "$reason" ] && [ "$1" != refused ]; then
         echo "no GPU" >said
         status=77
@@ -82,7 +116,12 @@ check() {
         "$@" >said 2>&1
         status=$?
     fi
-    [ $status != 124 ] || echo "not done when the time was over" >>said
+    if [ $status = 124 ] && [ "$(left)" -le 1 ]; then
+        echo "not done when the time was over" >>said
+        status=77
+    elif [ $status = 124 ]; then
+        echo "not done in 300 s" >>said
+    fi
     { echo "==== $name: status $status"; cat said; } >>"$log"
     case $status in
     0) result=ok ;;
@@ -90,7 +129,7 @@ check() {
     *)
         result=FAILED
         echo "---- $name"
-        tail -n 40 said
+        tail -n 16 said | cut -c 1-200
         ;;
     esac
     note $result "$name" $(($(date +%s) - start)) "$(tail -n 1 said)"
@@ -140,6 +179,7 @@ unit() { # SUITE
     status=$?
     cat unit.out
     set -- $(awk '$1 == "tests" {print $4, $5} $1 == "asserts" {print $4}' unit.out)
+    [ $status != 124 ] || return 124
     [ $# = 3 ] && [ $(($1 + $2)) -gt 0 ] || { echo "exit $status, no tests"; return 1; }
     echo "$1 tests, $2 failed, $3 assertions"
     [ $status = 0 ] || return $status
@@ -165,7 +205,10 @@ trajectory() { # NAME TOLERANCE ARGUMENTS...
 
 twice() { # PRECISION
     first=$(status_of "gpu-$1" weights)
-    [ -n "$first" ] || { echo "there was no first run"; return 77; }
+    if [ -z "$first" ]; then # this call has not made it
+        on_gpu 1 "gpu-$1" --set "precision=$1" || return
+        first=$(status_of "gpu-$1" weights)
+    fi
     on_gpu 1 again --set "precision=$1" || return
     second=$(status_of again weights)
     echo "$first, $second"
@@ -274,7 +317,7 @@ tell() {
         "${card:-no card that nvidia-smi tells of}, seed $DLTRAIN_TEST_SEED"
     {
         printf '{"date": "%s", "card": "%s", "version": "%s", "seed": "%s",\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
-            "$card" "$("$programs/dltrain" --version | head -n 1)" "$DLTRAIN_TEST_SEED"
+            "$card" "$version" "$DLTRAIN_TEST_SEED"
         printf ' "passed": %s, "failed": %s, "skipped": %s, "reason": "%s", "checks": [\n' $passed $failed $skipped \
             "$(echo "$reason" | tr -d '\\\t' | tr '"' "'")"
         cat entries
@@ -292,6 +335,7 @@ if [ -n "$reason" ] && [ -n "$card" ]; then
     check "dltrain takes the card" refused
 fi
 
+check "the card's properties" unit cuda_card
 check "rows against the CPU" unit cuda_rows
 check "gradients of rows" unit cuda_gradients
 check "programs, recorded and eager" unit cuda_programs

@@ -60,6 +60,10 @@ if [ -r "$BUILD/libdl_cuda_shim.so" ]; then
 else
     skip "bench on a device" "libdl_cuda_shim.so is not built"
 fi
+train 1 bench mlp.yaml --warmup 2 --steps 3 --repeat 2 --rate --json out.json && ! grep -q 'By row' "$WORK/out" &&
+    grep -q '"samples_per_second"' out.json && ! grep -q '"rows"' out.json && ok "bench of the rate alone" ||
+    bad "bench of the rate alone" "$(tail -n 1 "$WORK/out")"
+rm -f out.json
 [ ! -e runs ] && ok "bench leaves no run" || bad "bench leaves no run" "runs is there"
 
 # Files that are not there: refused, or replaced by made-up samples when asked for.

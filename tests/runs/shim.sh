@@ -160,6 +160,37 @@ else
     bad "a run stopped on the device goes on to the same bits" "exit $status, $(tail -n 1 stopped.out)"
 fi
 
+# What was begun on one goes on on the other: a CPU, the device, another card, for which kernels are chosen anew, and
+# that is said. `cut` leaves what there was after seven of the eight epochs.
+cut() {
+    rm -rf "runs/$1/checkpoints/$(ls "runs/$1/checkpoints" | grep '^step-' | sort | tail -n 1)" "runs/$1/status.json" \
+        "runs/$1/model.h5"
+}
+# moved WHAT NAME: it has done the last epoch alone, to the loss of the CPU's run.
+moved() {
+    here=$(column runs/in-fp32/log.csv loss) there=$(column "runs/$2/log.csv" loss)
+    if grep -q '^Epoch 8/8' "$2.out" && ! grep -q '^Epoch 7/8' "$2.out" && close "$here" "$there" 0.003; then
+        ok "$1: loss $there, on the CPU $here"
+    else
+        bad "$1" "loss '$there', on the CPU '$here'; $(tail -n 1 "$2.out")"
+    fi
+}
+short cpu to-device && cut to-device && short cuda to-device
+moved "a CPU's checkpoint on the device" to-device
+short cuda to-cpu && cut to-cpu && short cpu to-cpu
+moved "the device's checkpoint on a CPU" to-cpu
+for kernels in heuristic timed; do
+    short cuda card-$kernels --set kernels=$kernels && cut card-$kernels
+    SHIM_CAPABILITY=80 short cuda card-$kernels --set kernels=$kernels
+    moved "another card goes on, kernels $kernels" card-$kernels
+    if [ "$(grep -c 'kernel choices for another card .* are made anew' card-$kernels.out)" = 1 ] &&
+        grep -q 'sm_80' runs/card-$kernels/kernels.txt; then
+        ok "it chooses its own, and says so, kernels $kernels"
+    else
+        bad "it chooses its own, and says so, kernels $kernels" "$(head -n 3 card-$kernels.out)"
+    fi
+done
+
 # Under any_ranks: with a GPU for each rank (whose streams overtake each other), with one for all.
 reference=none
 for setting in "1 1 late" "2 2 early" "3 3 7" "3 1 late"; do
