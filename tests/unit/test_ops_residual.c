@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "tests/unit/check.h"
-#include "tests/unit/op_samples.h"
+#include "tests/unit/op_values.h"
 
 /* (x - mean) / sqrt(variance + epsilon) * gamma + beta of element e, its vectors from *next on;
  * error: in epsilons. */
@@ -45,7 +45,7 @@ static void sums_reference(const op_sample *sample, const dl_type *type, const d
     const dl_residual_sums_attributes *a = sample->attributes;
     int64_t width = type->dim[type->rank - 1], count = dl_type_count(type), rows = count / width;
     double n = rows < 256 ? (double)rows + 4 : 260;
-    double half = type->dtype == DL_BF16 ? 0x1p-8 : type->dtype == DL_F16 ? 0x1p-11 : 0;
+    double rounding = op_values_unit(type->dtype) / (double)FLT_EPSILON;
     for (int64_t e = 0; e < count; e++) {
         double size = fabs(in[2][e]) + fabs(in[3][e]);
         bool passes = (unsigned)in[0][e / 8] >> e % 8 & 1;
@@ -61,7 +61,7 @@ static void sums_reference(const op_sample *sample, const dl_type *type, const d
             out[1][at + width] += out[0][e] * unit;
             if (!bound)
                 continue;
-            double off = bound[0][e] + half / (double)FLT_EPSILON * fabs(out[0][e]);
+            double off = bound[0][e] + rounding * fabs(out[0][e]);
             bound[1][at] += n * fabs(out[0][e]) + off;
             bound[1][at + width] += ((n + 4) * fabs(out[0][e]) + off) * fabs(unit);
         }
