@@ -83,6 +83,17 @@ for setting in "table 1 1 fp32" "table 2 2 fp32" "table 3 1 fp32" "images 1 1 fp
     if [ $same = yes ]; then ok "$what"; else bad "$what" "$same differs"; fi
 done
 
+# Under any_ranks as on one.
+for ranks in 1 3; do
+    run table $ranks 2 any-$ranks --set reproducible=any_ranks --set data.on_device=never
+done
+run table 1 1 any-here --set reproducible=any_ranks --set data.on_device=auto
+if cmp -s runs/any-1/model.h5 runs/any-3/model.h5 && cmp -s runs/any-1/model.h5 runs/any-here/model.h5; then
+    ok "table under any_ranks, on 1 and on 3 ranks: the same bits"
+else
+    bad "table under any_ranks, on 1 and on 3 ranks: the same bits" "they differ"
+fi
+
 # What is predicted always streams: numbers that become rows, and such with unknown ones among them. Beside the CPU it
 # differs by what sums in another order explain.
 awk 'BEGIN { for (i = 0; i < 40; i++) printf "%d,%d,%s,%s,%d\n", i % 6, i * 5 % 6, i % 4 ? i / 8 - 2 : "", i % 3, i % 3

@@ -92,6 +92,8 @@ long shim_calls(void);
 void shim_count_calls_of(const char *beginning); /* of their names, no others; NULL: all */
 long shim_held(void);
 long shim_launches(void); /* kernels and library calls so far, those in recordings once */
+/* Copies from the host's memory so far, page-locked or other, and their bytes. */
+void shim_sent(bool locked, long *copies, long *bytes);
 /* Of work that runs: how long it takes by the shim's clock, which timed events read. */
 void shim_spend(double seconds);
 void shim_keep(int more); /* adds to what is held */

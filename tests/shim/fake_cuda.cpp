@@ -65,7 +65,17 @@ void shim_enqueue_launch(cudaStream_t stream, std::function<void()> work) {
     shim_enqueue(stream, std::move(work));
 }
 
-static std::map<const char *, size_t> device_and_locked; /* what copies need not wait for */
+struct piece {
+    size_t bytes;
+    bool locked; /* the host's */
+};
+static std::map<const char *, piece> device_and_locked; /* what copies need not wait for */
+static long sent[2][2];                                 /* [page-locked]: copies, bytes */
+
+void shim_sent(bool locked, long *copies, long *bytes) {
+    *copies = sent[locked][0];
+    *bytes = sent[locked][1];
+}
 
 cudaError_t shim_submit(cudaStream_t stream, void (*work)(const void *), const void *argument,
                         size_t bytes) {
@@ -93,12 +103,13 @@ cudaError_t shim_submit_tries(cudaStream_t stream, bool (*work)(void *), const v
     return cudaSuccess;
 }
 
-static bool pageable(const void *memory) {
+/* NULL: the memory is the host's and pageable. */
+static const piece *find_piece(const void *memory) {
     auto after = device_and_locked.upper_bound((const char *)memory);
     if (after == device_and_locked.begin())
-        return true;
+        return nullptr;
     auto at = std::prev(after);
-    return (const char *)memory >= at->first + at->second;
+    return (const char *)memory >= at->first + at->second.bytes ? nullptr : &at->second;
 }
 
 const char *cudaGetErrorString(cudaError_t error) {
@@ -177,7 +188,7 @@ cudaError_t cudaMalloc(void **memory, size_t bytes) {
     if (posix_memalign(memory, 256, bytes) != 0)
         return cudaErrorMemoryAllocation;
     std::memset(*memory, 0xff, bytes);
-    device_and_locked[(const char *)*memory] = bytes;
+    device_and_locked[(const char *)*memory] = {bytes, false};
     held++;
     return cudaSuccess;
 }
@@ -198,7 +209,10 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *all) {
 }
 
 cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned) {
-    return cudaMalloc(memory, bytes);
+    cudaError_t status = cudaMalloc(memory, bytes);
+    if (status == cudaSuccess)
+        device_and_locked[(const char *)*memory].locked = true;
+    return status;
 }
 
 cudaError_t cudaFreeHost(void *memory) {
@@ -208,8 +222,13 @@ cudaError_t cudaFreeHost(void *memory) {
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind,
                             cudaStream_t stream) {
     CALL(cudaErrorLaunchFailure);
+    const piece *source = find_piece(from);
+    if (!source || source->locked) {
+        sent[source != nullptr][0]++;
+        sent[source != nullptr][1] += (long)bytes;
+    }
     shim_enqueue(stream, [=] { std::memmove(to, from, bytes); });
-    if (!shim_captures(stream) && (pageable(to) || pageable(from)))
+    if (!shim_captures(stream) && !(source && find_piece(to)))
         shim_run(stream);
     return cudaSuccess;
 }

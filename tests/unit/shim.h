@@ -45,6 +45,10 @@ typedef struct shim_faults {
 } shim_faults;
 bool shim_faults_of(const dl_device *device, const char *test, shim_faults *out);
 
+/* "shim_sent", for shim_find: copies from the host's memory so far, page-locked or other, and their
+ * bytes. */
+typedef void (*shim_sent_fn)(bool locked, long *copies, long *bytes);
+
 /* Epilogues of cuBLASLt, as the bits of cublasLtEpilogue_t that those of a kind share, and what
  * lets the heuristics offer nothing for them (tests/shim/cublasLt.h). NULL: it is no shim. */
 enum {
