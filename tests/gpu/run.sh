@@ -168,6 +168,11 @@ on_gpu() { # RANKS NAME ARGUMENTS...
     fi
     return $status
 }
+# How far off the CPU's a test loss may be after 16 steps, as a share of it. Sums in another order make 3e-7 of it on the
+# host that plays a GPU (tests/shim); allowed is 0.001, for kernels that add in yet other orders. Rounded numbers make
+# 0.013 there in tf32, 0.008 in bf16, 0.001 in fp16, and on the CPU 0.013 in bf16, as max pooling takes others of those
+# that are nearly equal; allowed is 0.05.
+same=0.001 rounded=0.05
 near() { # GOT WANTED TOLERANCE: relative
     awk -v g="$1" -v w="$2" -v t="$3" 'BEGIN {d = g - w; if (d < 0) d = -d; if (w < 0) w = -w
         exit !(g + 0 == g && g != "" && w != "" && d <= t * w)}'
@@ -233,8 +238,8 @@ resume() { # FIRST SECOND
         runs/moved/status.json runs/moved/model.h5
     train 1 "$here/digits.yaml" --set "device=$2" --set name=moved || return
     got=$(status_of moved test_loss)
-    echo "$(grep -m 1 -iE 'resum|continu' out) test loss $got, the CPU's $want, within 0.001"
-    grep -q 'Epoch 2/2' out && ! grep -q 'Epoch 1/2' out && near "$got" "$want" 0.001
+    echo "$(grep -m 1 -iE 'resum|continu' out) test loss $got, the CPU's $want, within $same"
+    grep -q 'Epoch 2/2' out && ! grep -q 'Epoch 1/2' out && near "$got" "$want" $same
 }
 
 # Kernels that were timed: what goes on after the first epoch, with nothing in the cache, has the bits of the whole run.
@@ -256,8 +261,8 @@ cards() {
     [ "$count" -ge 2 ] || { echo "$count cards"; return 77; }
     on_gpu 2 nccl && first=$(status_of nccl weights) && on_gpu 2 nccl || return
     got=$(status_of nccl test_loss)
-    echo "$first, $(status_of nccl weights); test loss $got, one card's $want, within 0.001"
-    [ "$first" = "$(status_of nccl weights)" ] && near "$got" "$want" 0.001 && ! grep -q 'share a GPU' out
+    echo "$first, $(status_of nccl weights); test loss $got, the CPU's $want, within $same"
+    [ "$first" = "$(status_of nccl weights)" ] && near "$got" "$want" $same && ! grep -q 'share a GPU' out
 }
 
 # figure JOB DATA KEY LOW HIGH ARGUMENTS...: trains the job; DATA is the file of DLTRAIN_DATA that it needs, or -
@@ -341,13 +346,13 @@ check "gradients of rows" unit cuda_gradients
 check "programs, recorded and eager" unit cuda_programs
 check "digits on the CPU" reference
 for precision in fp32 bf16 fp16; do
-    case $precision in fp32) within=0.001 ;; *) within=0.05 ;; esac
+    case $precision in fp32) within=$same ;; *) within=$rounded ;; esac
     check "digits, $precision" trajectory $precision $within --set precision=$precision
     check "twice, the same bits, $precision" twice $precision
     check "1, 2, 4 ranks of one card, $precision" shared_card $precision
     check "kernels timed, and resumed, $precision" timed $precision
 done
-check "digits, tf32" trajectory tf32 0.01 --set tf32=true
+check "digits, tf32" trajectory tf32 $rounded --set tf32=true
 check "2 ranks, a card each" cards
 check "from a CPU's checkpoint" resume cpu cuda
 check "to a CPU from a GPU's" resume cuda cpu

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Whole jobs on a host that plays a GPU (tests/shim): the code of libdl_cuda.so runs the steps, with sums over ranks
 # staged through the host where they share a GPU. Metrics are the CPU's within what sums in another order explain, and
-# the same from run to run.
+# the same from run to run. A sum of n float32 products in another order moves by n / 2^24 of its terms at most; what
+# roundings move, and what updates make of it, is measured, beside what is allowed.
 . "$(dirname "$0")/lib.sh"
 mkdir -p shim && cd shim || exit 1
 library=${BUILD:-$root/build}/libdl_cuda_shim.so
@@ -11,10 +12,11 @@ if [ ! -r "$library" ]; then
 fi
 export DLTRAIN_THREADS=1
 
-# column FILE NAME: the last line's value.
+# column FILE NAME [EPOCH]: the value of the epoch, the first is 0, else of the last line.
 column() {
-    awk -F, -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) at = i }
-        END { print $at }' "$1"
+    awk -F, -v name="$2" -v epoch="${3:-}" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) at = i }
+        NR > 1 && (epoch == "" || $1 == epoch) { found = $at }
+        END { print found }' "$1"
 }
 
 close() {
@@ -22,7 +24,9 @@ close() {
         exit !(a != "" && b != "" && a == a + 0 && b == b + 0 && d <= most) }'
 }
 
-# compare JOB RANKS: 20 steps on the CPU and on the device.
+# compare JOB RANKS: 20 steps on the CPU and on the device. The MLP adds 784 and 512 products up to the loss, the convnet
+# 9, 288, 576, 576 and 64: 1e-4 of a loss of about 1 (measured: 4e-7). Of 1,280 samples or more two may fall between
+# classes so near.
 compare() {
     what="$1 on $2 ranks: 20 steps"
     short="--set epochs=none --set steps=20"
@@ -38,7 +42,8 @@ compare() {
     for metric in loss accuracy; do
         here=$(column "runs/$name-cpu/log.csv" $metric)
         there=$(column "runs/$name-once/log.csv" $metric)
-        close "$here" "$there" 0.003 || { bad "$what" "$metric is '$there', on the CPU '$here'"; return; }
+        case $metric in loss) within=0.0001 ;; *) within=0.0016 ;; esac
+        close "$here" "$there" $within || { bad "$what" "$metric is '$there', on the CPU '$here'"; return; }
     done
     ok "$what, as on the CPU: accuracy $there"
 }
@@ -49,15 +54,24 @@ sed 's/samples: 12000/samples: 840/; s/first: 2000/first: 200/; s/^epochs: 4/epo
 short() {
     device=$1 name=$2
     shift 2
-    DLTRAIN_CUDA_LIBRARY=$library timeout 120 "$DLTRAIN" short.yaml --set device="$device" --set name="$name" "$@" \
+    DLTRAIN_CUDA_LIBRARY=$library timeout 300 "$DLTRAIN" short.yaml --set device="$device" --set name="$name" "$@" \
         >"$name.out" 2>&1
 }
 
-# Half precision rounds each of about ten values on the way to the loss by at most 1/512 of it.
+# Steps 11 to 20, in which the loss falls from 2.302 to 2.247. In fp32 9, 144 and 800 products are added up to it: 6e-5 of
+# it (measured: 3e-6). Of what is rounded to half 1e-3 (measured: 1.4e-4 in bf16, 9e-5 in fp16). Adam divides a gradient
+# by its size, so that small differences grow some three times an epoch: of the last of eight epochs
+# 0.02 (measured: 0.0005, 0.0018 and 0.0011).
 short cpu in-fp32 || bad "quickstart on the CPU" "$(tail -n 1 in-fp32.out)"
-for precision in fp32 bf16 fp16; do
+for setting in "fp32 0.00014" "bf16 0.001" "fp16 0.001"; do
+    precision=${setting% *}
     what="quickstart on the device in $precision"
     short cuda in-$precision-there --set precision=$precision || { bad "$what" "$(tail -n 1 in-$precision-there.out)"; continue; }
+    here=$(column runs/in-fp32/log.csv loss 1) there=$(column runs/in-$precision-there/log.csv loss 1)
+    if ! close "$here" "$there" "${setting#* }"; then
+        bad "$what" "loss of epoch 1 '$there', on the CPU '$here'"
+        continue
+    fi
     here=$(column runs/in-fp32/log.csv loss) there=$(column runs/in-$precision-there/log.csv loss)
     if close "$here" "$there" 0.02; then
         ok "$what: loss $there, on the CPU $here"
@@ -67,7 +81,9 @@ for precision in fp32 bf16 fp16; do
 done
 
 # Two bottleneck blocks and one of a single convolution: convolutions beside batch normalisations, and the sums where
-# blocks meet, which the device takes together. Beside them lie some thirty roundings.
+# blocks meet, which the device takes together. To the loss some 520 products are added and, in nine normalisations,
+# sums in pieces of 260 terms: 2,900 / 2^24 of a loss of 2.5, 4e-4 (measured: 7e-8); in half 1e-3 (measured: 9e-5 in
+# bf16, 3e-5 in fp16).
 sed '/^model:/,/^loss:/d' short.yaml >residual.yaml
 cat >>residual.yaml <<'END'
 loss: sparse_categorical_crossentropy
@@ -108,15 +124,16 @@ END
 residual() {
     device=$1 name=$2
     shift 2
-    DLTRAIN_CUDA_LIBRARY=$library timeout 120 "$DLTRAIN" residual.yaml --set device="$device" --set name="$name" "$@" \
+    DLTRAIN_CUDA_LIBRARY=$library timeout 300 "$DLTRAIN" residual.yaml --set device="$device" --set name="$name" "$@" \
         --set epochs=none --set steps=10 >"$name.out" 2>&1
 }
 residual cpu residual-cpu || bad "bottleneck blocks on the CPU" "$(tail -n 1 residual-cpu.out)"
-for precision in fp32 bf16 fp16; do
+for setting in "fp32 0.0004" "bf16 0.001" "fp16 0.001"; do
+    precision=${setting% *}
     what="bottleneck blocks on the device in $precision"
     residual cuda residual-$precision --set precision=$precision || { bad "$what" "$(tail -n 1 residual-$precision.out)"; continue; }
     here=$(column runs/residual-cpu/log.csv loss) there=$(column runs/residual-$precision/log.csv loss)
-    if close "$here" "$there" 0.03; then
+    if close "$here" "$there" "${setting#* }"; then
         ok "$what: loss $there, on the CPU $here"
     else
         bad "$what" "loss '$there', on the CPU '$here'"
@@ -166,7 +183,7 @@ cut() {
     rm -rf "runs/$1/checkpoints/$(ls "runs/$1/checkpoints" | grep '^step-' | sort | tail -n 1)" "runs/$1/status.json" \
         "runs/$1/model.h5"
 }
-# moved WHAT NAME: it has done the last epoch alone, to the loss of the CPU's run.
+# moved WHAT NAME: it has done the last epoch alone, to the loss of the CPU's run, of which a run there is 0.0005 off.
 moved() {
     here=$(column runs/in-fp32/log.csv loss) there=$(column "runs/$2/log.csv" loss)
     if grep -q '^Epoch 8/8' "$2.out" && ! grep -q '^Epoch 7/8' "$2.out" && close "$here" "$there" 0.003; then
@@ -191,8 +208,10 @@ for kernels in heuristic timed; do
     fi
 done
 
-# Under any_ranks: with a GPU for each rank (whose streams overtake each other), with one for all.
+# Under any_ranks: with a GPU for each rank (whose streams overtake each other), with one for all. The first is held
+# against the CPU, as above, the others against the first.
 reference=none
+short cpu any-cpu --set epochs=2 --set reproducible=any_ranks || bad "any_ranks on the CPU" "$(tail -n 1 any-cpu.out)"
 for setting in "1 1 late" "2 2 early" "3 3 7" "3 1 late"; do
     set -- $setting
     what="any_ranks on $1 ranks with $2 GPUs"
@@ -200,8 +219,12 @@ for setting in "1 1 late" "2 2 early" "3 3 7" "3 1 late"; do
         --set reproducible=any_ranks --set "comm.first_bucket=1 KiB" --set "comm.bucket=4 KiB" --set name="any-$1-$2" ||
         { bad "$what" "$(tail -n 1 "$WORK/out")"; continue; }
     said=$(grep -c "ranks share a GPU" "$WORK/out")
-    [ $reference = none ] && reference=runs/any-$1-$2/model.h5
-    if ! cmp -s "$reference" "runs/any-$1-$2/model.h5"; then
+    if [ $reference = none ]; then
+        reference=runs/any-$1-$2/model.h5
+        here=$(column runs/any-cpu/log.csv loss) there=$(column "runs/any-$1-$2/log.csv" loss)
+        close "$here" "$there" 0.00014 && ok "$what: loss $there, on the CPU $here" ||
+            bad "$what" "loss '$there', on the CPU '$here'"
+    elif ! cmp -s "$reference" "runs/any-$1-$2/model.h5"; then
         bad "$what: the same bits" "they differ"
     elif [ "$said" -ne $(($1 > $2)) ]; then
         bad "$what" "told $said times that ranks share a GPU"
