@@ -50,7 +50,10 @@ static const dl_key root_keys[] = {
      "pieces of a batch under reproducible: any_ranks\n"
      "Another number gives other bits. More ranks than shards are refused."},
     {"batch_statistics", "word global|shard|rank", "global",
-     "what batch normalisation averages over"},
+     "what batch normalisation averages over\n"
+     "global: the whole batch, so that a job means the same on any number of ranks; they wait for\n"
+     "each other at each normalisation. shard and rank: the part that one computes, with less\n"
+     "waiting and another result; rank is refused under reproducible: any_ranks."},
     {"data", "keys data", 0, "where samples come from and how they are prepared"},
     {"models", "map of items layer", "{}",
      "parts for call (shared weights) and copy (own weights)"},
