@@ -1,6 +1,5 @@
-/* Looking rows up by number, its gradient, and the cast of whole numbers to float32. The gradient
- * adds in the order of positions, each thread a range of the table's columns: the same bits for any
- * threads. */
+/* Looking rows up by number, and its gradient, which adds in the order of positions, each thread a
+ * range of the table's columns: the same bits for any threads. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -10,11 +9,13 @@ typedef struct gather_state {
     int64_t rows, width, ids;
 } gather_state;
 
-static dl_status give_state(int64_t rows, int64_t width, int64_t ids, dl_prepared *out) {
+static dl_status prepare(const dl_prepare *what, const dl_type *table, dl_prepared *out) {
     gather_state *state = dl_alloc(sizeof *state);
     if (!state)
         return dl_fail_memory(sizeof *state);
-    *state = (gather_state){rows, width, ids};
+    state->rows = table->dim[0];
+    state->width = dl_type_count(table) / state->rows;
+    state->ids = dl_type_count(what->input[1]);
     out->state = state;
     return DL_OK;
 }
@@ -42,9 +43,7 @@ static void grad_gather(dl_grad *grad) {
 }
 
 static dl_status prepare_gather(const dl_prepare *what, dl_prepared *out) {
-    int64_t rows = what->input[0]->dim[0];
-    return give_state(rows, dl_type_count(what->input[0]) / rows, dl_type_count(what->input[1]),
-                      out);
+    return prepare(what, what->input[0], out);
 }
 
 static dl_status check_ids(const gather_state *state, const int32_t *id) {
@@ -82,9 +81,7 @@ static dl_status infer_gather_gradient(const dl_infer *infer) {
 }
 
 static dl_status prepare_gather_gradient(const dl_prepare *what, dl_prepared *out) {
-    int64_t rows = what->output[0]->dim[0];
-    return give_state(rows, dl_type_count(what->output[0]) / rows, dl_type_count(what->input[1]),
-                      out);
+    return prepare(what, what->output[0], out);
 }
 
 typedef struct scatter_call {
@@ -127,46 +124,4 @@ const dl_op dl_op_gather_gradient = {
 
 dl_value dl_gather(dl_graph *graph, dl_value table, dl_value ids) {
     return dl_graph_add(graph, &dl_op_gather, NULL, (dl_value[]){table, ids}, 2);
-}
-
-/* ---- cast ---- */
-
-static dl_status infer_cast(const dl_infer *infer) {
-    *infer->output = *infer->input[0];
-    if (infer->input[0]->dtype != DL_I32 && infer->input[0]->dtype != DL_U8)
-        return dl_fail(DL_INTERNAL, "no cast from %s", dl_dtype_text(infer->input[0]->dtype));
-    infer->output->dtype = DL_F32;
-    return DL_OK;
-}
-
-static dl_status prepare_cast(const dl_prepare *what, dl_prepared *out) {
-    return give_state((int64_t)what->input[0]->dtype, 1, dl_type_count(what->input[0]), out);
-}
-
-static dl_status run_cast(const void *state_pointer, const dl_run *run) {
-    const gather_state *state = state_pointer;
-    float *y = run->out[0];
-    if (state->rows == DL_I32)
-        for (int64_t i = 0; i < state->ids; i++)
-            y[i] = (float)((const int32_t *)run->in[0])[i];
-    else
-        for (int64_t i = 0; i < state->ids; i++)
-            y[i] = (float)((const uint8_t *)run->in[0])[i];
-    return DL_OK;
-}
-
-const dl_op dl_op_cast = {.name = "cast",
-                          .min_inputs = 1,
-                          .max_inputs = 1,
-                          .outputs = 1,
-                          .infer = infer_cast,
-                          .deterministic = true,
-                          .cpu = {.prepare = prepare_cast, .run = run_cast}};
-
-dl_value dl_cast(dl_graph *graph, dl_value x, dl_dtype dtype) {
-    if (graph->status != DL_OK || x < 0 || dl_type_of(graph, x)->dtype == dtype)
-        return graph->status == DL_OK ? x : -1;
-    if (dtype != DL_F32)
-        return dl_graph_fail(graph, DL_INTERNAL, "casts go to float32");
-    return dl_graph_add(graph, &dl_op_cast, NULL, &x, 1);
 }

@@ -381,3 +381,55 @@ dl_value dl_concatenate(dl_graph *graph, const dl_value *x, int count, int axis)
     dl_concatenate_attributes attributes = {axis};
     return dl_graph_add(graph, &dl_op_concatenate, &attributes, x, count);
 }
+
+/* ---- cast ---- */
+
+static dl_status infer_cast(const dl_infer *infer) {
+    *infer->output = *infer->input[0];
+    if (infer->input[0]->dtype != DL_I32 && infer->input[0]->dtype != DL_U8)
+        return dl_fail(DL_INTERNAL, "no cast from %s", dl_dtype_text(infer->input[0]->dtype));
+    infer->output->dtype = DL_F32;
+    return DL_OK;
+}
+
+typedef struct cast_state {
+    int64_t count;
+    dl_dtype from;
+} cast_state;
+
+static dl_status prepare_cast(const dl_prepare *what, dl_prepared *out) {
+    cast_state *state = dl_alloc(sizeof *state);
+    if (!state)
+        return dl_fail_memory(sizeof *state);
+    *state = (cast_state){dl_type_count(what->input[0]), what->input[0]->dtype};
+    out->state = state;
+    return DL_OK;
+}
+
+static dl_status run_cast(const void *prepared, const dl_run *run) {
+    const cast_state *state = prepared;
+    float *y = run->out[0];
+    if (state->from == DL_I32)
+        for (int64_t i = 0; i < state->count; i++)
+            y[i] = (float)((const int32_t *)run->in[0])[i];
+    else
+        for (int64_t i = 0; i < state->count; i++)
+            y[i] = (float)((const uint8_t *)run->in[0])[i];
+    return DL_OK;
+}
+
+const dl_op dl_op_cast = {.name = "cast",
+                          .min_inputs = 1,
+                          .max_inputs = 1,
+                          .outputs = 1,
+                          .infer = infer_cast,
+                          .deterministic = true,
+                          .cpu = {.prepare = prepare_cast, .run = run_cast}};
+
+dl_value dl_cast(dl_graph *graph, dl_value x, dl_dtype dtype) {
+    if (graph->status != DL_OK || x < 0 || dl_type_of(graph, x)->dtype == dtype)
+        return graph->status == DL_OK ? x : -1;
+    if (dtype != DL_F32)
+        return dl_graph_fail(graph, DL_INTERNAL, "casts go to float32");
+    return dl_graph_add(graph, &dl_op_cast, NULL, &x, 1);
+}

@@ -1,5 +1,5 @@
 /* Rows that move elements, as copies of boxes (box_cuda.h), and the cast of whole numbers to
- * float32. The rows are those of layout.c and gather.c. */
+ * float32. The rows are those of layout.c. */
 #include <cstring>
 
 #include "ops/box_cuda.h"
