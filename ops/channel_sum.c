@@ -14,6 +14,16 @@ void dl_channels_of(const dl_type *x, dl_channels *out) {
     out->half = x->dtype == DL_BF16;
 }
 
+dl_status dl_channels_prepare(const dl_type *x, int sums, dl_prepared *out) {
+    dl_channels *state = dl_alloc(sizeof *state);
+    if (!state)
+        return dl_fail_memory(sizeof *state);
+    dl_channels_of(x, state);
+    out->state = state;
+    out->workspace = (size_t)(sums * state->blocks * state->channels) * sizeof(float);
+    return DL_OK;
+}
+
 DL_CLONES void dl_join_columns(const float *partial, int64_t blocks, int64_t columns, float *sum) {
     enum { TOGETHER = 256 };
     double total[TOGETHER];
@@ -73,13 +83,7 @@ static void grad_channel_sum(dl_grad *grad) {
 }
 
 static dl_status prepare_channel_sum(const dl_prepare *what, dl_prepared *out) {
-    dl_channels *state = dl_alloc(sizeof *state);
-    if (!state)
-        return dl_fail_memory(sizeof *state);
-    dl_channels_of(what->input[0], state);
-    out->state = state;
-    out->workspace = (size_t)state->blocks * (size_t)state->channels * sizeof(float);
-    return DL_OK;
+    return dl_channels_prepare(what->input[0], 1, out);
 }
 
 static void channel_sum_blocks(void *argument, int64_t first, int64_t last) {

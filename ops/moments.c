@@ -19,13 +19,7 @@ static dl_status infer_moments(const dl_infer *infer) {
 }
 
 static dl_status prepare_moments(const dl_prepare *what, dl_prepared *out) {
-    dl_channels *state = dl_alloc(sizeof *state);
-    if (!state)
-        return dl_fail_memory(sizeof *state);
-    dl_channels_of(what->input[0], state);
-    out->state = state;
-    out->workspace = 2 * (size_t)state->blocks * (size_t)state->channels * sizeof(float);
-    return DL_OK;
+    return dl_channels_prepare(what->input[0], 2, out);
 }
 
 typedef struct moments_call {

@@ -16,6 +16,8 @@ typedef struct dl_channels {
 dl_status dl_check_channels(const dl_infer *infer, int first, int last);
 /* Blocks of 256 rows, or of more where they are narrow. */
 void dl_channels_of(const dl_type *x, dl_channels *out);
+/* A dl_channels as a state, and a workspace for `sums` sums of each channel in each block. */
+dl_status dl_channels_prepare(const dl_type *x, int sums, dl_prepared *out);
 int64_t dl_block_rows(const dl_channels *state, int64_t block);
 /* sum[c] = partial[0][c] + partial[1][c] + ..., in double. */
 void dl_join_columns(const float *partial, int64_t blocks, int64_t columns, float *sum);

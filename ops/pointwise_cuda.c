@@ -14,21 +14,26 @@ typedef struct pointwise_state {
     int inputs, outputs;
 } pointwise_state;
 
+/* Of the row's first inputs and outputs, in their types. */
+static dl_status compile(const dl_prepare *what, const dl_expr *const *expr, int inputs,
+                         int outputs, dl_expr_program **program) {
+    dl_dtype input[DL_EXPR_MAX_INPUTS], output[DL_POINTWISE_MAX];
+    for (int i = 0; i < inputs; i++)
+        input[i] = what->input[i]->dtype;
+    for (int i = 0; i < outputs; i++)
+        output[i] = what->output[i]->dtype;
+    DL_TRY(dl_expr_compile(expr, outputs, inputs, program));
+    dl_status status = dl_expr_store(*program, input, output);
+    if (status != DL_OK)
+        dl_expr_program_free(*program);
+    return status;
+}
+
 static dl_status make_entry(const dl_prepare *what, pointwise_state *state) {
     const dl_pointwise_attributes *attributes = what->attributes;
-    dl_dtype input[DL_EXPR_MAX_INPUTS], output[DL_POINTWISE_MAX];
-    for (int i = 0; i < what->inputs; i++)
-        input[i] = what->input[i]->dtype;
-    for (int i = 0; i < what->outputs; i++)
-        output[i] = what->output[i]->dtype;
     int64_t sample = what->output[0]->rank > 0 ? state->count / what->output[0]->dim[0] : 1;
-    dl_expr_program *program = NULL;
-    DL_TRY(dl_expr_compile(attributes->output, attributes->outputs, what->inputs, &program));
-    dl_status status = dl_expr_store(program, input, output);
-    if (status != DL_OK) {
-        dl_expr_program_free(program);
-        return status;
-    }
+    dl_expr_program *program;
+    DL_TRY(compile(what, attributes->output, what->inputs, attributes->outputs, &program));
     const dl_expr_entry entry = {.program = program,
                                  .access = attributes->access,
                                  .count = state->count,
@@ -76,23 +81,13 @@ typedef struct parts_state {
 static dl_status make_parts_entry(const dl_prepare *what, parts_state *state) {
     const dl_parts_attributes *attributes = what->attributes;
     const dl_pointwise_attributes *each = &attributes->each;
-    dl_dtype input[DL_EXPR_MAX_INPUTS], output[DL_POINTWISE_MAX];
+    dl_expr_program *program;
     int64_t most = 0;
-    for (int i = 0; i < each->inputs; i++)
-        input[i] = what->input[i]->dtype;
-    for (int i = 0; i < each->outputs; i++)
-        output[i] = what->output[i]->dtype;
     for (int p = 0; p < state->parts; p++) {
         state->count[p] = dl_type_count(what->output[p * each->outputs]);
         most = state->count[p] > most ? state->count[p] : most;
     }
-    dl_expr_program *program = NULL;
-    DL_TRY(dl_expr_compile(each->output, each->outputs, each->inputs, &program));
-    dl_status status = dl_expr_store(program, input, output);
-    if (status != DL_OK) {
-        dl_expr_program_free(program);
-        return status;
-    }
+    DL_TRY(compile(what, each->output, each->inputs, each->outputs, &program));
     const dl_expr_entry entry = {
         .program = program, .count = most, .inputs = each->inputs, .single = attributes->single};
     return dl_cuda_entry_want(dl_cuda_of(what->device), &entry, &state->entry);
