@@ -17,10 +17,6 @@ typedef struct state {
     size_t weights; /* bytes of reordered weights */
 } state;
 
-static size_t rounded(size_t bytes) {
-    return (bytes + 63) / 64 * 64;
-}
-
 static dl_dnnl_tensor weights_tensor(const dl_window_sizes *sizes) {
     int64_t o = sizes->filters, i = sizes->in_group, g = sizes->groups;
     int64_t kh = sizes->window.kernel[0], kw = sizes->window.kernel[1];
@@ -55,7 +51,7 @@ static dl_status prepare(const dl_prepare *what, dl_dnnl_direction direction,
                                  attributes->epilogue == DL_EPILOGUE_RELU));
     size_t scratch = dl_dnnl_scratch(made->conv);
     if (!dl_dnnl_lies_as(made->conv, DL_DNNL_W, &canonical)) {
-        made->weights = rounded(dl_dnnl_bytes(made->conv, DL_DNNL_W));
+        made->weights = dl_whole_lines(dl_dnnl_bytes(made->conv, DL_DNNL_W));
         if (direction == DL_DNNL_BACKWARD_WEIGHTS)
             DL_GOTO(failed, dl_repack_from(&made->reorder, made->conv, DL_DNNL_W, &canonical));
         else

@@ -144,10 +144,6 @@ static dl_status choose(const wanted *want, state *made) {
     return DL_OK;
 }
 
-static size_t rounded(size_t bytes) {
-    return (bytes + 255) / 256 * 256;
-}
-
 static void release(void *state_to_free) {
     state *made = state_to_free;
     dl_cudnn_free(made->call);
@@ -180,7 +176,7 @@ static dl_status prepare(wanted *want, const dl_type *x, const dl_type *w, dl_pr
     bool gradient = want->direction == DL_DNNL_BACKWARD_WEIGHTS;
     made->converted = want->x != DL_F32 && want->w == DL_F32 && !(gradient && made->fused);
     made->packed = made->converted && !gradient && what->constant[1];
-    size_t bytes = rounded((size_t)made->weights * sizeof(uint16_t));
+    size_t bytes = dl_whole_lines((size_t)made->weights * sizeof(uint16_t));
     if (made->packed)
         out->packed_bytes[1] = bytes, out->packed_half = 1u << 1;
     made->held = made->converted && !made->packed ? bytes : 0;
@@ -203,28 +199,26 @@ static dl_status prepare_conv(const dl_prepare *what, dl_prepared *out) {
     return prepare(&want, what->input[0], what->input[1], out);
 }
 
-static dl_status prepare_input(const dl_prepare *what, dl_prepared *out) {
-    const dl_conv_input_attributes *attributes = what->attributes;
+static dl_status prepare_data(const dl_prepare *what, const dl_conv_input_attributes *attributes,
+                              bool stops, bool sums, dl_prepared *out) {
     wanted want = {.what = what,
                    .direction = DL_DNNL_BACKWARD_DATA,
                    .x = what->input[0]->dtype,
                    .w = what->input[1]->dtype,
                    .y = what->input[0]->dtype,
-                   .attributes = &attributes->conv};
+                   .attributes = &attributes->conv,
+                   .stops = stops,
+                   .sums = sums};
     return prepare(&want, &attributes->x, what->input[1], out);
+}
+
+static dl_status prepare_input(const dl_prepare *what, dl_prepared *out) {
+    return prepare_data(what, what->attributes, false, false, out);
 }
 
 static dl_status prepare_relu_gradient(const dl_prepare *what, dl_prepared *out) {
     const dl_conv_relu_gradient_attributes *attributes = what->attributes;
-    wanted want = {.what = what,
-                   .direction = DL_DNNL_BACKWARD_DATA,
-                   .x = what->input[0]->dtype,
-                   .w = what->input[1]->dtype,
-                   .y = what->input[0]->dtype,
-                   .attributes = &attributes->conv.conv,
-                   .stops = true,
-                   .sums = attributes->outputs == 2};
-    return prepare(&want, &attributes->conv.x, what->input[1], out);
+    return prepare_data(what, &attributes->conv, true, attributes->outputs == 2, out);
 }
 
 static dl_status prepare_weight(const dl_prepare *what, dl_prepared *out) {

@@ -33,7 +33,7 @@ static dl_status prepare(state *made, const dl_prepare *what) {
     attributes.x =
         dl_window_type(what->input[0]->dtype, attributes.conv.spatial, s->n, s->out, s->channels);
     inner.attributes = &attributes;
-    made->seen = (dl_type_bytes(&attributes.x) + 63) / 64 * 64;
+    made->seen = dl_whole_lines(dl_type_bytes(&attributes.x));
     return dl_conv_direct_input_prepare(&inner, &made->direct);
 }
 

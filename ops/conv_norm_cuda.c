@@ -39,10 +39,6 @@ typedef struct state {
     size_t held, vectors; /* bytes in the workspace: weights in x's type, vectors; then cuDNN's */
 } state;
 
-static size_t rounded(size_t bytes) {
-    return (bytes + 255) / 256 * 256;
-}
-
 /* ---- what cuDNN is told; tensors in the order of a call's memory, inner ones last ---- */
 
 enum { X, W, Y };
@@ -166,15 +162,16 @@ static dl_status prepare_links(const wanted *want, state *s, dl_prepared *out) {
 static void prepare_call(const wanted *want, state *s, dl_prepared *out) {
     bool gradient = want->direction == DL_DNNL_BACKWARD_WEIGHTS;
     bool converted = want->w->dtype == DL_F32;
-    size_t bytes = rounded((size_t)s->weights * sizeof(uint16_t));
+    size_t bytes = dl_whole_lines((size_t)s->weights * sizeof(uint16_t));
     s->packed = converted && !gradient && want->what->constant[1];
     if (s->packed)
         out->packed_bytes[1] = bytes, out->packed_half = 1u << 1;
     s->held = converted && !s->packed ? bytes : 0;
     if (want->direction == DL_DNNL_BACKWARD_DATA) /* what takes part of it, and is not wanted */
-        s->vectors = rounded((INPUT_TENSORS - INVERSE - 2) * (size_t)s->channels * sizeof(float));
+        s->vectors =
+            dl_whole_lines((INPUT_TENSORS - INVERSE - 2) * (size_t)s->channels * sizeof(float));
     else if (want->norm->normalised)
-        s->vectors = rounded(2 * (size_t)s->channels * sizeof(uint16_t));
+        s->vectors = dl_whole_lines(2 * (size_t)s->channels * sizeof(uint16_t));
     out->workspace = s->held + s->vectors + dl_cudnn_workspace(s->call);
     out->text = dl_cudnn_text(s->call);
 }

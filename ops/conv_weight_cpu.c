@@ -13,10 +13,6 @@ typedef struct state {
     dl_prepared direct; /* where there is no product */
 } state;
 
-static size_t rounded(size_t bytes) {
-    return (bytes + 63) / 64 * 64;
-}
-
 /* Numbers in a row of patches. */
 static int64_t row_of(const dl_window_sizes *sizes) {
     return sizes->window.kernel[0] * sizes->window.kernel[1] * sizes->channels;
@@ -47,7 +43,7 @@ static dl_status prepare_product(state *made, const dl_prepare *what, dl_prepare
     dl_dnnl_tensor dw = {.rank = 2, .dim = {filters, row}, .stride = {row, 1}, .dtype = DL_F32};
     DL_TRY(dl_dnnl_matmul(&made->product, what->threads, &dy, &patches, NULL, &dw, false));
     out->workspace =
-        rounded((size_t)(cells * row) * sizeof(uint16_t)) + dl_dnnl_scratch(made->product);
+        dl_whole_lines((size_t)(cells * row) * sizeof(uint16_t)) + dl_dnnl_scratch(made->product);
     return DL_OK;
 }
 
@@ -123,7 +119,7 @@ dl_status dl_conv_weight_run(const void *state_of_run, const dl_run *run) {
     void *const memory[DL_DNNL_ARGUMENTS] = {[DL_DNNL_A] = dl_dnnl_input(run->in[1]),
                                              [DL_DNNL_B] = run->workspace,
                                              [DL_DNNL_PRODUCT] = run->out[0]};
-    size_t patches = rounded((size_t)(cells_of(s) * row_of(s)) * sizeof(uint16_t));
+    size_t patches = dl_whole_lines((size_t)(cells_of(s) * row_of(s)) * sizeof(uint16_t));
     return dl_dnnl_run(made->product, memory, (char *)run->workspace + patches);
 }
 

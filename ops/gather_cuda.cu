@@ -88,7 +88,7 @@ struct scatter_state {
 
 size_t reserve(dl_prepared *out, int64_t words) {
     size_t place = out->workspace;
-    out->workspace += (sizeof(float) * (size_t)words + 255) / 256 * 256;
+    out->workspace += dl_whole_lines(sizeof(float) * (size_t)words);
     return place;
 }
 

@@ -6,10 +6,6 @@
 #include "runtime/base/memory.h"
 #include "runtime/device/device.h"
 
-static size_t rounded(size_t bytes) {
-    return (bytes + 255) / 256 * 256;
-}
-
 /* Whether the links read value v in one place alone, so that it may lie as that one wants it. */
 static bool read_once(const dl_links *links, int v) {
     int readers = 0;
@@ -33,7 +29,7 @@ static dl_status place_outputs(dl_links *links, const dl_link *link, const dl_pr
             type[v] = *what->output[o];
         } else if (v >= links->values) {
             links->at[v] = links->held;
-            links->held += rounded(dl_type_bytes(&type[v]));
+            links->held += dl_whole_lines(dl_type_bytes(&type[v]));
             links->values = v + 1;
         }
     }

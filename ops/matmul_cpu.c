@@ -27,10 +27,6 @@ static dl_dnnl_tensor matrix(int64_t rows, int64_t columns, bool transposed) {
                             .stride = {transposed ? 1 : columns, transposed ? rows : 1}};
 }
 
-static size_t rounded(size_t bytes) {
-    return (bytes + 63) / 64 * 64;
-}
-
 dl_status dl_matmul_prepare(const dl_prepare *what, dl_prepared *out) {
     const dl_matmul_attributes *attributes = what->attributes;
     dl_status status;
@@ -59,7 +55,7 @@ dl_status dl_matmul_prepare(const dl_prepare *what, dl_prepared *out) {
                            attributes->epilogue == DL_EPILOGUE_RELU));
     if (asked.any && !dl_dnnl_lies_as(made->product, DL_DNNL_B, &b)) {
         DL_GOTO(failed, dl_repack_to(&made->packing, &b, made->product, DL_DNNL_B));
-        made->packed = rounded(dl_dnnl_bytes(made->product, DL_DNNL_B));
+        made->packed = dl_whole_lines(dl_dnnl_bytes(made->product, DL_DNNL_B));
         made->each_run = !what->constant[1];
         if (!made->each_run)
             out->packed_bytes[1] = made->packed + dl_repack_scratch(made->packing);

@@ -31,10 +31,6 @@ typedef struct asked {
     int ways, summed;
 } asked;
 
-static size_t rounded(size_t bytes) {
-    return (bytes + 255) / 256 * 256;
-}
-
 static void release(void *made) {
     dl_lt_close(((state *)made)->product);
     dl_free(made);
@@ -43,7 +39,7 @@ static void release(void *made) {
 /* The inputs that do not have the type the product reads. */
 static void plan_conversions(state *made, const dl_prepare *what, const dl_lt_product *p,
                              dl_prepared *out) {
-    out->workspace = rounded(made->product_workspace);
+    out->workspace = dl_whole_lines(made->product_workspace);
     for (int i = 0; i < made->operands; i++) {
         dl_dtype wanted = i < 2 ? p->a : p->y;
         made->count[i] = dl_type_count(what->input[i]);
@@ -55,7 +51,7 @@ static void plan_conversions(state *made, const dl_prepare *what, const dl_lt_pr
             out->packed_bytes[i] = bytes;
             out->packed_half |= 1u << i;
         } else
-            out->workspace += rounded(bytes);
+            out->workspace += dl_whole_lines(bytes);
     }
 }
 
@@ -180,13 +176,13 @@ static void pack(const void *prepared, int input, const void *from, void *to, dl
 static dl_status multiply(const state *made, const dl_run *run, dl_lt_memory *memory) {
     const void *in[INPUTS] = {NULL, NULL, NULL};
     memcpy(in, run->in, sizeof *in * (size_t)made->operands);
-    char *free_part = (char *)run->workspace + rounded(made->product_workspace);
+    char *free_part = (char *)run->workspace + dl_whole_lines(made->product_workspace);
     for (int i = 0; i < made->operands; i++) {
         if (!made->converts[i])
             continue;
         DL_TRY(dl_cuda_to_half(made->cuda, made->half, in[i], free_part, made->count[i]));
         in[i] = free_part;
-        free_part += rounded(2 * (size_t)made->count[i]);
+        free_part += dl_whole_lines(2 * (size_t)made->count[i]);
     }
     memory->a = in[0];
     memory->b = in[1];

@@ -134,9 +134,9 @@ static dl_status prepare_reduce(const dl_prepare *what, dl_prepared *out) {
         size_t result = sizeof(float) * (size_t)(run->outer * run->inner);
         size_t partial = result * (size_t)blocks_of(run);
         if (i + 1 < state->runs && result > state->between)
-            state->between = (result + 63) / 64 * 64;
+            state->between = dl_whole_lines(result);
         if (partial > state->partial)
-            state->partial = (partial + 63) / 64 * 64;
+            state->partial = dl_whole_lines(partial);
     }
     out->state = state;
     out->workspace = 2 * state->between + state->partial;

@@ -97,7 +97,7 @@ dl_status prepare_reduce(const dl_prepare *what, dl_prepared *out) {
         const stage *s = &state->step[i];
         size_t bytes = sizeof(float) * (size_t)(s->outer * s->pieces * s->inner);
         if (bytes > state->between)
-            state->between = (bytes + 255) / 256 * 256;
+            state->between = dl_whole_lines(bytes);
     }
     if (a->kind == DL_REDUCE_MEAN)
         state->step[state->stages - 1].scale = (float)(1.0 / (double)reduced);

@@ -102,6 +102,11 @@ typedef struct dl_kernel {
     void (*release)(void *state); /* NULL: dl_free */
 } dl_kernel;
 
+/* Parts of a workspace begin at whole lines of 256 bytes, as memory of a device does. */
+static inline size_t dl_whole_lines(size_t bytes) {
+    return (bytes + 255) / 256 * 256;
+}
+
 /* For dl_op.half: all inputs together; each for itself, as it comes. */
 #define DL_HALF_ALL  0x7fffffffu
 #define DL_HALF_EACH 0xffffffffu
