@@ -64,9 +64,8 @@ dl_status prepare_sums(const dl_prepare *what, dl_prepared *out, int sums) {
     state *s;
     const dl_type *x = what->input[0];
     DL_TRY(dl_make_state(out, &s));
-    int64_t columns = x->dim[x->rank - 1];
     s->cuda = dl_cuda_of(what->device);
-    s->columns = dl_columns_of(columns ? dl_type_count(x) / columns : 0, columns);
+    s->columns = dl_columns_of(x);
     s->half = dl_half_of(x->dtype);
     out->workspace = dl_columns_workspace(s->columns, sums);
     return DL_OK;

@@ -12,7 +12,9 @@ typedef struct dl_columns {
     int64_t rows, columns, chunk, chunks;
 } dl_columns;
 
-static inline dl_columns dl_columns_of(int64_t rows, int64_t columns) {
+/* The last axis of x across, all others down. */
+static inline dl_columns dl_columns_of(const dl_type *x) {
+    int64_t columns = x->dim[x->rank - 1], rows = columns ? dl_type_count(x) / columns : 0;
     dl_columns c = {rows, columns, 4 * DL_COLUMN_ROWS, 1};
     if (c.chunk * DL_COLUMN_CHUNKS < rows)
         c.chunk = (rows + DL_COLUMN_CHUNKS - 1) / DL_COLUMN_CHUNKS;

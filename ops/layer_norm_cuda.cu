@@ -4,8 +4,6 @@
 
 namespace {
 
-enum { ROWS = 4 /* of a block: a warp each */ };
-
 struct state {
     const dl_cuda *cuda;
     dl_columns columns;
@@ -15,10 +13,9 @@ struct state {
 dl_status prepare(const dl_prepare *what, const dl_type *x, dl_prepared *out, state **made) {
     DL_TRY(dl_make_state(out, made));
     state *s = *made;
-    int64_t columns = x->dim[x->rank - 1];
     s->cuda = dl_cuda_of(what->device);
     s->a = *(const dl_layer_norm_attributes *)what->attributes;
-    s->columns = dl_columns_of(columns ? dl_type_count(x) / columns : 0, columns);
+    s->columns = dl_columns_of(x);
     return DL_OK;
 }
 
@@ -28,7 +25,7 @@ dl_status prepare_norm(const dl_prepare *what, dl_prepared *out) {
 }
 
 size_t statistics_bytes(const state *s) {
-    return (2 * sizeof(float) * (size_t)s->columns.rows + 255) / 256 * 256;
+    return dl_whole_lines(2 * sizeof(float) * (size_t)s->columns.rows);
 }
 
 dl_status prepare_gradient(const dl_prepare *what, dl_prepared *out) {
@@ -49,17 +46,10 @@ __device__ float statistics(const float *x, int64_t columns, float epsilon, floa
     return 1.0f / sqrtf(dl_warp_sum(squares) / (float)columns + epsilon);
 }
 
-/* Warps behind the last row work on it again, so that all meet. */
-__device__ int64_t row_of(const state &s, bool *writes) {
-    int64_t row = (int64_t)blockIdx.x * ROWS + threadIdx.y;
-    *writes = row < s.columns.rows;
-    return *writes ? row : s.columns.rows - 1;
-}
-
 __global__ void layer_norm(state s, const float *x, const float *gamma, const float *beta,
                            float *y) {
     bool writes;
-    int64_t columns = s.columns.columns, row = row_of(s, &writes);
+    int64_t columns = s.columns.columns, row = dl_warp_row(s.columns.rows, &writes);
     float mean, inverse = statistics(x + row * columns, columns, s.a.epsilon, &mean);
     for (int64_t i = threadIdx.x; i < columns && writes; i += DL_WARP) {
         float z = (x[row * columns + i] - mean) * inverse;
@@ -72,7 +62,7 @@ __global__ void layer_norm(state s, const float *x, const float *gamma, const fl
 __global__ void gradient(state s, const float *dy, const float *x, const float *gamma, float *dx,
                          float *kept) {
     bool writes;
-    int64_t columns = s.columns.columns, row = row_of(s, &writes);
+    int64_t columns = s.columns.columns, row = dl_warp_row(s.columns.rows, &writes);
     dy += row * columns;
     x += row * columns;
     float mean, inverse = statistics(x, columns, s.a.epsilon, &mean), sum = 0, along = 0;
@@ -108,19 +98,15 @@ struct weight_sums {
     }
 };
 
-unsigned blocks_of(const state *s) {
-    return (unsigned)((s->columns.rows + ROWS - 1) / ROWS);
-}
-
 dl_status run_norm(const void *made, const dl_run *run) {
     const state *s = (const state *)made;
     const float *const *in = (const float *const *)run->in;
     if (s->columns.rows == 0)
         return DL_OK;
-    return DL_LAUNCH_TEAM(layer_norm, blocks_of(s), dim3(DL_WARP, ROWS), 0, s->cuda->stream, *s,
-                          in[0], s->a.has_gamma ? in[1] : (const float *)NULL,
-                          s->a.has_beta ? in[1 + s->a.has_gamma] : (const float *)NULL,
-                          (float *)run->out[0]);
+    return DL_LAUNCH_TEAM(
+        layer_norm, dl_warp_row_blocks(s->columns.rows), dim3(DL_WARP, DL_WARP_ROWS), 0,
+        s->cuda->stream, *s, in[0], s->a.has_gamma ? in[1] : (const float *)NULL,
+        s->a.has_beta ? in[1 + s->a.has_gamma] : (const float *)NULL, (float *)run->out[0]);
 }
 
 dl_status run_gradient(const void *made, const dl_run *run) {
@@ -128,9 +114,10 @@ dl_status run_gradient(const void *made, const dl_run *run) {
     const float *const *in = (const float *const *)run->in;
     float *kept = (float *)run->workspace;
     if (s->columns.rows > 0)
-        DL_TRY(DL_LAUNCH_TEAM(gradient, blocks_of(s), dim3(DL_WARP, ROWS), 0, s->cuda->stream, *s,
-                              in[0], in[1], s->a.has_gamma ? in[2] : (const float *)NULL,
-                              (float *)run->out[0], kept));
+        DL_TRY(DL_LAUNCH_TEAM(gradient, dl_warp_row_blocks(s->columns.rows),
+                              dim3(DL_WARP, DL_WARP_ROWS), 0, s->cuda->stream, *s, in[0], in[1],
+                              s->a.has_gamma ? in[2] : (const float *)NULL, (float *)run->out[0],
+                              kept));
     weight_sums term = {in[0], in[1], kept, s->columns.columns};
     return dl_sum_columns(s->cuda, term, s->columns, (char *)kept + statistics_bytes(s),
                           (float *)run->out[1]);

@@ -21,12 +21,11 @@ dl_status prepare_norm(const dl_prepare *what, dl_prepared *out) {
     state *s;
     const dl_type *x = what->input[0];
     DL_TRY(dl_make_state(out, &s));
-    int64_t columns = x->dim[x->rank - 1];
     s->cuda = dl_cuda_of(what->device);
     s->a = *(const dl_batch_norm_attributes *)what->attributes;
-    s->columns = dl_columns_of(columns ? dl_type_count(x) / columns : 0, columns);
+    s->columns = dl_columns_of(x);
     s->half = dl_half_of(x->dtype);
-    out->workspace = VECTORS * (size_t)columns * sizeof(float);
+    out->workspace = VECTORS * (size_t)s->columns.columns * sizeof(float);
     return DL_OK;
 }
 

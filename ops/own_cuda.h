@@ -68,6 +68,18 @@ static __device__ __forceinline__ float dl_warp_max(float x) {
     return x;
 }
 
+/* A warp a row, in blocks of (DL_WARP, DL_WARP_ROWS) threads: the row of this warp. Warps behind
+ * the last row work on it again, so that all meet. */
+enum { DL_WARP_ROWS = 4 };
+static __device__ __forceinline__ int64_t dl_warp_row(int64_t rows, bool *writes) {
+    int64_t row = (int64_t)blockIdx.x * DL_WARP_ROWS + threadIdx.y;
+    *writes = row < rows;
+    return *writes ? row : rows - 1;
+}
+static inline unsigned dl_warp_row_blocks(int64_t rows) {
+    return (unsigned)((rows + DL_WARP_ROWS - 1) / DL_WARP_ROWS);
+}
+
 /* The first to find one is told of; which is first is no promise. */
 static __device__ __forceinline__ void dl_tell_fault(dl_fault *fault, int position, int kind,
                                                      int64_t value, int64_t bound) {

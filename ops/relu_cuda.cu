@@ -41,11 +41,6 @@ template <int half> struct stopped {
     }
 };
 
-dl_columns columns_of(const dl_type *type) {
-    int64_t columns = type->dim[type->rank - 1];
-    return dl_columns_of(columns ? dl_type_count(type) / columns : 0, columns);
-}
-
 struct state {
     const dl_cuda *cuda;
     dl_type type;
@@ -90,12 +85,12 @@ dl_status dl_cuda_relu_stop(const dl_cuda *cuda, const void *x, const void *y, c
 }
 
 size_t dl_cuda_row_sum_workspace(const dl_type *type) {
-    return dl_columns_workspace(columns_of(type), 1);
+    return dl_columns_workspace(dl_columns_of(type), 1);
 }
 
 dl_status dl_cuda_row_sum(const dl_cuda *cuda, const void *x, const void *y, const dl_type *type,
                           void *z, void *workspace, float *out) {
-    dl_columns c = columns_of(type);
+    dl_columns c = dl_columns_of(type);
 #define SUM(half) dl_sum_columns(cuda, stopped<half>{x, y, z, c.columns}, c, workspace, out)
     return DL_BY_HALF(dl_half_of(type->dtype), SUM);
 #undef SUM

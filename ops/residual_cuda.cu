@@ -19,10 +19,9 @@ struct state {
 
 dl_status prepare(const dl_prepare *what, dl_prepared *out, state **made) {
     const dl_type *type = what->output[0];
-    int64_t columns = type->dim[type->rank - 1];
     DL_TRY(dl_make_state(out, made));
     (*made)->cuda = dl_cuda_of(what->device);
-    (*made)->columns = dl_columns_of(columns ? dl_type_count(type) / columns : 0, columns);
+    (*made)->columns = dl_columns_of(type);
     (*made)->half = dl_half_of(type->dtype);
     return DL_OK;
 }

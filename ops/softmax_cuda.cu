@@ -13,8 +13,6 @@ struct rows_state {
     int k, position;
 };
 
-enum { ROWS = 4 /* of a block: a warp each */ };
-
 dl_status prepare_rows(const dl_prepare *what, dl_prepared *out, rows_state **made) {
     const dl_type *x = what->input[0];
     DL_TRY(dl_make_state(out, made));
@@ -58,16 +56,9 @@ dl_status prepare_in_top_k(const dl_prepare *what, dl_prepared *out) {
 }
 
 /* kernel<<<a warp a row>>>(rows_state, ...) */
-#define LAUNCH_ROWS(kernel, s, ...)                                                           \
-    DL_LAUNCH_TEAM(kernel, (unsigned)(((s)->rows + ROWS - 1) / ROWS), dim3(DL_WARP, ROWS), 0, \
+#define LAUNCH_ROWS(kernel, s, ...)                                                       \
+    DL_LAUNCH_TEAM(kernel, dl_warp_row_blocks((s)->rows), dim3(DL_WARP, DL_WARP_ROWS), 0, \
                    (s)->cuda->stream, *(s), __VA_ARGS__)
-
-/* The row of this warp; warps behind the last row work on it again, so that all meet. */
-__device__ int64_t row_of(const rows_state &s, bool *writes) {
-    int64_t row = (int64_t)blockIdx.x * ROWS + threadIdx.y;
-    *writes = row < s.rows;
-    return *writes ? row : s.rows - 1;
-}
 
 /* Probabilities to y; returns log(sum(exp(x - *most))). */
 __device__ float softmax_row(const float *x, float *y, int64_t width, bool writes, float *most) {
@@ -86,7 +77,7 @@ __device__ float softmax_row(const float *x, float *y, int64_t width, bool write
 
 __global__ void softmax(rows_state s, const float *x, float *y) {
     bool writes;
-    int64_t row = row_of(s, &writes);
+    int64_t row = dl_warp_row(s.rows, &writes);
     float most;
     softmax_row(x + row * s.width, y + row * s.width, s.width, writes, &most);
 }
@@ -94,7 +85,7 @@ __global__ void softmax(rows_state s, const float *x, float *y) {
 /* dx = y * (dy - sum(dy * y)) */
 __global__ void softmax_gradient(rows_state s, const float *y, const float *dy, float *dx) {
     bool writes;
-    int64_t row = row_of(s, &writes);
+    int64_t row = dl_warp_row(s.rows, &writes);
     y += row * s.width;
     dy += row * s.width;
     float sum = 0;
@@ -124,7 +115,7 @@ __device__ int64_t label_of(const rows_state &s, const void *target, int64_t row
 __global__ void cross_entropy(rows_state s, const float *x, const void *target, float *loss,
                               float *y, dl_fault *fault) {
     bool writes;
-    int64_t row = row_of(s, &writes);
+    int64_t row = dl_warp_row(s.rows, &writes);
     x += row * s.width;
     float most, sum = 0;
     float log_sum = softmax_row(x, y + row * s.width, s.width, writes, &most);
@@ -145,7 +136,7 @@ __global__ void cross_entropy(rows_state s, const float *x, const void *target, 
 __global__ void cross_entropy_gradient(rows_state s, const float *p, const void *target,
                                        const float *dloss, float *dx, dl_fault *fault) {
     bool writes;
-    int64_t row = row_of(s, &writes);
+    int64_t row = dl_warp_row(s.rows, &writes);
     p += row * s.width;
     dx += row * s.width;
     if (s.labels) {
@@ -188,7 +179,7 @@ __device__ int64_t greatest_of(const float *row, int64_t width) {
 __global__ void in_top_k(rows_state s, const float *p, const void *target, float *hit,
                          dl_fault *fault) {
     bool writes;
-    int64_t row = row_of(s, &writes);
+    int64_t row = dl_warp_row(s.rows, &writes);
     p += row * s.width;
     int64_t right = s.labels ? label_of(s, target, row, fault)
                              : greatest_of((const float *)target + row * s.width, s.width);
@@ -211,7 +202,7 @@ template <int EACH>
 __global__ void softmax_loss(rows_state s, const float *x, const void *target, const float *dloss,
                              float *loss, float *dx, float *hit, dl_fault *fault) {
     bool writes;
-    int64_t row = row_of(s, &writes);
+    int64_t row = dl_warp_row(s.rows, &writes);
     const float *t = (const float *)target + (s.labels ? 0 : row * s.width);
     x += row * s.width;
     dx += row * s.width;
