@@ -27,11 +27,12 @@ static dl_status place_outputs(dl_links *links, const dl_link *link, const dl_pr
         int o = v - links->inputs;
         if (o < links->outputs) {
             type[v] = *what->output[o];
-        } else if (v >= links->values) {
-            links->at[v] = links->held;
-            links->held += dl_whole_lines(dl_type_bytes(&type[v]));
-            links->values = v + 1;
+            continue;
         }
+        links->at[v] = links->held;
+        links->held += dl_whole_lines(dl_type_bytes(&type[v]));
+        if (v >= links->values)
+            links->values = v + 1;
     }
     return DL_OK;
 }
