@@ -6,7 +6,9 @@
 #   tests/bench/gpu.sh --only fp16            jobs or groups; --help lists them and the other options
 # A card that is lent for less than all takes (about 25 minutes; compiling is most of it) is asked in this order, each call
 # within --budget and with a file of its own, which is written after each job, so that nothing is lost with the card:
-#   --only fp16        ResNet-50 at batch 256 and VGG16 at 128: what the framework is for
+#   --only fp16 --compile none    ResNet-50 at batch 256 and VGG16 at 128: what the framework is for, without what takes
+#                      longest; then one by one with it, --only resnet50-fp16, --only vgg16-fp16: the second call on a card
+#                      finds in PyTorch's caches what the first has compiled
 #   --only small       MNIST MLP, CIFAR CNN, MNIST convnet, float32
 #   --only bf16        ResNet-50 and VGG16 once more; then --only small-fp16
 # tests/bench/table.py FILE... --readme puts their tables into the README.

@@ -68,11 +68,12 @@ passed=0 failed=0 skipped=0
 
 left() { echo $((last - $(date +%s))); }
 
-# Whatever a check runs ends when all must, and what hangs sooner.
+# Whatever a check runs ends when all must; what hangs, sooner.
+most=300
 limited() {
     seconds=$(left)
     [ "$seconds" -gt 1 ] || return 124
-    [ "$seconds" -lt 300 ] || seconds=300
+    [ "$seconds" -lt $most ] || seconds=$most
     timeout -k 10 "$seconds" "$@"
 }
 
@@ -120,7 +121,7 @@ check() {
         echo "not done when the time was over" >>said
         status=77
     elif [ $status = 124 ]; then
-        echo "not done in 300 s" >>said
+        echo "not done in $most s" >>said
     fi
     { echo "==== $name: status $status"; cat said; } >>"$log"
     case $status in
