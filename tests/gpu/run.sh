@@ -345,6 +345,9 @@ check "the card's properties" unit cuda_card
 check "rows against the CPU" unit cuda_rows
 check "gradients of rows" unit cuda_gradients
 check "programs, recorded and eager" unit cuda_programs
+check "several steps in a launch" unit together
+check "samples on the device" unit device_data
+check "sums on the device" unit cuda_sums
 check "digits on the CPU" reference
 for precision in fp32 bf16 fp16; do
     case $precision in fp32) within=$same ;; *) within=$rounded ;; esac

@@ -3,11 +3,9 @@
  * not, the line as it should stand there is printed. */
 #include <CUnit/Basic.h>
 #include <dlfcn.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "runtime/base/memory.h"
 #include "runtime/device/device.h"
@@ -21,11 +19,9 @@ typedef dl_status (*card_fn)(int index, int architecture, char kept[KEPT], char 
 
 /* Of the library that is given, or of this build's. */
 static card_fn find_card(const char *test) {
-    char folder[PATH_MAX], path[PATH_MAX + 32];
+    char path[PATH_MAX];
     const char *given = getenv("DLTRAIN_CUDA_LIBRARY");
-    ssize_t length = readlink("/proc/self/exe", folder, sizeof folder - 1);
-    folder[length > 0 ? length : 0] = '\0';
-    snprintf(path, sizeof path, "%.*s/libdl_cuda.so", (int)(strrchr(folder, '/') - folder), folder);
+    beside_program("libdl_cuda.so", path);
     void *library = dlopen(given ? given : path, RTLD_NOW | RTLD_LOCAL);
     void *symbol = library ? dlsym(library, "dl_cudnn_card_here") : NULL;
     card_fn card;
