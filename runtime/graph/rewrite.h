@@ -1,5 +1,5 @@
-/* What passes over a finished graph share (simplify.c, fuse.c): who is read by whom, what nobody
- * needs, values that take the place of others. */
+/* What passes over a finished graph share: who is read by whom, values that take the place of
+ * others, nodes that stay. */
 #ifndef DL_GRAPH_REWRITE_H
 #define DL_GRAPH_REWRITE_H
 

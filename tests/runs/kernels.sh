@@ -114,3 +114,34 @@ what="eval takes the choices of the run"
 mkdir none-eval
 DLTRAIN_CACHE=$PWD/none-eval timeout 120 "$DLTRAIN" eval runs/timed >out 2>&1 && [ "$(ls none-eval | wc -l)" -eq 0 ] &&
     ok "$what" || bad "$what" "$(tail -n 1 out), $(ls none-eval | wc -l) chosen anew"
+
+# A rank that dies while rank 0 times kernels, which others await for up to an hour, ends the job within seconds.
+awk '/^  - flatten/ { for (i = 9; i < 60; i++) print "  - conv2d: {filters: " i ", kernel_size: 3, padding: same}" }
+    { print }' job.yaml >long.yaml
+for rank in 0 1; do
+    what="rank $rank killed while kernels are timed"
+    rm -rf killed
+    DLTRAIN_CACHE=$PWD/killed timeout --foreground 120 mpirun -np 2 "$DLTRAIN" long.yaml --set name=killed \
+        --set kernels=timed --fresh >out 2>&1 &
+    pid=$!
+    for wait in $(seq 400); do
+        [ "$(ls killed 2>/dev/null | wc -l)" -gt 2 ] && break
+        sleep 0.05
+    done
+    launcher=$(cat /proc/$pid/task/*/children)
+    victim=
+    for child in $(cat /proc/${launcher%% *}/task/*/children); do
+        tr '\0' '\n' <"/proc/$child/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$rank" && victim=$child
+    done
+    made=$(ls killed | wc -l) begun=$(date +%s)
+    kill -9 "$victim" || bad "$what" "no such process"
+    wait $pid
+    code=$?
+    took=$(($(date +%s) - begun))
+    if [ $code -ne 0 ] && [ $took -le 15 ] && [ ! -e runs/killed/kernels.txt ] &&
+        grep -q "rank $rank .*signal 9" out; then
+        ok "$what: exit $code after $took s"
+    else
+        bad "$what" "exit $code after $took s, $made kernels chosen: $(tail -n 3 out)"
+    fi
+done

@@ -72,3 +72,20 @@ if [ $status = 69 ] && grep -q 'precision: fp16 needs a GPU' errors; then
 else
     bad "precision: fp16 without a GPU" "exit $status: $(tail -n 3 errors)"
 fi
+
+# What a CPU run opens: neither the library nor anything of CUDA, though it is there. LD_DEBUG names all files.
+precision=fp32
+for device in auto cpu; do
+    rm -f opened.*
+    go 1 "$shim" $device LD_DEBUG=files LD_DEBUG_OUTPUT="$PWD/opened"
+    opened=$(cat opened.* 2>/dev/null | grep -ciE 'libdl_cuda|libcuda|libcudnn|libcublas|libnccl|libnvrtc')
+    case $device in
+    auto) what="device: auto opens the CUDA library" least=1 most=1000 ;;
+    cpu) what="device: cpu opens nothing of CUDA" least=0 most=0 ;;
+    esac
+    if [ $status = 0 ] && [ -n "$(ls opened.*)" ] && [ "$opened" -ge $least ] && [ "$opened" -le $most ]; then
+        ok "$what"
+    else
+        bad "$what" "exit $status, $opened times"
+    fi
+done
