@@ -97,23 +97,38 @@ static double mib(size_t bytes) {
     return (double)bytes / (1 << 20);
 }
 
-static void print_memory(const dl_session *s, const dl_exec_report *r) {
+static void print_worst(const dl_exec_worst *worst) {
+    printf("                           most in use, %.2f, while %s of '%s' runs:\n",
+           mib(worst->bytes), worst->op, worst->name);
+    for (int i = 0; i < worst->holders; i++)
+        printf("                           %10.2f in %d of %s\n", mib(worst->holder[i].bytes),
+               worst->holder[i].values, worst->holder[i].op);
+}
+
+static void print_memory(const dl_session *s, const dl_exec_report *r, const dl_exec_worst *worst) {
     const dl_variables *v = dl_network_variables(s->network);
     size_t slots = 0;
     for (int i = DL_SLAB_SLOT0; i <= DL_SLAB_SCALAR; i++)
         slots += (size_t)v->length[i] * sizeof(float);
     size_t weights =
         (size_t)(v->length[DL_SLAB_PARAMETER] + v->length[DL_SLAB_STATE]) * sizeof(float);
+    if (s->device && dl_is_half(v->half))
+        weights += (size_t)v->length[DL_SLAB_PARAMETER] * sizeof(uint16_t);
     size_t activations = r->activations * r->arenas;
     printf("\nMemory of a rank, MiB\n  weights       %10.2f\n  optimizer     %10.2f\n",
            mib(weights), mib(slots));
     printf("  gradients     %10.2f   in buffers of the collectives\n", mib(r->reduction));
     printf("  activations   %10.2f   %zu arena%s of %.2f (%.2f without reuse)\n", mib(activations),
            r->arenas, r->arenas == 1 ? "" : "s", mib(r->activations), mib(r->unplanned));
+    print_worst(worst);
     printf("  workspace     %10.2f\n  packed        %10.2f   weights in the kernels' own layout\n",
            mib(r->workspace), mib(r->packed));
+    if (s->device)
+        printf("  inputs        %10.2f   of a step, and of those on their way; less where the data "
+               "lie there\n",
+               mib(r->inputs));
     printf("  total         %10.2f\n", mib(weights + slots + r->reduction + activations +
-                                           r->workspace + r->packed + r->shared));
+                                           r->workspace + r->packed + r->shared + r->inputs));
     printf("\nA step\n  %d nodes, %d of them once a rank; they read and write %.2f GB or more\n",
            r->nodes, r->shared_nodes, r->bytes / 1e9);
     if (s->comm->size == 1) {
@@ -155,11 +170,14 @@ static dl_status prepare(dl_session *s, const char *name, dl_build_fn build, dl_
     return s->device ? s->device->table->build(s->device) : DL_OK;
 }
 
-static dl_status describe_step(dl_session *s, dl_exec_report *report, bool graph) {
+static dl_status describe_step(dl_session *s, dl_exec_report *report, dl_exec_worst *worst,
+                               bool graph) {
     dl_exec *exec = NULL;
     dl_status status = prepare(s, "step", dl_network_step, &exec);
-    if (status == DL_OK)
+    if (status == DL_OK) {
         dl_exec_describe(exec, report);
+        status = dl_exec_worst_moment(exec, worst);
+    }
     if (status == DL_OK && graph)
         dl_exec_print(exec, stdout);
     dl_exec_close(exec);
@@ -207,9 +225,10 @@ static dl_status print_plan(dl_job *job, const dl_options *options, dl_comm *com
     dl_status status = DL_OK;
     if (session.epochs > 0) {
         dl_exec_report report;
-        status = describe_step(&session, &report, options->graph);
+        dl_exec_worst worst;
+        status = describe_step(&session, &report, &worst, options->graph);
         if (status == DL_OK)
-            print_memory(&session, &report);
+            print_memory(&session, &report, &worst);
     }
     if (dl_is(session.job, "precision", "bf16"))
         printf(

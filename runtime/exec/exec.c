@@ -253,6 +253,7 @@ void dl_exec_describe(const dl_exec *exec, dl_exec_report *report) {
         report->collective_floats += dl_type_count(&v->graph.value[v->units[u].node->output].type);
         report->inner_collectives += v->units[u].phase < exec->last_shard_phase;
     }
+    report->inputs = dl_exec_device(exec) ? dl_queue_input_bytes(exec) : 0;
     report->collectives = exec->collectives;
     report->overlap = exec->carrier != NULL;
     report->local_leaves = exec->local_leaves;

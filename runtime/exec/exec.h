@@ -117,6 +117,7 @@ typedef struct dl_exec_report {
     size_t activations, arenas; /* one arena of the largest variant; how many there are */
     size_t unplanned;           /* what one would take without reuse */
     size_t workspace, packed, shared, reduction;
+    size_t inputs;             /* on a device: of a step, and where the next one's land ahead */
     double bytes;              /* that the nodes of a step read and write at least */
     int64_t collective_floats; /* summed in a step */
     int inner_collectives;     /* those that work of the shards waits for */
@@ -125,7 +126,22 @@ typedef struct dl_exec_report {
 } dl_exec_report;
 void dl_exec_describe(const dl_exec *exec, dl_exec_report *report);
 void dl_exec_print(const dl_exec *exec, FILE *file); /* its nodes and kernels, a line each */
-uint64_t dl_exec_hash(const dl_exec *exec);          /* structure and sequence of collectives */
+/* The moment at which most of the arena is in use, while that node runs, and what then holds it: by
+ * row of what was made, largest first; the last is of all other rows. */
+enum { DL_EXEC_HOLDERS = 6 };
+typedef struct dl_exec_worst {
+    size_t bytes;
+    const char *op;
+    char name[64];
+    int holders;
+    struct {
+        const char *op;
+        size_t bytes;
+        int values;
+    } holder[DL_EXEC_HOLDERS];
+} dl_exec_worst;
+dl_status dl_exec_worst_moment(const dl_exec *exec, dl_exec_worst *out);
+uint64_t dl_exec_hash(const dl_exec *exec); /* structure and sequence of collectives */
 
 /* ---- measuring: profile.c ----
  *

@@ -49,6 +49,15 @@ typedef struct move { /* copy: value into a collective's buffer, once it is comp
     size_t offset, bytes;
 } move;
 
+typedef struct storage { /* memory in one of the two arenas */
+    size_t bytes;
+    int first, last; /* units */
+    bool shared;
+    int maker;    /* the last unit that writes it */
+    bool scratch; /* the unit's workspace, not what it makes */
+    size_t offset;
+} storage;
+
 typedef struct variant {
     int64_t samples;
     dl_graph graph;
@@ -59,6 +68,8 @@ typedef struct variant {
     place *where; /* by value */
     move *moves;
     int move_count;
+    storage *storage;
+    int storages;
     size_t arena_bytes, shared_bytes, unplanned_bytes, workspace, shared_workspace, packed_bytes;
     char *packed;
     uint64_t packed_version;

@@ -10,13 +10,6 @@
 
 enum { END = INT_MAX / 2 };
 
-typedef struct storage { /* memory in one of the two arenas */
-    size_t bytes;
-    int first, last;
-    bool shared;
-    size_t offset;
-} storage;
-
 typedef struct placer {
     dl_exec *exec;
     variant *v;
@@ -251,7 +244,8 @@ static dl_status place_rest(placer *p) {
                                               .last = last,
                                               .shared = made->node->shared};
             } else
-                p->storage[store].last = last > u ? last : u;
+                p->storage[store].last = last;
+            p->storage[store].maker = u;
             p->store[output] = store;
         }
     }
@@ -269,8 +263,8 @@ static void place_workspaces(placer *p) {
         if (made->prepared.workspace == 0 || !dl_workspace_placed(p->exec, made->node))
             continue;
         p->scratch[u] = p->storages++;
-        p->storage[p->scratch[u]] =
-            (storage){.bytes = made->prepared.workspace, .first = u, .last = u};
+        p->storage[p->scratch[u]] = (storage){
+            .maker = u, .bytes = made->prepared.workspace, .first = u, .last = u, .scratch = true};
     }
 }
 
@@ -387,6 +381,8 @@ dl_status dl_variant_place(dl_exec *exec, variant *v) {
     place_workspaces(&p);
     DL_TRY(plan_arena(&p, false, &v->arena_bytes));
     DL_TRY(plan_arena(&p, true, &v->shared_bytes));
+    v->storage = p.storage;
+    v->storages = p.storages;
     set_places(&p);
     for (int i = 0; first && i < exec->copy_count; i++)
         exec->copies[i].from = v->where[exec->copies[i].from.base];

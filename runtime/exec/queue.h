@@ -122,6 +122,9 @@ static inline const dl_fault *fault_in(const char *tail) {
     return (const dl_fault *)(const void *)tail;
 }
 
+/* queue_memory.c: what a run reads, with the landings, where no input takes rows. */
+size_t dl_queue_input_bytes(const dl_exec *exec);
+
 /* Keeps the first failure; nothing more is enqueued for a run after it. */
 void dl_queue_keep(dl_queue *queue, dl_status status);
 

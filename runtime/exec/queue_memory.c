@@ -77,6 +77,11 @@ static size_t place_inputs(const dl_exec *exec, size_t *places, size_t *rows) {
     return bytes;
 }
 
+size_t dl_queue_input_bytes(const dl_exec *exec) {
+    size_t rows, bytes = place_inputs(exec, NULL, &rows);
+    return bytes * (dl_goes_ahead(bytes) ? 1 + LANDINGS : 1);
+}
+
 static dl_status make_inputs(const dl_exec *exec, dl_queue *s) {
     size_t inputs = (size_t)exec->input_count + 1;
     s->input_size = dl_alloc(sizeof *s->input_size * inputs);

@@ -19,6 +19,9 @@ enum { LEAST_BYTES = 1 << 18 /* of a sample: less is not worth a kernel */, CHAI
  * later can do, a half of it for half precision's sake. */
 static const double flop_of_byte = 100;
 
+/* Of the bytes moved for it, the share that making a value again must save at the least. */
+static const double least_saved = 0.5;
+
 typedef struct pass {
     const dl_exec *exec;
     const variant *v;
@@ -146,7 +149,7 @@ static dl_status mark(pass *p, dl_value value, int position, int depth, double *
 /* The value that lowers the peak most for what it costs. */
 static dl_status choose(pass *p, int64_t most, bool *found) {
     size_t size = sizeof *p->again * (size_t)p->graph->values;
-    double highest = 0, left = p->left;
+    double highest = least_saved, left = p->left;
     memcpy(p->before, p->again, size);
     for (dl_value v = 0; v < p->graph->values; v++) {
         int position = p->bytes[v] < LEAST_BYTES || p->again[v] || p->made[v] >= p->peak
@@ -158,7 +161,7 @@ static dl_status choose(pass *p, int64_t most, bool *found) {
             continue;
         DL_TRY(mark(p, v, position, 0, &cost, &can));
         int64_t less = can && cost <= left ? most - find_peak(p, NULL) : 0;
-        if (less > 0 && (double)less / cost > highest) {
+        if ((double)less > highest * cost) {
             highest = (double)less / cost;
             p->left = left - cost;
             memcpy(p->best, p->again, size);
@@ -166,7 +169,7 @@ static dl_status choose(pass *p, int64_t most, bool *found) {
         memcpy(p->again, p->before, size);
         find_peak(p, NULL);
     }
-    *found = highest > 0;
+    *found = highest > least_saved;
     if (*found)
         memcpy(p->again, p->best, size);
     return DL_OK;
