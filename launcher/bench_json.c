@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "launcher/bench.h"
+#include "launcher/kernels.h"
 #include "ops/dnnl.h"
 #include "ops/peak.h"
 #include "runtime/expr/expr.h"
@@ -169,6 +170,16 @@ static void put_results(json_t *top, const dl_bench *b, dl_bench_row *group) {
     put(top, "nodes", rows_of(b->row, b->rows, true, true));
 }
 
+/* The kernels that were chosen for a device, as a run keeps them. */
+static dl_status put_kernels(json_t *top, const dl_bench *b) {
+    char *text;
+    DL_TRY(dl_kernels_text(b->session, &text));
+    if (text)
+        put(top, "kernels", json_string(text));
+    dl_free(text);
+    return DL_OK;
+}
+
 dl_status dl_bench_write_json(const dl_bench *b, const char *path) {
     dl_json_setup();
     dl_bench_row *group = dl_alloc(sizeof *group * (size_t)(b->rows + 1));
@@ -182,7 +193,9 @@ dl_status dl_bench_write_json(const dl_bench *b, const char *path) {
     put_results(top, b, group);
     char *text = NULL;
     size_t count = 0;
-    dl_status status = dl_json_write(top, 0, &text, &count);
+    dl_status status = put_kernels(top, b);
+    if (status == DL_OK)
+        status = dl_json_write(top, 0, &text, &count);
     if (status == DL_OK)
         status = dl_file_replace(path, 0666, text, count);
     dl_free(text);

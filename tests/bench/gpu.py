@@ -277,7 +277,7 @@ class Benchmark:
     def results(self):
         self.machine["versions"].update(self.torch)
         return {"format": "dltrain-benchmark-gpu 1", "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "command": " ".join(["tests/bench/gpu.sh"] + sys.argv[3:]), "sides": SIDES, "data": self.data,
+                "command": command(), "sides": SIDES, "data": self.data,
                 "machine": self.machine, "failures": self.failures, "parts": self.parts}
 
     def write(self):
@@ -286,6 +286,15 @@ class Benchmark:
             json.dump(self.results(), file, indent=1)
             file.write("\n")
         os.replace(self.options.output + ".part", self.options.output)
+
+
+def command():
+    """As it was typed, but for where the build and the file are."""
+    words = sys.argv[3:]
+    if "--output" in words:
+        at = words.index("--output")
+        words = words[:at] + words[at + 2:]
+    return " ".join(["tests/bench/gpu.sh"] + [word for word in words if not word.startswith("--output=")])
 
 
 def names_of(text):

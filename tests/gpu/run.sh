@@ -23,7 +23,8 @@
 #     A row that breaks the card's context fails all after it: DLTRAIN_TEST_ROW=NAME bin/dltests cuda_rows does one alone,
 #     DLTRAIN_TEST_ROW=-NAME all others, and compute-sanitizer before it says where.
 #   bin/dltrain bench jobs/resnet50-imagenet.yaml --set device=cuda --set precision=fp16 --set batch_size=256 \
-#     --set kernels=timed --repeat 3 --json b.json     what the time goes into: `of limit` is how near a row is to the card's
+#     --set kernels=timed --repeat 3 --json b.json | head -n 60     what the time goes into; `of limit` is how near a row
+#     is to what the card can; b.json has every node and the kernels that were chosen
 #   sh tests/bench/gpu.sh --only fp16, small, bf16, small-fp16     a command each; its first lines say more
 # "the card's properties" prints the line of ops/cudnn_card_cuda.c as it should be where the card is not as it is kept.
 set -u
