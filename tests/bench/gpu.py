@@ -2,9 +2,9 @@
 """The driver of the benchmark on a GPU; started by gpu.sh, which see.
 
 For each job: what PyTorch's eager form and dltrain need of the card's memory, each alone; from a process's beginning
-to its first step done, caches warm; then the steps, all sides in turn, several times over. Every figure is kept, and
-the file is written after each job. A side that fails, or for which no time is left, is told of and does not stop the
-others; a figure that was not measured is absent."""
+to its first step done, caches warm; then the steps, dltrain's and those of one form of PyTorch in turn, several times
+over, eager first. Every figure is kept, and the file is written after each job. A side that fails, or for which no time
+is left, is told of and does not stop the others; a figure that was not measured is absent."""
 import argparse
 import json
 import math
@@ -199,64 +199,61 @@ class Benchmark:
         result = {"job": job.file, "model": job.model, "precision": job.precision, "batch": job.batch,
                   "optimizer": job.optimizer, "changed": jobs.sets(job) + self.options.set, "device": said.get("device"),
                   "parameters": said["parameters"], "missing": missing, **alone}
-        seconds, opened = self.options.seconds, []
-        sides = {"dltrain": OurSide(self.ours, job, seconds, said)}
-        try:
-            self.open_torch(job, said, sides, opened, missing, result)
-            result["ms"], result["ratio"] = self.turns(sides, missing)
-        finally:
-            for torch in opened:
-                torch.close()
-        result["steps"] = {name: side.steps for name, side in sides.items()}
-        result["loss"] = {name: side.loss for name, side in sides.items() if math.isfinite(side.loss)}
-        return result
-
-    def open_torch(self, job, said, sides, opened, missing, result):
-        wanted = {"torch": False}
-        if "torch" not in missing:
-            wanted.update({side: mode for side, mode in MODES.items() if mode in self.options.compile and
-                           (mode != "reduce-overhead" or not job.big)})
-        turns = self.options.pairs * (1.3 * self.options.seconds + 0.5)  # what a side will take of them, about
-        starts = self.options.pairs * said["start_to_first_step"]  # dltrain's
-        result["setup_s"] = {}
-        for side, mode in wanted.items():
-            if side in missing:
-                continue
-            torch = None
+        result.update({"ms": {}, "ratio": {}, "steps": {}, "setup_s": {}, "loss": {}})
+        ours, took = OurSide(self.ours, job, self.options.seconds, said), []
+        for side, mode in self.wanted(job, missing):
             try:
-                torch = self.open(job, self.within(120))
-                keep = starts + turns * (len(sides) + 1)
-                made = torch.setup(mode, self.within(600, keep))
-                if made["parameters"] != said["parameters"]:
-                    raise Failure(f"{made['parameters']} parameters, dltrain {said['parameters']}")
-                sides[side] = TorchSide(torch, self.options.seconds, self.within(120, keep))
-                result["setup_s"][side] = made["first_step_s"]
-                opened.append(torch)
+                self.beside(job, said, ours, took, side, mode, result)
             except Failure as why:
                 missing[side] = str(why)
-                if torch:
-                    torch.close()
+        if not took:
+            self.turns({"dltrain": ours}, {"dltrain": took}, missing)
+        self.keep("dltrain", ours, took, result)
+        return result
 
-    def turns(self, sides, missing):
-        took = {side: [] for side in sides}
+    def wanted(self, job, missing):
+        """Eager first: what compiling takes cannot cost its figures."""
+        modes = [(side, mode) for side, mode in MODES.items() if mode in self.options.compile and
+                 (mode != "reduce-overhead" or not job.big)]
+        return [] if "torch" in missing else [("torch", False)] + modes
+
+    @staticmethod
+    def keep(name, side, took, result):
+        result["ms"][name], result["steps"][name] = spread(took), side.steps
+        if math.isfinite(side.loss):
+            result["loss"][name] = side.loss
+
+    def beside(self, job, said, ours, took, name, mode, result):
+        """One form of PyTorch's and dltrain, in turn; dltrain's times are added to those that it took before."""
+        keep = self.options.pairs * (2.6 * self.options.seconds + said["start_to_first_step"] + 1)  # turns, about
+        torch = self.open(job, self.within(120, keep))
+        try:
+            made = torch.setup(mode, self.within(600, keep))
+            if made["parameters"] != said["parameters"]:
+                raise Failure(f"{made['parameters']} parameters, dltrain {said['parameters']}")
+            result["setup_s"][name] = made["first_step_s"]
+            side = TorchSide(torch, self.options.seconds, self.within(120))
+            pairs = {"dltrain": [], name: []}
+            self.turns({"dltrain": ours, name: side}, pairs, result["missing"])
+            took += pairs["dltrain"]
+            self.keep(name, side, pairs[name], result)
+            result["ratio"][name] = spread([t / o for t, o in zip(pairs[name], pairs["dltrain"])])
+        finally:
+            torch.close()
+
+    def turns(self, sides, took, missing):
+        """Adds each side's milliseconds a step to its list, turn by turn; the first turn must be whole."""
         last = 0.0
         for turn in range(self.options.pairs):
             if turn > 0 and self.until - time.monotonic() < 1.3 * last:
-                missing[f"turns from {turn + 1} on"] = "no time was left"
+                missing[f"turns from {turn + 1} on, {list(sides)[-1]}"] = "no time was left"
                 break
             begun = time.monotonic()
-            order = list(took) if turn % 2 == 0 else list(took)[::-1]
+            order = list(sides) if turn % 2 == 0 else list(sides)[::-1]
+            now = {side: sides[side].turn(self.within(120)) for side in order}
             for side in order:
-                try:
-                    took[side].append(sides[side].turn(self.within(120)))
-                except Failure as why:
-                    if side == "dltrain":
-                        raise
-                    missing[side] = str(why)
-                    del took[side]
+                took[side].append(now[side])
             last = time.monotonic() - begun
-        ratio = {side: spread([t / o for t, o in zip(took[side], took["dltrain"])]) for side in took if side != "dltrain"}
-        return {side: spread(each) for side, each in took.items()}, ratio
 
     def all(self):
         for job in JOBS:
