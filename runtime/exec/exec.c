@@ -281,8 +281,9 @@ void dl_exec_print(const dl_exec *exec, FILE *file) {
     dl_graph_print(&v->graph, file);
     for (int i = 0; i < v->count; i++)
         if (v->units[i].prepared.text)
-            fprintf(file, "kernel %%%d %s: %s  # %s\n", v->units[i].node->output,
-                    v->units[i].node->op->name, v->units[i].prepared.text, v->units[i].node->name);
+            fprintf(file, "kernel %%%d %s: %s  # %s%s\n", v->units[i].node->output,
+                    v->units[i].node->op->name, v->units[i].prepared.text, v->units[i].node->name,
+                    v->units[i].node->late ? ", again" : "");
 }
 
 uint64_t dl_exec_hash(const dl_exec *exec) {
