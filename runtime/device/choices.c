@@ -84,6 +84,13 @@ dl_status dl_choices_put(dl_choices *choices, const dl_choice *choice) {
     return DL_OK;
 }
 
+static bool is_line(const char *text) {
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ')
+            return false;
+    return true;
+}
+
 /* ---- on disk ---- */
 
 static bool cache_key(const dl_choices *choices, const char *library, const char *key,
@@ -110,7 +117,7 @@ static dl_status recall(dl_choices *choices, const char *library, const char *ke
     if (text) {
         memcpy(text, code.bytes, code.size);
         double seconds = strtod(text, &answer);
-        if (*answer == ' ')
+        if (*answer == ' ' && answer[1] && is_line(answer + 1))
             status = dl_choices_put(choices, &(dl_choice){.library = library,
                                                           .key = key,
                                                           .answer = answer + 1,
@@ -185,13 +192,6 @@ dl_status dl_choices_refuse(dl_choices *choices, const char *key) {
                        found->answer, choices->device, key);
     tell(choices, found);
     return DL_OK;
-}
-
-static bool is_line(const char *text) {
-    for (; *text; text++)
-        if ((unsigned char)*text < ' ')
-            return false;
-    return true;
 }
 
 dl_status dl_choices_add(dl_choices *choices, const dl_choice *choice) {

@@ -279,6 +279,7 @@ static dl_status make(dl_cuda **out) {
 static dl_status start(dl_cuda *cuda, int index) {
     struct cudaDeviceProp properties;
     int driver = 0;
+    cudaGetLastError(); /* of a run before this one, which has told it */
     DL_CUDA_TRY(cudaSetDevice, index);
     DL_CUDA_TRY(cudaGetDeviceProperties, &properties, index);
     DL_CUDA_TRY(cudaDriverGetVersion, &driver);
