@@ -112,10 +112,12 @@ static void test_here(void) {
     dl_device *device = NULL;
     if (!card)
         return;
-    if (dl_device_open_cuda(0, &device) != DL_OK) {
-        check_skip(test, "no GPU");
+    if (!shim_is_given()) { /* others would find this library open in place of the shim */
+        check_skip(test, "DLTRAIN_CUDA_LIBRARY names no library with a GPU to it");
         return;
     }
+    if (!CHECK_OK(dl_device_open_cuda(0, &device)))
+        return;
     if (CHECK_OK(card(0, device->architecture, kept, said, sizeof said))) {
         json_t *ours = parse(kept), *theirs = parse(said);
         const char *name = json_string_value(json_object_get(theirs, "deviceName"));
