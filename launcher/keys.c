@@ -36,7 +36,7 @@ static const dl_key root_keys[] = {
      "A launch takes the host some 10 us, longer than a step of a tiny network; auto sends 4, 8\n"
      "or 16 at once where these last 2 ms at most. It changes no bit; a stop waits for what was\n"
      "sent. A CPU has no use for it."},
-    {"recompute", "number 0..1", "0.05",
+    {"recompute", "number 0..1", "0.06",
      "share of a GPU step's memory traffic for making large values again, not keeping them\n"
      "What is cheapest to make comes first, just before the backward pass reads it; 0: all are\n"
      "kept. It changes no bit, but memory and time. A CPU keeps all."},

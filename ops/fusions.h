@@ -14,6 +14,9 @@
     X(relu_gradient)             \
     X(residual_sums)             \
     X(residual)                  \
+    X(norm_pool)                 \
+    X(norm_pool_sums)            \
+    X(norm_pool_input_gradient)  \
     X(channel_moments)           \
     X(moment_squares)            \
     X(conv_statistics)           \

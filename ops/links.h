@@ -6,7 +6,7 @@
 
 #include "runtime/graph/op.h"
 
-enum { DL_MOST_LINKS = 4, DL_LINK_INPUTS = 8, DL_LINK_VALUES = 16 };
+enum { DL_MOST_LINKS = 4, DL_LINK_INPUTS = 9, DL_LINK_VALUES = 16 };
 
 /* Values are numbered: the row's inputs, its outputs, then what lies between. */
 typedef struct dl_link {

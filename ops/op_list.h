@@ -44,6 +44,9 @@
     X(batch_norm_add)                 \
     X(residual)                       \
     X(residual_sums)                  \
+    X(norm_pool)                      \
+    X(norm_pool_sums)                 \
+    X(norm_pool_input_gradient)       \
     X(batch_norm_sums)                \
     X(batch_norm_input_gradient)      \
     X(layer_norm)                     \

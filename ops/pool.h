@@ -9,6 +9,12 @@ typedef struct dl_pool_gradient_attributes {
     dl_type x; /* of the pooled input, and so of the result */
 } dl_pool_gradient_attributes;
 
+/* norm_pool.c: of max_pool(relu(batch_norm(x))), and back. */
+typedef struct dl_norm_pool_attributes {
+    dl_batch_norm_attributes norm;
+    dl_pool_gradient_attributes pool; /* its x: for the way back alone */
+} dl_norm_pool_attributes;
+
 dl_status dl_pool_sizes(const dl_pool_attributes *attributes, const dl_type *x,
                         dl_window_sizes *sizes);
 

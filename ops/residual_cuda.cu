@@ -1,6 +1,7 @@
 /* The rows of residual.c. Elements of eight channels, a byte of bits, belong to a thread, which
  * makes the factors of its channels itself and steps by whole rows, so that they stay. */
 #include "ops/columns_cuda.h"
+#include "ops/norm_cuda.h"
 extern "C" {
 #include "ops/residual.h"
 }
@@ -41,22 +42,6 @@ dl_status prepare_sums(const dl_prepare *what, dl_prepared *out) {
     return DL_OK;
 }
 
-/* Of a thread's channels. */
-struct factors {
-    float mean[BITS], scale[BITS], beta[BITS];
-    __device__ void hold(const dl_residual_norm &norm, int64_t column) {
-        for (int k = 0; k < BITS; k++) {
-            int64_t c = column + k;
-            mean[k] = norm.mean[c];
-            scale[k] = (norm.gamma ? norm.gamma[c] : 1.0f) / sqrtf(norm.variance[c] + norm.epsilon);
-            beta[k] = norm.beta ? norm.beta[c] : 0.0f;
-        }
-    }
-    __device__ float apply(int k, float x) const {
-        return (x - mean[k]) * scale[k] + beta[k];
-    }
-};
-
 struct pass {
     const void *x, *shortcut;
     dl_residual_norm norm[2];
@@ -68,7 +53,7 @@ struct pass {
 template <int half, bool normalised> __global__ void residual(pass p, int64_t bytes, int64_t step) {
     enum { WIDE = dl_line<half>::WIDE, LINES = (int)BITS / WIDE };
     int64_t first = DL_FIRST_THREAD;
-    factors f[1 + normalised];
+    dl_norm_group f[1 + normalised];
     if (first >= step)
         return;
     for (int i = 0; i < 1 + normalised; i++)
@@ -93,12 +78,11 @@ template <int half, bool normalised> __global__ void residual(pass p, int64_t by
 }
 
 template <int half> dl_status launch_residual(const state *s, const pass &p) {
-    int64_t bytes = s->columns.rows * s->columns.columns / BITS, row = s->columns.columns / BITS;
+    int64_t bytes = s->columns.rows * s->columns.columns / BITS, row = s->columns.columns / BITS,
+            step;
     if (bytes == 0)
         return DL_OK;
-    unsigned blocks = dl_cuda_blocks(s->cuda, bytes), least = (unsigned)((row - 1) / DL_BLOCK + 1);
-    blocks = blocks > least ? blocks : least;
-    int64_t step = (int64_t)blocks * DL_BLOCK / row * row;
+    unsigned blocks = dl_group_blocks(s->cuda, bytes, row, &step);
     return s->residual.normalised ? DL_LAUNCH((residual<half, true>), blocks, DL_BLOCK, 0,
                                               s->cuda->stream, p, bytes, step)
                                   : DL_LAUNCH((residual<half, false>), blocks, DL_BLOCK, 0,

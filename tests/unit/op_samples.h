@@ -83,8 +83,9 @@ extern const op_sample_table op_samples_norm;     /* test_ops_norm.c */
 extern const op_sample_table op_samples_layer_norm;
 extern const op_sample_table op_samples_conv_norm; /* test_ops_conv_norm.c: rows for devices */
 extern const op_sample_table op_samples_dense;     /* test_ops_dense.c: the same */
+extern const op_sample_table op_samples_norm_pool; /* the same */
 extern const op_sample_table op_samples_residual;  /* the same */
-enum { SAMPLE_TABLES = 10 };
+enum { SAMPLE_TABLES = 11 };
 extern const op_sample_table *const op_sample_tables[SAMPLE_TABLES]; /* all of them: test_ops.c */
 
 /* Run the checks of one table's samples as CUnit assertions: the tests of a family's suite. */

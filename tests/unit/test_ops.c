@@ -8,7 +8,7 @@
 const op_sample_table *const op_sample_tables[SAMPLE_TABLES] = {
     &op_samples_dnnl,  &op_samples_reduce,     &op_samples_layout,   &op_samples_softmax,
     &op_samples_norm,  &op_samples_layer_norm, &op_samples_products, &op_samples_conv_norm,
-    &op_samples_dense, &op_samples_residual};
+    &op_samples_dense, &op_samples_residual,   &op_samples_norm_pool};
 
 static bool sampled(const dl_op *op, bool gradient) {
     for (int t = 0; t < SAMPLE_TABLES; t++)

@@ -92,6 +92,8 @@ static const dl_pool_gradient_attributes dmax_2 = {{2, false, {2, 2}, {2, 2}, {0
                                                    F32(1, 4, 4, 1)};
 static const dl_pool_gradient_attributes dmax_3 = {{2, false, {3, 3}, {1, 1}, {0, 0}, {0, 0}},
                                                    F32(2, 5, 6, 17)};
+static const dl_pool_gradient_attributes dmax_16 = {{2, false, {3, 3}, {1, 1}, {0, 0}, {0, 0}},
+                                                    F32(2, 5, 6, 16)};
 static const dl_pool_gradient_attributes daverage_2 = {{2, true, {2, 2}, {2, 2}, {0, 0}, {0, 0}},
                                                        F32(1, 4, 4, 1)};
 static const dl_pool_gradient_attributes daverage_3 = {{2, true, {3, 3}, {2, 2}, {0, 0}, {1, 1}},
@@ -198,6 +200,9 @@ static const op_sample samples[] = {
      .reference = op_max_pool_reference,
      .differentiable = 1},
     POOL("3x3, stride 2, same", max_pool, max_3, F32(2, 8, 6, 17), op_max_pool_reference),
+    POOL("3x3, stride 2, 16 channels", max_pool, max_3, F32(2, 8, 6, 16), op_max_pool_reference),
+    POOL("window of 256 cells, 8 channels", max_pool, max_wide, F32(1, 17, 16, 8),
+         op_max_pool_reference),
     POOL("window of 256 cells", max_pool, max_wide, F32(1, 17, 16, 3), op_max_pool_reference),
     POOL("3x3, stride 2, 70 channels", max_pool, max_3, F32(1, 7, 9, 70), op_max_pool_reference),
     POOL("stride beyond the window", max_pool, max_sparse, F32(2, 9, 8, 3), op_max_pool_reference),
@@ -227,6 +232,14 @@ static const op_sample samples[] = {
      .attributes = &dmax_3,
      .inputs = 2,
      .input = {F32(2, 3, 4, 17), U8(2, 3, 4, 17)},
+     .fill = {FILL_SIGNED, FILL_LABELS},
+     .limit = {0, 9},
+     .reference = op_max_gradient_reference},
+    {.name = "windows that overlap, 16 channels",
+     .op = &dl_op_max_pool_gradient,
+     .attributes = &dmax_16,
+     .inputs = 2,
+     .input = {F32(2, 3, 4, 16), U8(2, 3, 4, 16)},
      .fill = {FILL_SIGNED, FILL_LABELS},
      .limit = {0, 9},
      .reference = op_max_gradient_reference},
