@@ -69,6 +69,20 @@ for ranks in 1 2; do
     same "resumed at step 21 on $ranks" resumed-$ranks $one
 done
 
+# The last batch has one sample, so two ranks of three have none; with a GPU each, and all on one.
+sed 's/samples: 480/samples: 476/; s/^epochs: 30/epochs: 3/' job.yaml >few.yaml
+for gpus in 3 1; do
+    what="ranks without samples, on $gpus GPUs"
+    for name in few-1 few-5; do
+        streamed=never
+        [ $name = few-1 ] || streamed=auto
+        SHIM_GPUS=$gpus train 3 few.yaml --set name=$name-$gpus --set steps_per_execution=${name#few-} \
+            --set data.on_device=$streamed --set data.shuffle=with_replacement --set accumulate=2 ||
+            { cat "$WORK/out"; bad "$what" "exit $?"; }
+    done
+    same "$what" few-5-$gpus few-1-$gpus
+done
+
 # A signal in the evaluation of a long validation, with runs of it under way: the weights of the epoch are saved, and the
 # run goes on with its validation.
 sed 's/samples: 480/samples: 16064/; s/last: 299/last: 16000/; s/units: 16/units: 64/; s/^epochs: 30/epochs: 3/; /^callbacks:/,/plateau/d' \
