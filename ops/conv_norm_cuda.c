@@ -17,6 +17,7 @@
 #include "ops/cudnn_cuda.h"
 #include "ops/kernels_cuda.h"
 #include "runtime/base/memory.h"
+#include "runtime/device/trial_cuda.h"
 
 /* The row's inputs and outputs in one form for the three. */
 typedef struct wanted {
@@ -176,6 +177,74 @@ static void prepare_call(const wanted *want, state *s, dl_prepared *out) {
     out->text = dl_cudnn_text(s->call);
 }
 
+static dl_status run_of(const state *s, const dl_run *run);
+
+typedef struct timed {
+    const state *s;
+    int inputs;
+} timed;
+
+static dl_status run_timed(const void *argument, void *const *memory, void *workspace,
+                           void *spare) {
+    const timed *t = argument;
+    (void)spare;
+    return run_of(t->s, &(dl_run){.in = (const void *const *)memory,
+                                  .out = memory + t->inputs,
+                                  .workspace = workspace,
+                                  .stream = t->s->cuda->stream});
+}
+
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
+/* Whether the links are faster. What cannot be timed is not. */
+static bool links_are_faster(const wanted *want, state *s, const dl_prepared *one,
+                             const state *other, const dl_prepared *links, double *seconds) {
+    const dl_prepare *what = want->what;
+    size_t bytes[DL_LINK_VALUES];
+    dl_trial *trial;
+    for (int i = 0; i < what->inputs; i++)
+        bytes[i] =
+            larger(dl_type_bytes(what->input[i]),
+                   i < DL_MAX_PACKED ? larger(one->packed_bytes[i], links->packed_bytes[i]) : 0);
+    for (int o = 0; o < what->outputs; o++)
+        bytes[what->inputs + o] = dl_type_bytes(what->output[o]);
+    *seconds = 0;
+    if (dl_trial_open(&trial, s->cuda, bytes, what->inputs + what->outputs,
+                      larger(one->workspace, links->workspace)) != DL_OK)
+        return false;
+    (void)dl_trial_better(trial, run_timed, &(timed){s, what->inputs}, seconds);
+    bool faster = dl_trial_better(trial, run_timed, &(timed){other, what->inputs}, seconds);
+    dl_trial_close(trial);
+    return faster;
+}
+
+/* Where kernels are timed: a call that takes longer than the links is not used. */
+static dl_status compare(const wanted *want, state *s) {
+    bool settled, without;
+    DL_TRY(dl_cudnn_settled(s->call, &settled, &without));
+    if (!settled) {
+        state other = *s;
+        dl_prepared one = {0}, links = {0};
+        double seconds = 0;
+        other.call = NULL;
+        prepare_call(want, s, &one);
+        dl_status status = prepare_links(want, &other, &links);
+        if (status != DL_OK && status != DL_UNAVAILABLE)
+            return status;
+        without = status == DL_OK && links_are_faster(want, s, &one, &other, &links, &seconds);
+        if (status == DL_OK)
+            dl_links_release(other.links);
+        DL_TRY(dl_cudnn_settle(s->call, without, seconds));
+    }
+    if (without) {
+        dl_cudnn_free(s->call);
+        s->call = NULL;
+    }
+    return DL_OK;
+}
+
 static dl_status prepare(wanted *want, dl_prepared *out) {
     DL_TRY(dl_conv_sizes(&want->norm->conv, want->x, want->w, &want->sizes));
     state *s = dl_alloc(sizeof *s);
@@ -190,6 +259,8 @@ static dl_status prepare(wanted *want, dl_prepared *out) {
     s->filters = want->sizes.filters;
     s->weights = dl_type_count(want->w);
     dl_status status = choose(want, s);
+    if (status == DL_OK && s->call)
+        status = compare(want, s);
     if (status == DL_OK && s->call)
         prepare_call(want, s, out);
     else if (status == DL_OK)
@@ -323,6 +394,12 @@ static dl_status run_input(const void *made, const dl_run *run) {
     DL_TRY(dl_cuda_norm_to_parts(s->cuda, &norm, vector));
     DL_TRY(take_weights(s, run, memory));
     return run_call(s, run, memory);
+}
+
+static dl_status run_of(const state *s, const dl_run *run) {
+    return s->direction == DL_DNNL_FORWARD            ? run_statistics(s, run)
+           : s->direction == DL_DNNL_BACKWARD_WEIGHTS ? run_weight(s, run)
+                                                      : run_input(s, run);
 }
 
 const dl_kernel dl_cuda_conv_statistics = {

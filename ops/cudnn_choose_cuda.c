@@ -365,3 +365,46 @@ dl_status dl_cudnn_choose(dl_cudnn **way, int count, dl_cudnn **out, int *which)
     }
     return status;
 }
+
+/* ---- with the call, or without ---- */
+
+static const char with[] = "with", without_it[] = "without";
+
+static char *question(dl_cudnn *call) {
+    char *key = dl_cudnn_key(&call, 1);
+    size_t bytes = key ? strlen(key) + sizeof "used " : 0;
+    char *text = key ? dl_alloc(bytes) : NULL;
+    if (text)
+        snprintf(text, bytes, "used %s", key);
+    dl_free(key);
+    return text;
+}
+
+dl_status dl_cudnn_settled(dl_cudnn *call, bool *settled, bool *without) {
+    dl_choices *choices = call->cuda->device.choices;
+    const char *answer = NULL;
+    *settled = !choices->timed || !call->guest->handle;
+    *without = false;
+    if (*settled)
+        return DL_OK;
+    char *key = question(call);
+    dl_status status = key ? dl_choices_find(choices, call->guest->library, key, &answer)
+                           : dl_fail_memory(CUDNN_KEY);
+    dl_free(key);
+    *settled = answer && (strcmp(answer, with) == 0 || strcmp(answer, without_it) == 0);
+    *without = *settled && strcmp(answer, without_it) == 0;
+    return status;
+}
+
+dl_status dl_cudnn_settle(dl_cudnn *call, bool without, double seconds) {
+    char *key = question(call);
+    if (!key)
+        return dl_fail_memory(CUDNN_KEY);
+    dl_status status = dl_choices_add(call->cuda->device.choices,
+                                      &(dl_choice){.library = call->guest->library,
+                                                   .key = key,
+                                                   .answer = without ? without_it : with,
+                                                   .seconds = seconds});
+    dl_free(key);
+    return status;
+}

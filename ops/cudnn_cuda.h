@@ -62,6 +62,12 @@ void dl_cudnn_follow(dl_cudnn *call, dl_cudnn_follow_fn follow, const void *argu
  * way goes before one that they fall back to.
  * DL_UNAVAILABLE: no engine for any, and why. */
 dl_status dl_cudnn_choose(dl_cudnn **way, int count, dl_cudnn **out, int *which);
+/* Where kernels are timed it is a choice, too, whether the row that has another way without the
+ * call takes that one. *settled false: the row times both (runtime/device/trial_cuda.h), and
+ * settles it.
+ */
+dl_status dl_cudnn_settled(dl_cudnn *call, bool *settled, bool *without);
+dl_status dl_cudnn_settle(dl_cudnn *call, bool without, double seconds);
 size_t dl_cudnn_workspace(const dl_cudnn *call);
 const char *dl_cudnn_text(const dl_cudnn *call); /* "cuDNN engine 45, 1.50 MiB" */
 

@@ -58,6 +58,41 @@ else
     bad "$what" "$1 chosen, $2 timed, $fastest are the fastest of cuDNN"
 fi
 
+# The shim's one kernel for a convolution and the normalisations beside it takes longer than its convolution, but for
+# gradients of weights.
+what="one kernel for a convolution and a normalisation is used where it is faster than two"
+sed '/^model:/,/^loss:/d' job.yaml >beside.yaml
+cat >>beside.yaml <<'Y'
+loss: sparse_categorical_crossentropy
+precision: fp16
+kernels: timed
+model:
+  - {conv2d: {filters: 8, kernel_size: 3, strides: 2, use_bias: false}}
+  - batch_normalization
+  - {activation: relu}
+  - {conv2d: {filters: 8, kernel_size: 3, use_bias: false}}
+  - batch_normalization
+  - {activation: relu}
+  - {conv2d: {filters: 8, kernel_size: 3, use_bias: false}}
+  - batch_normalization
+  - {activation: relu}
+  - flatten
+  - dense: {units: 10, activation: softmax}
+Y
+for name in beside beside-again; do
+    DLTRAIN_CACHE=$PWD/cache-$name train 1 beside.yaml --set name=$name ||
+        { cat "$WORK/out"; bad "$what" "exit $?"; exit 0; }
+done
+cut -f 2,4 runs/beside/kernels.txt | awk -F'\t' '$2 ~ /^used /' >used
+without=$(grep -c '^without' used) weights=$(grep -c '^with	.*;conv 2 of' used)
+if [ "$without" -gt 0 ] && [ "$weights" -gt 0 ] && [ $((without + weights)) -eq "$(wc -l <used)" ] &&
+    ! grep -q '^without.*;conv 2 of' used &&
+    cmp -s runs/beside/model.h5 runs/beside-again/model.h5; then
+    ok "$what: $weights are, $without are not"
+else
+    bad "$what" "$(cut -f 1 used | sort | uniq -c | tr '\n' ' '), or other bits"
+fi
+
 # Rank 0 has 10 samples, rank 1 has 11: shapes that rank 0 has not.
 what="rank 0 times for both ranks, twice the same"
 for name in two again; do
