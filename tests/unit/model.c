@@ -68,19 +68,22 @@ void model_close(model *m) {
     memset(m, 0, sizeof *m);
 }
 
-static dl_exec *open_exec(model *m, const char *name, bool training, dl_build_fn build,
-                          void *argument, int64_t batch) {
-    dl_exec_options options = {.name = name,
-                               .ops = dl_ops(),
-                               .variables = dl_network_variables(m->network),
-                               .comm = m->comm,
-                               .team = m->team,
-                               .leaves = m->leaves,
-                               .training = training,
-                               .build = build,
-                               .argument = argument};
+dl_exec_options model_step_options(const model *m, dl_resident *resident, int leaves) {
+    return (dl_exec_options){.name = "step",
+                             .ops = dl_ops(),
+                             .variables = dl_network_variables(m->network),
+                             .comm = m->comm,
+                             .team = m->team,
+                             .resident = resident,
+                             .leaves = leaves,
+                             .training = true,
+                             .build = dl_network_step,
+                             .argument = m->network};
+}
+
+dl_exec *model_open_exec(const dl_exec_options *options, int64_t batch) {
     dl_exec *exec = NULL;
-    if (CHECK_OK(dl_exec_open(&exec, &options)) && CHECK_OK(dl_exec_prepare(exec, batch)) &&
+    if (CHECK_OK(dl_exec_open(&exec, options)) && CHECK_OK(dl_exec_prepare(exec, batch)) &&
         CHECK_OK(dl_exec_connect(exec)))
         return exec;
     dl_exec_close(exec);
@@ -91,11 +94,19 @@ dl_exec *model_exec(model *m, model_program program, int64_t batch) {
     static const dl_build_fn build[] = {dl_network_step, dl_network_evaluation,
                                         dl_network_prediction};
     static const char *const name[] = {"step", "evaluation", "prediction"};
-    return open_exec(m, name[program], program == MODEL_STEP, build[program], m->network, batch);
+    dl_exec_options options = model_step_options(m, NULL, m->leaves);
+    options.name = name[program];
+    options.training = program == MODEL_STEP;
+    options.build = build[program];
+    return model_open_exec(&options, batch);
 }
 
 dl_exec *model_build(model *m, dl_build_fn build) {
-    return open_exec(m, "test", true, build, m, 1);
+    dl_exec_options options = model_step_options(m, NULL, m->leaves);
+    options.name = "test";
+    options.build = build;
+    options.argument = m;
+    return model_open_exec(&options, 1);
 }
 
 static dl_status build_update(void *argument, dl_graph *graph) {

@@ -34,6 +34,10 @@ void model_close(model *m);
 typedef enum model_program { MODEL_STEP, MODEL_EVALUATION, MODEL_PREDICTION } model_program;
 /* Prepared for batches of `batch` and run by model_run; NULL after a reported failure. */
 dl_exec *model_exec(model *m, model_program program, int64_t batch);
+/* How the step of a model is opened whose variables lie on a device (NULL: here), for a test to add
+ * to; and a program opened so, for batches of `batch`: NULL after a reported failure. */
+dl_exec_options model_step_options(const model *m, dl_resident *resident, int leaves);
+dl_exec *model_open_exec(const dl_exec_options *options, int64_t batch);
 /* A program of the test's own, which gets the model as its argument, for batches of 1. */
 dl_exec *model_build(model *m, dl_build_fn build);
 /* One that only updates, by the job's optimizer and, under fp16, its loss scale; and a step of it.

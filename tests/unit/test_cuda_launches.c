@@ -44,19 +44,11 @@ static long of_step(dl_device *device, const char *job) {
         y[i * CLASSES + i] = 1;
     bool going = model_open(&m, job, fields, 2) &&
                  CHECK_OK(dl_resident_open(&resident, device, dl_network_variables(m.network)));
-    dl_exec_options options = {.name = "step",
-                               .ops = dl_ops(),
-                               .comm = m.comm,
-                               .team = m.team,
-                               .resident = resident,
-                               .leaves = 1,
-                               .training = true,
-                               .build = dl_network_step,
-                               .argument = m.network};
-    if (going)
-        options.variables = dl_network_variables(m.network);
-    going = going && CHECK_OK(dl_exec_open(&exec, &options)) &&
-            CHECK_OK(dl_exec_prepare(exec, BATCH)) && CHECK_OK(dl_exec_connect(exec));
+    if (going) {
+        dl_exec_options options = model_step_options(&m, resident, 1);
+        exec = model_open_exec(&options, BATCH);
+        going = exec != NULL;
+    }
     for (int step = 1; step <= 2 && going; step++) {
         double metrics[8] = {0};
         model_bind(exec, "x", x);

@@ -61,23 +61,9 @@ typedef struct setting {
 } setting;
 
 static dl_exec *open_step(model *m, const setting *how, dl_resident *resident) {
-    dl_exec_options options = {.name = "step",
-                               .ops = dl_ops(),
-                               .variables = dl_network_variables(m->network),
-                               .comm = m->comm,
-                               .team = m->team,
-                               .resident = resident,
-                               .leaves = how->leaves,
-                               .training = true,
-                               .memory = how->memory,
-                               .build = dl_network_step,
-                               .argument = m->network};
-    dl_exec *exec = NULL;
-    if (CHECK_OK(dl_exec_open(&exec, &options)) && CHECK_OK(dl_exec_prepare(exec, BATCH)) &&
-        CHECK_OK(dl_exec_connect(exec)))
-        return exec;
-    dl_exec_close(exec);
-    return NULL;
+    dl_exec_options options = model_step_options(m, resident, how->leaves);
+    options.memory = how->memory;
+    return model_open_exec(&options, BATCH);
 }
 
 static void keep(const dl_variables *v, outcome *out) {

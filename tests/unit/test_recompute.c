@@ -66,21 +66,11 @@ static void check_worst(const dl_exec *exec, const dl_exec_report *report) {
 static bool run_steps(model *m, const setting *how, dl_resident *resident, outcome *out) {
     static float x[BATCH * SIDE * SIDE * 4];
     static const int32_t y[BATCH] = {1, 0, 2};
-    dl_exec_options options = {.name = "step",
-                               .ops = dl_ops(),
-                               .variables = dl_network_variables(m->network),
-                               .comm = m->comm,
-                               .team = m->team,
-                               .resident = resident,
-                               .leaves = how->leaves,
-                               .recompute = how->recompute,
-                               .training = true,
-                               .memory = how->memory,
-                               .build = dl_network_step,
-                               .argument = m->network};
-    dl_exec *exec = NULL;
-    bool going = CHECK_OK(dl_exec_open(&exec, &options)) &&
-                 CHECK_OK(dl_exec_prepare(exec, BATCH)) && CHECK_OK(dl_exec_connect(exec));
+    dl_exec_options options = model_step_options(m, resident, how->leaves);
+    options.recompute = how->recompute;
+    options.memory = how->memory;
+    dl_exec *exec = model_open_exec(&options, BATCH);
+    bool going = exec != NULL;
     for (int i = 0; i < DL_COUNT(x); i++)
         x[i] = dl_unit_float(dl_random_word(7, 0, 0, 0, (uint32_t)i));
     for (int step = 1; step <= STEPS && going; step++) {

@@ -106,17 +106,8 @@ static bool open(trainer *t, const plan *how) {
     if (!model_open(&t->m, how->large ? large_job : job, fields, how->large ? 3 : 2) ||
         !CHECK_OK(dl_resident_open(&t->resident, how->device, dl_network_variables(t->m.network))))
         return false;
-    dl_exec_options options = {.name = "step",
-                               .ops = dl_ops(),
-                               .variables = dl_network_variables(t->m.network),
-                               .comm = t->m.comm,
-                               .team = t->m.team,
-                               .resident = t->resident,
-                               .leaves = 2,
-                               .steps_per_execution = how->together,
-                               .training = true,
-                               .build = dl_network_step,
-                               .argument = t->m.network};
+    dl_exec_options options = model_step_options(&t->m, t->resident, 2);
+    options.steps_per_execution = how->together;
     return CHECK_OK(dl_exec_open(&t->exec, &options)) &&
            CHECK_OK(dl_exec_prepare(t->exec, BATCH)) && CHECK_OK(dl_exec_prepare(t->exec, LAST)) &&
            (!how->rows ||
