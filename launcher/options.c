@@ -162,12 +162,16 @@ static dl_status check_options(const dl_options *options) {
          options->steps > 0},
         {"--warmup", "bench", "", options->warmup > 0},
         {"--repeat", "bench", "; --set repeat=N trains N times", options->repeat > 0},
+        {"--rate", "bench", "", options->rate},
         {"--trace", "bench", "", options->trace != NULL},
         {"--synthetic", "bench", "", options->synthetic != NULL}};
     for (int i = 0; i < DL_COUNT(of_one); i++)
         if (of_one[i].given && strcmp(of_one[i].verb, options->verb->name) != 0)
             return dl_fail(DL_BAD_JOB, "%s is for dltrain %s, not for dltrain %s%s", of_one[i].name,
                            of_one[i].verb, options->verb->name, of_one[i].instead);
+    if (options->rate && options->trace)
+        return dl_fail(DL_BAD_JOB, "--rate times nothing inside a step that --trace could show; "
+                                   "leave one of them out");
     return DL_OK;
 }
 

@@ -47,6 +47,7 @@ static dl_status order_units(dl_exec *exec, variant *v) {
     int *level = DL_NEW_N(&v->memory, int, graph->values + 1);
     int *phase = DL_NEW_N(&v->memory, int, graph->nodes + 1);
     v->units = DL_NEW_N(&v->memory, unit, graph->nodes + 1);
+    v->count = 0; /* units that can be freed */
     if (!level || !phase || !v->units)
         return dl_fail_memory(sizeof *v->units * (size_t)graph->nodes);
     int phases = 1, collectives = 0;

@@ -100,6 +100,7 @@ refuses "bench for no steps" 2 'a number of steps, not .0.' whole.yaml --steps 0
 refuses "bench for steps that are no number" 2 'a number of steps, not .many.' whole.yaml --warmup many
 refuses "bench without repetitions" 2 'a number of repetitions' whole.yaml --repeat -1
 refuses "bench into no file" 2 'json needs a file' whole.yaml --json=
+refuses "bench of the rate alone with a trace" 2 'leave one of them out' whole.yaml --rate --trace out.json
 refuses "bench option misspelt" 2 'did you mean .--repeat' whole.yaml --repeats 3
 refuses "bench of a job that cannot train" 2 "lacks 'loss'" whole.yaml --set loss=none --set metrics='[]' --steps 1
 refuses "bench figures nowhere" 73 'no/such/folder' whole.yaml --steps 1 --warmup 1 --repeat 1 \

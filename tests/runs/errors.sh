@@ -186,6 +186,7 @@ go 1; said "no job" 2 "which job"
 go 1 --nonsense; said "unknown option" 2 "'--nonsense' is not an option"
 go 1 --frehs bad.yaml; said "misspelt option" 2 "did you mean '--fresh'"
 go 1 bad.yaml --device cuda; said "option of another verb" 2 "--device is for dltrain plan, .*--set device=cuda"
+go 1 bad.yaml --rate; said "the benchmark's option" 2 "--rate is for dltrain bench, "
 for ranks in 1 2; do
     go $ranks nowhere.yaml; said "no such job on $ranks" 66 "nowhere.yaml"
     go $ranks eval nowhere; said "no such run on $ranks" 66 "'nowhere' is no run"
