@@ -26,8 +26,8 @@ typedef struct dl_stage {
 typedef struct dl_chain {
     dl_data_field field;    /* its type is as of the last step planned */
     const dl_array **array; /* [sets + 1]; the last one: of the input, NULL if it lacks it */
-    int32_t *
-        *map; /* [sets] new label of stored number map_low + i, -1: left out; NULL: as stored */
+    int32_t **map; /* [sets + 1] new label of stored number map_low + i, -1: left out; NULL: as
+                      stored, as the input's are */
     int32_t map_low;
     bool label; /* whole numbers from 0, one a sample */
     float by, offset;

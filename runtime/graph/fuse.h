@@ -1,6 +1,6 @@
 /* Fusions: where a device has one kernel for several nodes, one node takes their place. A fusion is
  * a function that looks at a node, appends the row that does it all with the row's own builder, and
- * says which values that makes. ops/fusion_list.h lists them; a graph that the CPU runs has none.
+ * says which values that makes. ops/fusions.h lists them; a graph that the CPU runs has none.
  *
  * They come after simplify, so nodes are merged, pointwise neighbours are composed, and every node
  * is needed. A fusion may look at shapes but not at the number of samples: the same nodes for each
