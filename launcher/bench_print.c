@@ -155,6 +155,10 @@ static void print_group(const dl_bench *b, const dl_bench_rank *mean, bool by_op
 
 static void print_peaks(const dl_bench *b, const dl_bench_rank *mean, double rate) {
     const char *precision = dl_text(b->session->job, "precision");
+    if (!(mean->peak > 0)) { /* a device without room to measure */
+        printf("  GFLOP/s        %10.1f\n", 1e-9 * rate);
+        return;
+    }
     printf("  GFLOP/s        %10.1f   %.1f %% of %.1f, the best of ", 1e-9 * rate,
            100 * rate / mean->peak, 1e-9 * mean->peak);
     if (b->session->device)

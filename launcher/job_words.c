@@ -90,6 +90,8 @@ const char *dl_form_text(dl_job *job, const dl_form *form) {
     return text;
 }
 
+#define NOT_VARIED "images are not varied at random yet; leave it out"
+
 /* job.md 2.9. '@' stands for the value that was given; `where` is a family or table, "" anywhere.
  */
 static const struct {
@@ -112,13 +114,13 @@ static const struct {
     {"", "rescale", "here it is a step of data.prepare: - scale: @"},
     {"", "target_size", "images are not resized yet; give them in the size that the model reads"},
     {"", "class_mode", "labels come from data.classes and the step one_hot; leave it out"},
-    {"", "rotation_range", "images are not varied at random yet; leave it out"},
-    {"", "width_shift_range", "images are not varied at random yet; leave it out"},
-    {"", "height_shift_range", "images are not varied at random yet; leave it out"},
-    {"", "shear_range", "images are not varied at random yet; leave it out"},
-    {"", "zoom_range", "images are not varied at random yet; leave it out"},
-    {"", "horizontal_flip", "images are not varied at random yet; leave it out"},
-    {"", "vertical_flip", "images are not varied at random yet; leave it out"},
+    {"", "rotation_range", NOT_VARIED},
+    {"", "width_shift_range", NOT_VARIED},
+    {"", "height_shift_range", NOT_VARIED},
+    {"", "shear_range", NOT_VARIED},
+    {"", "zoom_range", NOT_VARIED},
+    {"", "horizontal_flip", NOT_VARIED},
+    {"", "vertical_flip", NOT_VARIED},
     {"", "model_checkpoint", "here it is the top-level key: checkpoint: {best: val_loss}"},
     {"", "save_best_only", "here it is the top-level key: checkpoint: {best: val_loss}"},
     {"", "csv_logger", "log.csv is always written; leave it out"},

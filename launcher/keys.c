@@ -33,8 +33,9 @@ static const dl_key root_keys[] = {
      "kernels.txt and in its checkpoints, with which it goes on with the same bits."},
     {"steps_per_execution", "int 1..16 or word auto", "auto",
      "steps that go to a GPU together; auto: several of a tiny network\n"
-     "A launch takes the host some 10 us, longer than a step of a tiny network; auto sends 4, 8\n"
-     "or 16 at once where these last 2 ms at most. It changes no bit; a stop waits for what was\n"
+     "A launch may take the host longer than a step of a tiny network takes the GPU; auto sends "
+     "4,\n"
+     "8 or 16 at once where these last 2 ms at most. It changes no bit; a stop waits for what was\n"
      "sent. A CPU has no use for it."},
     {"recompute", "number 0..1", "0.06",
      "share of a GPU step's memory traffic for making large values again, not keeping them\n"
