@@ -252,6 +252,12 @@ static int leaves_of(const dl_exec *exec, int64_t batch) {
     return batch < exec->options.leaves ? (int)batch : exec->options.leaves;
 }
 
+/* None waits any more on a device for the part of this rank, if it has failed. */
+static void give_up_failed(const dl_queue *s) {
+    if (s->failure != DL_OK && s->device->joined)
+        s->device->table->give_up(s->device);
+}
+
 /* The runs that are held go to the device. A failure is kept for where ranks meet, unless they know
  * it all: then those runs were none. */
 static dl_status launch(dl_exec *exec) {
@@ -269,6 +275,7 @@ static dl_status launch(dl_exec *exec) {
         return status;
     }
     s->next = (s->next + 1) % MOST_UNDER_WAY;
+    give_up_failed(s);
     return carries_notices(exec, leaves) ? DL_OK : dl_gather_notices(exec, t->noticed, t->runs);
 }
 
@@ -352,8 +359,7 @@ static bool is_sound(dl_exec *exec, const turn *t) {
     bool sound = s->failure == DL_OK;
     for (int slot = 0; slot < t->runs && sound; slot++)
         sound = fault_in(t->tail + s->tail_bytes * (size_t)slot)->node == 0;
-    if (s->failure != DL_OK && s->device->joined)
-        s->device->table->give_up(s->device);
+    give_up_failed(s);
     return dl_comm_agree(exec->options.comm, sound ? DL_OK : DL_FAILED) == DL_OK;
 }
 
