@@ -400,11 +400,12 @@ dl_status dl_cudnn_settle(dl_cudnn *call, bool without, double seconds) {
     char *key = question(call);
     if (!key)
         return dl_fail_memory(CUDNN_KEY);
-    dl_status status = dl_choices_add(call->cuda->device.choices,
-                                      &(dl_choice){.library = call->guest->library,
-                                                   .key = key,
-                                                   .answer = without ? without_it : with,
-                                                   .seconds = seconds});
+    dl_status status = dl_choices_add(
+        call->cuda->device.choices, &(dl_choice){.library = call->guest->library,
+                                                 .key = key,
+                                                 .answer = without ? without_it : with,
+                                                 .seconds = seconds,
+                                                 .unkept = seconds <= 0}); /* not timed: no room */
     dl_free(key);
     return status;
 }
