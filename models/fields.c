@@ -1,5 +1,6 @@
 /* Fields of the data as programs read them: as they are, or as stored, with the steps of
  * data.prepare that are left. See network.h (dl_field) and runtime/base/prepare_step.h. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -59,7 +60,7 @@ static const dl_expr *constant_of(prepared *p, int step, bool by) {
 static bool changes(const prepared *p, int step) {
     const dl_prepare_step *s = &p->field->prepare[step];
     return p->field->stored.dtype != DL_U8 || step > 0 || s->period > 1 ||
-           !(*s->offset == 0 && *s->by >= 0);
+           !(*s->offset == 0 && !signbit(*s->by));
 }
 
 static const dl_expr *do_step(prepared *p, int step) {
