@@ -6,13 +6,15 @@
 
 #include "models/program.h"
 
+enum { LONGEST = 90 }; /* characters of a field's name in those of its inputs */
+
 const char *dl_stored_name(char name[DL_INPUT_NAME], const char *field) {
-    snprintf(name, DL_INPUT_NAME, "%.90s/stored", field);
+    snprintf(name, DL_INPUT_NAME, "%.*s/stored", LONGEST, field);
     return name;
 }
 
 const char *dl_constant_name(char name[DL_INPUT_NAME], const char *field, int step, bool by) {
-    snprintf(name, DL_INPUT_NAME, "%.90s/%s_%d", field, by ? "by" : "offset", step);
+    snprintf(name, DL_INPUT_NAME, "%.*s/%s_%d", LONGEST, field, by ? "by" : "offset", step);
     return name;
 }
 
@@ -108,6 +110,11 @@ dl_value dl_program_field(dl_program *program, int index) {
     dl_graph *graph = program->graph;
     if (!field->as_stored)
         return dl_graph_input(graph, field->name, batch_of(graph, &field->type), false);
+    if (strlen(field->name) > LONGEST)
+        return dl_graph_fail(graph, DL_BAD_JOB,
+                             "the field '%.40s...' has a name of more than %d characters; give it "
+                             "a shorter one",
+                             field->name, LONGEST);
     char name[DL_INPUT_NAME];
     dl_type type = batch_of(graph, &field->stored);
     dl_value value = dl_graph_input(graph, dl_stored_name(name, field->name), type, false);
