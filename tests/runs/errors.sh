@@ -168,6 +168,12 @@ if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=3m tmpfs small 2>mount_said; the
 else
     skip "full disk" "needs root and mount"
 fi
+long=$(head -c 95 /dev/zero | tr '\0' a)
+printf '\0\0\010\002\0\0\0\004\0\0\0\002abcdefgh' >x.idx
+printf '\0\0\010\001\0\0\0\004\0\001\0\001' >y.idx
+job "train: {idx: {$long: x.idx, y: y.idx}}" "- {dense: {units: 2, activation: softmax}, inputs: $long}"
+fails "a field whose name would be cut" 2 "more than 90 characters"
+
 job "$digits" "$dense"
 rm -rf runs
 timeout 60 "$DLTRAIN" bad.yaml --set epochs=100000 >long 2>&1 &
